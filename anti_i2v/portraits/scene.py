@@ -1,0 +1,105 @@
+"""Everything about a clip that is not identity: clothes, glasses, background, light, colour cast, framing, grain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anti_i2v.portraits.dice import Dice
+
+CLOTHES = torch.tensor(
+    [
+        [0.12, 0.13, 0.16],
+        [0.16, 0.21, 0.33],
+        [0.30, 0.38, 0.50],
+        [0.42, 0.42, 0.43],
+        [0.78, 0.76, 0.73],
+        [0.62, 0.55, 0.45],
+        [0.36, 0.38, 0.28],
+        [0.40, 0.17, 0.19],
+    ]
+)
+WALLS = torch.tensor(
+    [
+        [0.82, 0.79, 0.74],
+        [0.66, 0.64, 0.61],
+        [0.55, 0.58, 0.60],
+        [0.47, 0.50, 0.44],
+        [0.56, 0.47, 0.38],
+        [0.36, 0.31, 0.28],
+        [0.28, 0.32, 0.36],
+        [0.70, 0.74, 0.78],
+    ]
+)
+BLOBS = 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """N scenes. Positions are in half picture heights from the centre, colours sRGB in [0, 1]."""
+
+    shirt: Tensor  # (N, 3)
+    trim: Tensor  # (N, 3) colour of stripes and collar
+    wall: Tensor  # (N, 2, 3) the two ends of the background's gradient
+    blobs: Tensor  # (N, BLOBS, 3) colours of the things that stand in the background
+    cast: Tensor  # (N, 3) gain of each channel: exposure and colour of the light
+    value: dict[str, Tensor]  # name → (N,)
+    blob: dict[str, Tensor]  # name → (N, BLOBS)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.value[name]
+
+
+def sample_scenes(seeds: Sequence[int]) -> Scene:
+    """Draw the scenes with these seeds."""
+    dice = Dice(seeds, 96)
+    value = {
+        "x": dice.uniform(-0.28, 0.28),
+        "y": dice.uniform(-0.22, 0.02),
+        "scale": dice.uniform(0.85, 1.22),
+        "roll": dice.normal(0.06),
+        "yaw": dice.normal(0.16),
+        "pitch": dice.normal(0.08),
+        "gaze": dice.normal(0.3),
+        "smile": dice.uniform(-0.12, 0.25),
+        "amplitude": dice.uniform(0.88, 1.12),
+        "light_x": dice.uniform(-0.32, 0.32),
+        "light_y": dice.uniform(-0.26, 0.06),
+        "glasses": dice.coin(0.25),
+        "rim": dice.uniform(0.05, 0.35),
+        "collar": dice.uniform(0.0, 0.34),
+        "stripes": dice.coin(0.35) * dice.uniform(0.15, 0.5),
+        "stripe_width": dice.uniform(9.0, 22.0),
+        "tilt": dice.uniform(-1.6, 1.6),
+        "texture": dice.uniform(0.0, 0.05),
+        "grain": dice.uniform(0.002, 0.014),
+        "gamma": dice.uniform(0.88, 1.14),
+        "softness": dice.uniform(0.9, 1.5),  # edge width in pixels: focus of the lens
+    }
+    gain = dice.uniform(0.78, 1.06)[:, None]
+    cast = gain * (1 + dice.tint(0.035))
+    shirt = dice.blend(CLOTHES) + dice.tint(0.03)
+    trim = dice.blend(CLOTHES) + dice.tint(0.03)
+    wall = torch.stack([dice.blend(WALLS) + dice.tint(0.02) for _ in range(2)], 1)
+    blobs = torch.stack([dice.blend(WALLS) + dice.tint(0.03) for _ in range(BLOBS)], 1)
+    names = {
+        "x": (-1.2, 1.2),
+        "y": (-1.0, 0.7),
+        "width": (0.15, 0.55),
+        "height": (0.15, 0.8),
+        "power": (2.0, 8.0),
+        "alpha": (0.0, 0.9),
+    }
+    blob = {name: torch.stack([dice.uniform(*span) for _ in range(BLOBS)], 1) for name, span in names.items()}
+    return Scene(
+        shirt.clamp(0.03, 0.95),
+        trim.clamp(0.03, 0.95),
+        wall.clamp(0.05, 0.95),
+        blobs.clamp(0.05, 0.95),
+        cast,
+        value,
+        blob,
+    )
