@@ -35,6 +35,4 @@ def find_folder(source: str | Path) -> Path:
         return named
     root = shipped("checkpoints")
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    raise UsageError(
-        f"no folder {str(source)!r}; give an existing folder or one of the shipped names: {', '.join(names) or 'none'}"
-    )
+    raise UsageError(f"no folder {str(source)!r}; give an existing folder or one of the shipped names: {', '.join(names) or 'none'}")

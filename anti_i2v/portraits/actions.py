@@ -79,10 +79,7 @@ def perform(action: Tensor, scene: Scene, num_frames: int) -> Motion:
         roll=start["roll"] + away * 0.12 * side * ramp + walk * 0.06 * wave,
         zoom=zoom,
         x=start["x"] * (1 - 0.5 * t * lean) + walk * 0.95 * steady,
-        y=start["y"]
-        + does["nod"] * 0.05 * wave
-        + walk.abs() * 0.03 * torch.sin(6 * math.pi * t)
-        + lean * 0.12 * (zoom - 1),
+        y=start["y"] + does["nod"] * 0.05 * wave + walk.abs() * 0.03 * torch.sin(6 * math.pi * t) + lean * 0.12 * (zoom - 1),
         mouth=(does["talk"] * twice).clamp(0, 1),
         smile=(start["smile"] + does["smile"] * ramp).clamp(-0.2, 1.1),
         lid=(does["blink"] * twice).clamp(0, 1),

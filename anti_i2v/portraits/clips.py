@@ -86,15 +86,12 @@ class PortraitClips(Dataset[Clip]):
         choice = torch.stack([torch.rand(2, generator=g) for g in generators])
         action = (choice[:, 0] * len(ACTIONS)).long()
         prompts = [
-            ACTIONS[a].prompts[int(c * len(ACTIONS[a].prompts))]
-            for a, c in zip(action.tolist(), choice[:, 1].tolist(), strict=True)
+            ACTIONS[a].prompts[int(c * len(ACTIONS[a].prompts))] for a, c in zip(action.tolist(), choice[:, 1].tolist(), strict=True)
         ]
         texture = torch.stack([torch.randn(1, 12, 12, generator=g) for g in generators])
         # Frame by frame, so that the first frame's grain does not depend on how many follow.
         size = (1, self.height, self.width)
-        grain = torch.stack(
-            [torch.stack([torch.randn(size, generator=g) for _ in range(self.num_frames)]) for g in generators]
-        )
+        grain = torch.stack([torch.stack([torch.randn(size, generator=g) for _ in range(self.num_frames)]) for g in generators])
         motion = perform(action, scene, self.num_frames)
         frames = render(sample_identities(identities), scene, motion, self.height, self.width, grain, texture)
         return ClipBatch(frames.video, prompts, action, torch.tensor(identities), frames.person_mask, frames.face_mask)

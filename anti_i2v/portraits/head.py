@@ -96,9 +96,7 @@ def draw_skull(image: Tensor, head: Head) -> tuple[Tensor, Tensor]:
     """Hair behind the head and the bare head; returns the coverage of both together and of the skin."""
     width, volume, length = head["face_width"], head["hair_volume"], head["hair_length"]
     back = head.x + 0.16 * width * torch.sin(head["yaw"])
-    hair = cover(
-        ellipse(back, head.y + volume * 0.7, width + volume * 0.55, head["face_height"] + volume * 0.45), head.edge
-    )
+    hair = cover(ellipse(back, head.y + volume * 0.7, width + volume * 0.55, head["face_height"] + volume * 0.45), head.edge)
     fall = torch.maximum(back.abs() - width - volume * 0.5, (head.y - length * 0.5).abs() - length * 0.6)
     hair = torch.maximum(hair, cover(fall, head.edge * 2) * (length > 0))
     paint(image, hair, head.colour("hair") * head.shade)
@@ -145,13 +143,9 @@ def _eyes(image: Tensor, head: Head, front: Tensor) -> None:
     )
     white = cover(lens(du, tilted, wide * 1.08, opening), head.stretch) * front * (opening > 0.008)
     paint(image, white, head.colour("white") * head.shade.clamp(max=1.1))
-    iris = ellipse(
-        du - side * head["gaze_x"] * wide * 0.42, tilted - head["gaze_y"] * wide * 0.2, wide * 0.52, wide * 0.52
-    )
+    iris = ellipse(du - side * head["gaze_x"] * wide * 0.42, tilted - head["gaze_y"] * wide * 0.2, wide * 0.52, wide * 0.52)
     paint(image, cover(iris, head.stretch) * white, head.colour("iris"))
-    lash = lens(
-        du, tilted + opening * (1 - (du / wide) ** 2) * 0.9 - wide * 0.15 * head["lid"], wide * 1.12, wide * 0.16
-    )
+    lash = lens(du, tilted + opening * (1 - (du / wide) ** 2) * 0.9 - wide * 0.15 * head["lid"], wide * 1.12, wide * 0.16)
     paint(image, cover(lash, head.stretch) * front * 0.9, head.colour("hair") * 0.5)
     brow_v = dv + head["brow_gap"] + wide * 0.45 + head["brow_tilt"] * du + 2.0 * du * du
     brow = lens(du, brow_v, wide * 1.45, head["brow_thickness"] * 1.3)
@@ -185,9 +179,7 @@ def _mouth(image: Tensor, head: Head, front: Tensor) -> None:
 def _hair(image: Tensor, head: Head, skin: Tensor) -> Tensor:
     width, height = head["face_width"], head["face_height"]
     # A little wider than the skin, or the skin's own soft edge would shine through as a pale seam.
-    scalp = torch.maximum(
-        skin, cover(box(head.x * width / head.half, head.y, width, height, head["jaw"]) - 2 * head.edge, head.edge)
-    )
+    scalp = torch.maximum(skin, cover(box(head.x * width / head.half, head.y, width, height, head["jaw"]) - 2 * head.edge, head.edge))
     fringe = head.v + height * 1.12 - head["hairline"] * 1.05 - head["widow"] * 0.7 * head.u * head.u
     sides = (1.30 + head["hair_volume"] * 1.2 - head.theta.abs() + 0.5 * (head.v - 0.1).clamp(min=0)) * width
     hair = cover(torch.minimum(fringe, sides), head.stretch) * scalp

@@ -93,9 +93,7 @@ def sample_identities(seeds: Sequence[int]) -> Identity:
 
 def _skin_map(seeds: Sequence[int], detail: dict[str, Tensor]) -> Tensor:
     """Freckles, moles, forehead lines and nose-to-mouth folds, as darkening over the front of the head."""
-    noise = torch.stack(
-        [torch.rand(2, TEXTURE, TEXTURE, generator=torch.Generator().manual_seed(int(s) + 1)) for s in seeds]
-    )
+    noise = torch.stack([torch.rand(2, TEXTURE, TEXTURE, generator=torch.Generator().manual_seed(int(s) + 1)) for s in seeds])
     v, u = torch.meshgrid(torch.linspace(-1, 1, TEXTURE), torch.linspace(-1, 1, TEXTURE), indexing="ij")
     shape = (-1, 1, 1)
     cheeks = torch.exp(-(((v - 0.15) / 0.35) ** 2)) * torch.exp(-((u / 0.55) ** 4))

@@ -68,9 +68,7 @@ def _body(
     return torch.maximum(neck, shirt)
 
 
-def render(
-    identity: Identity, scene: Scene, motion: Motion, height: int, width: int, grain: Tensor, texture: Tensor
-) -> Frames:
+def render(identity: Identity, scene: Scene, motion: Motion, height: int, width: int, grain: Tensor, texture: Tensor) -> Frames:
     """Draw N people in N scenes over T frames.
 
     Args:
@@ -108,9 +106,7 @@ def render(
     scale, edge = _plane(pose["scale"]), _plane(what["softness"] * 2 / height) / _plane(pose["scale"])
     body_y = pose["y"] - 0.5 * (motion.y - motion.y[:, :1]).flatten()  # a nod moves the head, hardly the shoulders
     local_x, local_y = (x - _plane(pose["x"])) / scale, (y - _plane(body_y)) / scale
-    person = _body(
-        image, local_x, local_y, edge, *({k: _plane(v) for k, v in part.items()} for part in (who, what, colour))
-    )
+    person = _body(image, local_x, local_y, edge, *({k: _plane(v) for k, v in part.items()} for part in (who, what, colour)))
 
     head = Head(x, y, edge, who, what, pose, colour, identity.skin_map, clip)
     pixels = image.view(3, -1)[:, head.pixels]

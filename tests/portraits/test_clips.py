@@ -46,9 +46,7 @@ def test_a_photo_is_the_first_frame_of_its_clip() -> None:
 
 
 def test_nobody_is_in_two_splits_and_the_first_test_clips_are_different_people() -> None:
-    people = {
-        s: set(PortraitClips(s, 1, 8, 8).batch(range(256)).identity.tolist()) for s in ("train", "validation", "test")
-    }
+    people = {s: set(PortraitClips(s, 1, 8, 8).batch(range(256)).identity.tolist()) for s in ("train", "validation", "test")}
     assert len(people["test"]) == 256
     assert not people["train"] & people["test"]
     assert not people["train"] & people["validation"]
@@ -74,9 +72,7 @@ def test_leaning_in_doubles_the_size() -> None:
     clips = PortraitClips("train", 9, 96, 288)
     for index in find("lean_in", count=3):
         area = clips[index].face_mask.sum((1, 2, 3))
-        assert (
-            1.8 < float((area[4] / area[0]).sqrt() ** 2) < 4.0
-        )  # half way: 1.58 times the size squared, cut by the frame
+        assert 1.8 < float((area[4] / area[0]).sqrt() ** 2) < 4.0  # half way: 1.58 times the size squared, cut by the frame
 
 
 @pytest.mark.parametrize(("name", "direction"), [("turn_left", -1), ("turn_right", 1)])

@@ -1,0 +1,34 @@
+"""`anti-i2v …` and `python -m anti_i2v …`: parse, call, print; exit with 0, 1 (some inputs failed) or 2 (unusable)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from anti_i2v.errors import UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit status. Unknown options end in `SystemExit(2)`, as argparse does.
+    """
+    from anti_i2v.commands import parser
+
+    try:
+        options = parser().parse_args(arguments)
+        return int(options.run(options))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; finished files are complete, run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

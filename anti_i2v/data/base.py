@@ -1,0 +1,121 @@
+"""What a source of photos owes the data module, and the picture work that sources of real photos share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+
+from anti_i2v.errors import UsageError
+from anti_i2v.images import resize, to_tensor
+
+Split = Literal["train", "validation", "test"]
+
+PROMPTS = ("a person talks to the camera", "a person smiles", "a person nods", "a person turns the head to the left")
+"""What is asked of people in photos that come without a prompt; a prompts file replaces them."""
+
+
+class Sample(TypedDict):
+    """One photo: `image` (3, S, S) in [0, 1], `prompt` the words that animate it."""
+
+    image: Tensor
+    prompt: str
+
+
+class PhotoBatch(TypedDict):
+    """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings."""
+
+    image: Tensor
+    prompt: list[str]
+
+
+class PhotoSource(ABC):
+    """Photos of people, split so that nobody met in training is met again in validation or test."""
+
+    @property
+    @abstractmethod
+    def prompts(self) -> tuple[str, ...]:
+        """Every prompt that can occur: they are encoded once, and then the text encoder is dropped."""
+
+    @abstractmethod
+    def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
+        """Batches of one split.
+
+        Args:
+            split: `train` is shuffled and augmented, the others are the same at every call.
+            size: S, height and width of the photos in pixels.
+            batch_size: Photos a batch.
+            workers: Loading processes; 0 loads in the training process.
+            seed: Decides order, crops and prompts of `train`.
+        """
+
+
+def map_loader(dataset: Dataset[Sample], split: Split, batch_size: int, workers: int, seed: int) -> DataLoader[PhotoBatch]:
+    """The loader of a dataset with a length; training is shuffled and never ends on a smaller batch."""
+    train = split == "train"
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # typed by what it yields, which the collate function turns into batches
+        batch_size=batch_size,
+        shuffle=train,
+        drop_last=train,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=collate,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def collate(samples: Sequence[Sample]) -> PhotoBatch:
+    """Stack samples to a batch."""
+    return PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
+
+
+def worker_generator(seed: int) -> torch.Generator:
+    """A generator of this loading process: torch gives each worker its own seed, another one each epoch."""
+    worker = get_worker_info()
+    return torch.Generator().manual_seed(seed if worker is None else worker.seed)
+
+
+def square(photo: Image.Image, size: int, generator: torch.Generator | None) -> Tensor:
+    """Cut a square from a photo and scale it.
+
+    Args:
+        photo: Any size and mode.
+        size: S, side of the result in pixels.
+        generator: Draws a crop of 60–100 % of the shorter side; None takes the largest square in the middle.
+
+    Returns:
+        (3, S, S) in [0, 1]. A photo smaller than S is scaled up.
+    """
+    image = to_tensor(ImageOps.exif_transpose(photo))  # people upright, as any video tool shows them
+    height, width = image.shape[-2:]
+    side, top, left = min(height, width), (height - min(height, width)) // 2, (width - min(height, width)) // 2
+    if generator is not None:
+        scale, y, x = torch.rand(3, generator=generator).tolist()
+        side = max(1, round(side * (0.6 + 0.4 * scale)))
+        top, left = int(y * (height - side + 1)), int(x * (width - side + 1))
+    return resize(image[None, :, top : top + side, left : left + side], size, size)[0].clamp(0, 1)
+
+
+def read_prompts(file: Path | None) -> tuple[str, ...]:
+    """The prompts of a text file, one a line; without a file those of `PROMPTS`.
+
+    Raises:
+        UsageError: The file is missing or has no prompt.
+    """
+    if file is None:
+        return PROMPTS
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the prompts file {file}: {error}; give a UTF-8 text file, one prompt a line") from error
+    prompts = tuple(dict.fromkeys(line for line in lines if line))
+    if not prompts:
+        raise UsageError(f"the prompts file {file} has no prompt; write one a line")
+    return prompts

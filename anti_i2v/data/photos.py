@@ -1,0 +1,130 @@
+"""Photos with an index: rendered portraits, and the picture files of a folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from anti_i2v.data.base import PhotoBatch, PhotoSource, Sample, Split, map_loader, read_prompts, square, worker_generator
+from anti_i2v.errors import UsageError
+from anti_i2v.images import PHOTO_SUFFIXES, read_photo
+from anti_i2v.portraits import ACTIONS, PortraitClips
+
+
+class PortraitPhotos(PhotoSource):
+    """First frames of the embedded world's clips, rendered when asked for; each comes with its clip's prompt.
+
+    Args:
+        people: How many validation and test people to use, each once; they are never met in training.
+    """
+
+    def __init__(self, people: int = 64) -> None:
+        if people < 1:
+            raise UsageError(f"people is {people}; give at least 1")
+        self.people = people
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts of all actions."""
+        return tuple(prompt for action in ACTIONS for prompt in action.prompts)
+
+    def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
+        """See `PhotoSource.loader`."""
+        dataset = _PortraitDataset(split, size, None if split == "train" else self.people)
+        return map_loader(dataset, split, batch_size, workers, seed)
+
+
+class _PortraitDataset(Dataset[Sample]):
+    def __init__(self, split: Split, size: int, people: int | None) -> None:
+        self.clips = PortraitClips(split, num_frames=1, height=size, width=size)
+        self.length = len(self.clips) if people is None else min(people, self.clips.people)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Torch's batched access: rendering a batch at once is several times faster than one by one."""
+        batch = self.clips.batch(indices)
+        return [Sample(image=video[0], prompt=prompt) for video, prompt in zip(batch.video, batch.prompts, strict=True)]
+
+
+class FolderPhotos(PhotoSource):
+    """Picture files of a folder and its subfolders, of any size, cut to squares.
+
+    The folder may hold `train`, `validation` and `test` subfolders, which then are the splits: put each person into
+    one of them. Otherwise every tenth photo by name goes to validation and every tenth to test; fewer than ten photos
+    serve all splits, which a warning says.
+
+    Args:
+        folder: Folder with photos; in a config relative to that config.
+        prompts_file: Text file, one prompt a line; common prompts if not given.
+    """
+
+    def __init__(self, folder: Path, prompts_file: Path | None = None) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"no folder {str(folder)!r} with photos; a relative path in a config is relative to that config")
+        self.folder, self._prompts = folder, read_prompts(prompts_file)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The lines of the prompts file."""
+        return self._prompts
+
+    def files(self, split: Split) -> list[Path]:
+        """The picture files of one split, by name.
+
+        Raises:
+            UsageError: There are none.
+        """
+        own = self.folder / split
+        root = own if own.is_dir() else self.folder
+        paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+        if root == self.folder:
+            kept = {"train": range(8), "validation": [8], "test": [9]}[split] if len(paths) >= 10 else range(10)
+            if paths and len(paths) < 10:
+                warnings.warn(f"{root} has {len(paths)} photos: training, validation and test share them", stacklevel=2)
+            paths = [path for i, path in enumerate(paths) if i % 10 in kept]
+        if not paths:
+            raise UsageError(f"no photos for {split} in {root}; known types: {', '.join(sorted(PHOTO_SUFFIXES))}")
+        return paths
+
+    def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
+        """See `PhotoSource.loader`."""
+        files = self.files(split)
+        # fewer photos than a batch must not become no batch at all
+        dataset = _FileDataset(files, self._prompts, size, seed if split == "train" else None)
+        return map_loader(dataset, split, min(batch_size, len(files)), workers, seed)
+
+
+class _FileDataset(Dataset[Sample]):
+    def __init__(self, files: list[Path], prompts: tuple[str, ...], size: int, seed: int | None) -> None:
+        self.files, self.prompts, self.size, self.seed = files, prompts, size, seed
+        self.bad: set[int] = set()
+        self.generator: torch.Generator | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        """A photo; one that cannot be read is named once in a warning, and its successor takes its place."""
+        if self.seed is not None and self.generator is None:
+            self.generator = worker_generator(self.seed)  # here, because here the process is the worker
+        for candidate in [*range(index, len(self)), *range(index)]:
+            if candidate in self.bad:
+                continue
+            try:
+                image = square(read_photo(self.files[candidate]), self.size, self.generator)
+            except UsageError as error:
+                self.bad.add(candidate)
+                warnings.warn(f"skipped: {error}", stacklevel=2)
+                continue
+            choice = index if self.generator is None else int(torch.randint(1 << 30, (1,), generator=self.generator))
+            return Sample(image=image, prompt=self.prompts[choice % len(self.prompts)])
+        raise UsageError(f"none of the {len(self)} photos in {self.files[0].parent} can be read; see the warnings above")

@@ -1,0 +1,81 @@
+"""Does a clip show what its prompt asked for? A small network that was trained on rendered clips names the action.
+
+It reads grey frames over time, so neither colour nor who the person is can tell it anything.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anti_i2v.errors import UsageError
+from anti_i2v.resources import find_folder
+
+GREY = (0.299, 0.587, 0.114)
+
+
+class ActionClassifier(nn.Module):
+    """An image backbone over the grey frames of a clip, stacked as channels.
+
+    Args:
+        actions: Names of the classes, in the order of the logits.
+        num_frames: Frames of a clip.
+        backbone: A timm model.
+        size: Height and width at which the backbone looks.
+    """
+
+    def __init__(self, actions: list[str], num_frames: int = 9, backbone: str = "resnet10t", size: int = 64) -> None:
+        super().__init__()
+        import timm
+
+        self.actions, self.num_frames, self.backbone, self.size = list(actions), num_frames, backbone, size
+        self.network = timm.create_model(backbone, pretrained=False, in_chans=num_frames, num_classes=len(actions))
+
+    def config(self) -> dict[str, str | int | list[str]]:
+        """The constructor's arguments."""
+        return {"actions": self.actions, "num_frames": self.num_frames, "backbone": self.backbone, "size": self.size}
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Logits (B, actions) of clips (B, T, 3, H, W) in [0, 1].
+
+        Raises:
+            UsageError: The clips have another number of frames than the network reads.
+        """
+        if video.shape[1] != self.num_frames:
+            raise UsageError(f"clips of {video.shape[1]} frames; this action classifier reads {self.num_frames}")
+        weights = torch.tensor(GREY, device=video.device, dtype=video.dtype)
+        grey = torch.einsum("btchw,c->bthw", video, weights)
+        if grey.shape[-2:] != (self.size, self.size):
+            grey = F.interpolate(grey, (self.size, self.size), mode="bilinear", antialias=True)
+        # Frame 0 as it is, later frames as changes against it: motion is what the actions differ in.
+        centred = torch.cat([grey[:, :1] - 0.5, grey[:, 1:] - grey[:, :1]], dim=1)
+        logits: Tensor = self.network(4.0 * centred)
+        return logits
+
+
+def load_action_classifier(folder: str | Path) -> ActionClassifier:
+    """The trained classifier of a folder, in fp32, in eval mode, frozen.
+
+    Args:
+        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one, e.g. `portrait-actions`.
+
+    Raises:
+        UsageError: The folder or one of its files is missing or is not such a classifier.
+    """
+    from safetensors.torch import load_file
+
+    path = find_folder(folder)
+    config, weights = path / "config.json", path / "model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise UsageError(f"no {file.name} in {path}; give the folder of an action classifier, e.g. portrait-actions")
+    try:
+        model = ActionClassifier(**json.loads(config.read_text()))
+    except (TypeError, json.JSONDecodeError) as error:
+        raise UsageError(f"{config} does not describe an action classifier: {error}; give e.g. portrait-actions") from error
+    model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()})
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,97 @@
+"""Measures: how far a video, or the features that make it, moved away from what the clean photo gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from anti_i2v.metrics import rms255
+from anti_i2v.surrogates import Surrogate
+
+MEASURES = {
+    "first_frame": "first frame, RMS in 1/255",
+    "all_frames": "all frames, RMS in 1/255",
+    "last_frame": "last frame, RMS in 1/255",
+    "flicker_change": "change of flicker in 1/255",
+    "feature_damage": "feature damage",
+}
+"""Name of each measure → what it is and its unit."""
+
+
+VERSIONS = {
+    "protected": "protected",
+    "white_noise": "white noise, equal RMS",
+    "random_parameters": "random parameters, equal RMS",
+    "other_seed": "clean photo, other seed",
+}
+"""Name of each version that is compared with the clean photo's clip → how tables call it."""
+
+
+def movement(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    """How far a clip is from the clip of the clean photo, made from the same noise.
+
+    Args:
+        clip: (B, T, 3, H, W) in [0, 1].
+        clean: Same shape.
+
+    Returns:
+        (B,) for each measure of `MEASURES` that clips alone decide. `flicker_change` is positive if `clip` flickers more.
+    """
+    away = clip - clean
+    return {
+        "first_frame": rms255(away[:, 0]),
+        "all_frames": rms255(away),
+        "last_frame": rms255(away[:, -1]),
+        "flicker_change": flicker(clip) - flicker(clean),
+    }
+
+
+def flicker(video: Tensor) -> Tensor:
+    """Mean absolute change from frame to frame: (B, T, 3, H, W) in [0, 1] → (B,) in 1/255; 0 for a single frame."""
+    if video.shape[1] < 2:
+        return video.new_zeros(len(video))
+    return 255 * video.diff(dim=1).abs().flatten(1).mean(1)
+
+
+def feature_damage(clean: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
+    """Mean over taps of MSE(other, clean) / Var(clean), one value a photo.
+
+    1 means that the features moved by as much as they vary within the clean photo.
+
+    Args:
+        clean: Tap → (B, …) features.
+        other: The same taps and shapes.
+
+    Returns:
+        (B,) float32.
+    """
+    parts = []
+    for tap, value in clean.items():
+        a, b = value.float().flatten(1), other[tap].float().flatten(1)
+        parts.append((b - a).square().mean(1) / a.var(1, unbiased=False).clamp_min(1e-12))
+    return torch.stack(parts).mean(0)
+
+
+@torch.no_grad()
+def mean_damage(surrogate: Surrogate, clean: Tensor, other: Tensor, text: Mapping[str, Tensor], seed: int, draws: int = 4) -> Tensor:
+    """Feature damage averaged over draws from the surrogate's whole schedule.
+
+    Args:
+        surrogate: Whose taps are read.
+        clean: (B, 3, height, width) in [0, 1], the surrogate's size.
+        other: Same shape.
+        text: From `surrogate.encode_text`.
+        seed: Decides the draws.
+        draws: How many.
+
+    Returns:
+        (B,) float32.
+    """
+    random = torch.Generator().manual_seed(seed)
+    total = torch.zeros(len(clean), device=clean.device)
+    for _ in range(draws):
+        draw = surrogate.draw(len(clean), random)
+        total += feature_damage(surrogate(clean, text, draw), surrogate(other, text, draw))
+    return total / draws

@@ -1,0 +1,162 @@
+"""A timm backbone with a light pyramid decoder and one head for each perturbation space.
+
+The backbone is trained from scratch (nothing can be downloaded where this trains), on batches of a few photos. That
+decides the details: batch norm becomes group norm, and the heads start small but not at zero, because around a zero
+residual a squared feature distance has no gradient.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.generators.base import Generator
+from anti_i2v.spaces.frequency import cosine_basis
+
+INITIAL_RMS = 0.3  # of both heads' output, in units of epsilon: far enough from zero to survive 8-bit rounding.
+
+
+class BackboneGenerator(Generator):
+    """Generator around any convolutional timm backbone.
+
+    Args:
+        backbone: Name in `timm.list_models()`, built without pretrained weights.
+        working_size: Pixels of the square copy of the photo it sees, ≥ 32; what the video model sees is a good choice.
+        chroma_size: Side of the a*/b* field, ≤ working_size.
+        cutoff: DCT coefficients along each axis, ≤ working_size.
+        width: Channels of the decoder.
+
+    Raises:
+        UsageError: Unknown backbone (close names are listed), one without feature maps, or impossible sizes.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "convnextv2_atto",
+        working_size: int = 64,
+        chroma_size: int = 16,
+        cutoff: int = 16,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        for name, size in (("chroma_size", chroma_size), ("cutoff", cutoff)):
+            if not 1 <= size <= working_size:
+                raise UsageError(f"{name} {size} must be between 1 and working_size {working_size}")
+        if working_size < 32 or width < 16 or width % 8:
+            raise UsageError(f"working_size {working_size} must be ≥ 32, and width {width} a multiple of 8 from 16 on")
+        self.backbone_name, self.working_size = backbone, working_size
+        self.chroma_size, self.cutoff, self.width = chroma_size, cutoff, width
+
+        self.backbone, channels, sizes = _backbone(backbone, working_size)
+        wanted = max(chroma_size, cutoff)
+        # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
+        self.used = list(reversed(range(len(sizes))))
+        while len(self.used) > 1 and sizes[self.used[-2]] >= wanted:
+            self.used.pop()
+        laterals: list[nn.Module] = [nn.Conv2d(channels[i], width, 1) for i in self.used]
+        widths = [width] * len(laterals)
+        stems: list[nn.Module] = []
+        finest = sizes[self.used[-1]]
+        for stride in (2, 1):
+            if finest < wanted and math.ceil(working_size / stride) > finest:
+                finest = math.ceil(working_size / stride)
+                widths.append(max(16, width // 16 * 8))  # half of it: this close to full size, channels are dear
+                stems.append(_block(4, widths[-1], stride))
+        self.laterals, self.stems = nn.ModuleList(laterals), nn.ModuleList(stems)
+        steps = list(itertools.pairwise(widths))
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) if a != b else nn.Identity() for a, b in steps)
+        self.merges = nn.ModuleList(_block(b, b) for _, b in steps)
+        # The deepest map of a large photo is not yet global, so its mean is added; epsilon joins here and at the end.
+        self.context = nn.Linear(channels[self.used[0]] + 1, width)
+        self.gain = nn.Linear(1, widths[-1])
+        self.lab_head, self.frequency_head = _head(widths[-1], 2), _head(widths[-1], 3)
+        self.register_buffer("basis", cosine_basis(cutoff, cutoff), persistent=False)
+        self.basis: Tensor
+
+    def config(self) -> dict[str, str | int | float]:
+        return {
+            "backbone": self.backbone_name,
+            "working_size": self.working_size,
+            "chroma_size": self.chroma_size,
+            "cutoff": self.cutoff,
+            "width": self.width,
+        }
+
+    def forward(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
+        # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
+        strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(image.dtype)
+        plane = strength[:, :, None, None].expand(-1, 1, *image.shape[-2:])
+        seen = torch.cat(((image - 0.5) * 4, plane), dim=1)
+        features = self.backbone(seen)
+        deepest = features[self.used[0]]
+        context = self.context(torch.cat((deepest.mean((2, 3)), strength), dim=1))
+        x = self.laterals[0](deepest) + context[:, :, None, None]
+        skips = [lateral(features[i]) for lateral, i in zip(self.laterals[1:], self.used[1:], strict=True)]
+        skips += [stem(seen) for stem in self.stems]
+        for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
+            x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
+        x = x * (1 + self.gain(strength))[:, :, None, None]
+        picture = self.frequency_head(_scaled(x, self.cutoff))
+        # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
+        # half precision loses more than the budget here.
+        with torch.autocast(image.device.type, enabled=False):
+            coefficients = self.basis.T @ picture.float() @ self.basis
+        return {"lab": self.lab_head(_scaled(x, self.chroma_size)).float(), "frequency": coefficients}
+
+
+def _scaled(x: Tensor, size: int) -> Tensor:
+    if x.shape[-1] == size:
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(outputs // 8, outputs), nn.GELU())
+
+
+def _head(width: int, outputs: int) -> nn.Sequential:
+    last = nn.Conv2d(width, outputs, 3, padding=1, bias=False)
+    # GELU of a normalised map has a mean square of about 0.42.
+    nn.init.normal_(last.weight, std=INITIAL_RMS / math.sqrt(0.42 * 9 * width))
+    return nn.Sequential(_block(width, width), last)
+
+
+def _backbone(name: str, size: int) -> tuple[nn.Module, list[int], list[int]]:
+    """A feature pyramid by name: the network, the channels and the sides of its maps, shallowest first."""
+    import timm  # two seconds of import, and only needed where a generator is built
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
+        raise UsageError(f"unknown backbone {name!r}; close names: {', '.join(close) or 'see timm.list_models()'}")
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, in_chans=4)
+        network = _without_batch_norm(network).eval()
+        with torch.no_grad():
+            shapes = [tuple(feature.shape) for feature in network(torch.zeros(1, 4, size, size))]
+    except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"backbone {name!r} gives no feature maps at {size} pixels ({reason}); try a ConvNeXt") from None
+    channels: list[int] = network.feature_info.channels()  # type: ignore[operator, union-attr]
+    if [shape[1] for shape in shapes] != channels:
+        raise UsageError(f"backbone {name!r} puts channels last, which the decoder cannot use; try a ConvNeXt or ResNet")
+    return network.train(), channels, [shape[-1] for shape in shapes]
+
+
+def _without_batch_norm(module: nn.Module) -> nn.Module:
+    """Replace batch norm by group norm: training batches are small, and weights are averaged (EMA), statistics not."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            count = child.num_features
+            norm: nn.Module = nn.GroupNorm(math.gcd(count, 8), count)
+            activation = getattr(child, "act", None)  # timm fuses it into the norm
+            setattr(module, name, nn.Sequential(norm, activation) if isinstance(activation, nn.Module) else norm)
+        else:
+            _without_batch_norm(child)
+    return module

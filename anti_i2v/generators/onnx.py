@@ -1,0 +1,71 @@
+"""The network as ONNX, for runtimes without torch (browsers, phones); colour conversion and budget stay outside."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.generators.base import Generator
+
+
+class _Flat(nn.Module):
+    """ONNX has ordered outputs, not dictionaries."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, image: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        parameters = self.generator(image, epsilon)
+        return parameters["lab"], parameters["frequency"]
+
+
+def export_onnx(generator: Generator, folder: str | Path) -> Path:
+    """Write `model.onnx` into a generator folder; it appears complete or not at all.
+
+    Inputs: `image` (B, 3, S, S) in [0, 1] and `epsilon` (B,) in 1/255 steps, any B; outputs: `lab` and `frequency` as
+    `Generator.forward` gives them, all float32.
+
+    Args:
+        generator: On the CPU; its weights become constants of the graph.
+        folder: An existing folder.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UsageError: The packages that write ONNX are not installed, or the folder is missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"writing ONNX needs {error.name}; pip install 'anti-i2v[onnx]'") from None
+    target = Path(folder).expanduser() / "model.onnx"
+    if not target.parent.is_dir():
+        raise UsageError(f"no folder {str(folder)!r}; write the generator there first")
+    size = generator.working_size
+    training = generator.training
+    batch = torch.export.Dim("batch")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".onnx.", dir=target.parent) as part:
+            torch.onnx.export(
+                _Flat(generator).eval(),
+                (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0])),
+                Path(part) / target.name,
+                input_names=["image", "epsilon"],
+                output_names=["lab", "frequency"],
+                dynamic_shapes={"image": {0: batch}, "epsilon": {0: batch}},
+                dynamo=True,
+                opset_version=20,
+                external_data=False,  # one file, as the folder's promise says
+                verbose=False,
+            )
+            (Path(part) / target.name).replace(target)
+    finally:
+        generator.train(training)
+    return target

@@ -1,0 +1,126 @@
+"""A photo of any Pillow mode, taken apart and put together again.
+
+The parts are the colours that a network looks at and the 8-bit planes that the file stores and may change. They differ
+by mode, and the budget must be counted in stored values whatever the mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from anti_i2v.errors import UsageError
+
+Pixels = npt.NDArray[np.uint8]
+ORIENTATION = 274  # EXIF tag
+# How stored rows and columns become an upright picture, and back, by value of the tag.
+TURNS: dict[int, tuple[Callable[[Pixels], Pixels], Callable[[Pixels], Pixels]]] = {
+    2: (lambda a: a[:, ::-1], lambda a: a[:, ::-1]),
+    3: (lambda a: a[::-1, ::-1], lambda a: a[::-1, ::-1]),
+    4: (lambda a: a[::-1], lambda a: a[::-1]),
+    5: (lambda a: a.swapaxes(0, 1), lambda a: a.swapaxes(0, 1)),
+    6: (lambda a: np.rot90(a, -1), lambda a: np.rot90(a, 1)),
+    7: (lambda a: a.swapaxes(0, 1)[::-1, ::-1], lambda a: a.swapaxes(0, 1)[::-1, ::-1]),
+    8: (lambda a: np.rot90(a, 1), lambda a: np.rot90(a, -1)),
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A photo taken apart by `split`.
+
+    Attributes:
+        colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha.
+        stored: (H, W, C) bytes that may change: RGB, grey (C = 1), or 255 − CMY, so that more is lighter everywhere.
+        join: Makes the picture from changed `stored` planes, with everything else as it was.
+        orientation: EXIF orientation, 1–8.
+    """
+
+    colour: Pixels
+    stored: Pixels
+    join: Callable[[Pixels], Image.Image]
+    orientation: int = 1
+
+    def upright(self, pixels: Pixels) -> Pixels:
+        """Stored layout → the right way up."""
+        return np.ascontiguousarray(TURNS[self.orientation][0](pixels)) if self.orientation in TURNS else pixels
+
+    def as_stored(self, pixels: Pixels) -> Pixels:
+        """The inverse of `upright`."""
+        return np.ascontiguousarray(TURNS[self.orientation][1](pixels)) if self.orientation in TURNS else pixels
+
+
+def split(photo: Image.Image) -> Split:
+    """Take a photo apart; `photo` is not changed.
+
+    Raises:
+        UsageError: An empty picture, or a mode without a defined range (I, F) or without a way to RGB.
+    """
+    if not photo.width or not photo.height:
+        raise UsageError(f"the photo is empty ({photo.width} × {photo.height} pixels)")
+    if photo.mode in ("I", "F"):
+        raise UsageError(f"a photo of mode {photo.mode!r} has no defined range; convert it to 8 or 16 bits first")
+    tag = photo.getexif().get(ORIENTATION, 1)
+    orientation = tag if isinstance(tag, int) else 1
+    if photo.mode.startswith("I;16"):
+        return _sixteen_bit(photo, orientation)
+    held = _holding(photo)
+    with_alpha = held.mode in ("RGBA", "LA")
+    pixels = np.atleast_3d(np.array(held))
+    rest = pixels[..., -1:] if with_alpha or held.mode == "CMYK" else pixels[..., :0]
+    stored = pixels[..., : pixels.shape[2] - rest.shape[2]]
+    if held.mode == "CMYK":
+        colour, stored = np.array(held.convert("RGB")), 255 - stored
+    else:
+        colour = stored if stored.shape[2] == 3 else np.repeat(stored, 3, axis=2)
+
+    def join(changed: Pixels) -> Image.Image:
+        if held.mode == "CMYK":
+            changed = 255 - changed
+        whole = np.ascontiguousarray(np.concatenate((changed, rest), axis=2))
+        image = Image.frombytes(held.mode, held.size, whole.tobytes())
+        return _described(image, photo)
+
+    return Split(colour, stored, join, orientation)
+
+
+def _holding(photo: Image.Image) -> Image.Image:
+    """The photo in the nearest mode whose values can be changed one by one."""
+    keyed = "transparency" in photo.info
+    if (photo.mode in ("RGB", "L") and not keyed) or photo.mode in ("RGBA", "LA", "CMYK"):
+        return photo
+    target = {"1": "L", "L": "LA"}.get(photo.mode, "RGBA" if keyed or photo.mode in ("PA", "RGBa", "La") else "RGB")
+    try:
+        if photo.mode == "La":
+            return photo.convert("LA")
+        # A transparent colour cannot be told from its neighbours once all colours have moved: it becomes alpha.
+        return photo.convert(target)
+    except ValueError:
+        raise UsageError(f"a photo of mode {photo.mode!r} cannot be converted; save it as RGB first") from None
+
+
+def _sixteen_bit(photo: Image.Image, orientation: int) -> Split:
+    """16-bit grey: one 8-bit step is 257, so the budget means the same; the fraction of a step is kept."""
+    deep = np.asarray(photo).astype(np.int64)
+    eight = np.clip((deep + 128) // 257, 0, 255).astype(np.uint8)[..., None]
+
+    def join(changed: Pixels) -> Image.Image:
+        steps = changed[..., 0].astype(np.int64) - eight[..., 0]
+        values = np.clip(deep + 257 * steps, 0, 65535).astype("<u2")
+        return _described(Image.frombytes("I;16", photo.size, values.tobytes()), photo)
+
+    return Split(np.repeat(eight, 3, axis=2), eight, join, orientation)
+
+
+def _described(image: Image.Image, photo: Image.Image) -> Image.Image:
+    """Give a new picture the metadata of the photo it came from."""
+    image.info = dict(photo.info)
+    if image.mode != photo.mode:
+        image.info.pop("transparency", None)
+    if "exif" not in image.info and len(exif := photo.getexif()):
+        image.info["exif"] = exif.tobytes()
+    return image

@@ -1,0 +1,84 @@
+"""Reading the outputs of named layers of a network, and computing nothing beyond the deepest one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+
+
+class _Reached(Exception):
+    """Raised inside the network once the last tap has fired: nothing beyond it is needed."""
+
+
+def describe_taps(model: nn.Module) -> str:
+    """The taps of a network on one line, lists of blocks abbreviated: `blocks.0 … blocks.13, norm_out, proj_out`."""
+    parts = []
+    for name, child in model.named_children():
+        if isinstance(child, nn.ModuleList):
+            parts.append(f"{name}.0 … {name}.{len(child) - 1}" if len(child) > 1 else f"{name}.0")
+        else:
+            parts.append(name)
+    return ", ".join(parts)
+
+
+def check_taps(model: nn.Module, taps: Sequence[str]) -> tuple[str, ...]:
+    """The taps without repetitions, in the order given.
+
+    Raises:
+        UsageError: No tap, or one that names no layer of `model` (a list of blocks is no layer).
+    """
+    layers = {name for name, module in model.named_modules() if name and not isinstance(module, nn.ModuleList)}
+    if not taps:
+        raise UsageError(f"no taps given; name at least one layer of {type(model).__name__}: {describe_taps(model)}")
+    for tap in taps:
+        if tap not in layers:
+            known = describe_taps(model)
+            raise UsageError(f"no tap {tap!r} in {type(model).__name__}; it has {known} and their submodules")
+    return tuple(dict.fromkeys(taps))
+
+
+def capture(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object], early_exit: bool = True) -> dict[str, Tensor]:
+    """Run a network and read the outputs of some of its layers.
+
+    Args:
+        model: The network.
+        taps: Names of submodules, checked by `check_taps`.
+        inputs: Keyword arguments of `model`.
+        early_exit: Stop once every tap has been read. The features and their gradients are the same without.
+
+    Returns:
+        The output of every tap, in the order of `taps`; of a tuple its first member, the video stream in every
+        diffusers block but Cosmos 3's.
+
+    Raises:
+        UsageError: A tap exists but was not computed, or its output is not a tensor.
+    """
+    features: dict[str, Tensor] = {}
+
+    def reader(tap: str) -> Callable[[nn.Module, object, object], None]:
+        def read(module: nn.Module, args: object, output: object) -> None:
+            value = output[0] if isinstance(output, tuple) else output
+            if not isinstance(value, Tensor):
+                raise UsageError(f"tap {tap!r} gives {type(value).__name__}, not a tensor; choose another layer")
+            features[tap] = value
+            if early_exit and len(features) == len(taps):
+                raise _Reached
+
+        return read
+
+    handles = [model.get_submodule(tap).register_forward_hook(reader(tap)) for tap in taps]
+    try:
+        model(**inputs)
+    except _Reached:
+        pass
+    finally:  # a hook left behind would fire in every later use of the pipeline
+        for handle in handles:
+            handle.remove()
+    missing = [tap for tap in taps if tap not in features]
+    if missing:
+        known = describe_taps(model)
+        raise UsageError(f"the forward pass never computes {', '.join(missing)}; choose other taps: {known}")
+    return {tap: features[tap] for tap in taps}

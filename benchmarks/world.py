@@ -1,0 +1,93 @@
+"""How good is the embedded world? Its autoencoder and its clips against the rendered truth, on people it never saw.
+
+    python benchmarks/world.py --out docs/world
+
+For the first clip of each test person the pipeline gets the first frame and the prompt, through `Surrogate.animate`, so that
+what is judged is what protection will be judged on. The decibels of a clip are the mean over its frames; pixels of a clip that
+moves otherwise than the rendered one count as errors even where the motion is right, so the classifier of actions stands beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from anti_i2v.evaluation.actions import load_action_classifier
+from anti_i2v.evaluation.pictures import sheet
+from anti_i2v.images import to_pil
+from anti_i2v.metrics import mean_interval, psnr
+from anti_i2v.portraits import PortraitClips
+from anti_i2v.surrogates import Surrogate
+
+
+def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
+    """Decibels of each frame, (B, T), of clips (B, T, 3, H, W) in [0, 1]."""
+    return psnr(video.flatten(0, 1), truth.flatten(0, 1)).view(video.shape[:2])
+
+
+@torch.no_grad()
+def rebuilt(world: Surrogate, video: Tensor) -> Tensor:
+    """Clips (B, T, 3, H, W) in [0, 1] through the autoencoder and back."""
+    vae = world.pipeline.vae
+    latents = vae.encode((2.0 * video - 1.0).transpose(1, 2)).latent_dist.mode()
+    decoded: Tensor = vae.decode(latents).sample
+    return (decoded.transpose(1, 2) + 1.0) / 2.0
+
+
+def measure(world: Surrogate, actions: str, people: int, steps: int, seed: int, batch: int) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
+    """One value a person for each measure, and rows of frames: rendered clip over generated clip."""
+    clips = PortraitClips("test", world.num_frames, world.height, world.width)
+    judge = load_action_classifier(actions)
+    parts: list[dict[str, Tensor]] = []
+    rows: list[list[Tensor]] = []
+    for first in tqdm(range(0, people, batch), unit="batch"):
+        truth = clips.batch(range(first, min(first + batch, people)))
+        made = world.animate(truth.video[:, 0], world.encode_text(truth.prompts), seed + first, steps)
+        again = rebuilt(world, truth.video).clamp(0, 1)
+        decibels, inside = frame_psnr(made, truth.video), frame_psnr(again, truth.video)
+        part = {
+            "autoencoder_first_frame_db": inside[:, 0],
+            "autoencoder_clip_db": inside.mean(1),
+            "generated_first_frame_db": decibels[:, 0],
+            "generated_clip_db": decibels.mean(1),
+            "generated_last_frame_db": decibels[:, -1],
+            "still_clip_db": frame_psnr(truth.video[:, :1].expand_as(truth.video)[:, 1:], truth.video[:, 1:]).clamp_max(60).mean(1),
+        }
+        for name, video in (("rendered", truth.video), ("autoencoder", again), ("generated", made)):
+            part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
+        parts.append(part)
+        if len(rows) < 20:
+            rows += [list(clip) for pair in zip(truth.video, made, strict=True) for clip in pair]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, rows[:20]
+
+
+def main() -> None:
+    """Measure, print a table, write `world.json` and `world.png`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for world.json and world.png")
+    parser.add_argument("--world", default="portrait-dit", help="pipeline folder, or the name of a shipped one")
+    parser.add_argument("--actions", default="portrait-actions", help="folder of the action classifier, or the name of a shipped one")
+    parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=16)
+    options = parser.parse_args()
+
+    world = Surrogate.from_pretrained(options.world, taps=["proj_out"], steps=options.steps)
+    values, rows = measure(world, options.actions, options.people, options.steps, options.seed, options.batch)
+    result = {name: dict(zip(("mean", "low", "high"), mean_interval(value), strict=True)) for name, value in values.items()}
+    facts = {"people": options.people, "steps": options.steps, "seed": options.seed, "interval": "95 % over people, Student t"}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "world.json").write_text(json.dumps({"facts": facts, "measures": result}, indent=2) + "\n", encoding="utf-8")
+    to_pil(sheet(rows, world.height)).save(options.out / "world.png")
+    for name, interval in result.items():
+        print(f"{name:32} {interval['mean']:7.2f}  [{interval['low']:.2f}, {interval['high']:.2f}]")
+
+
+if __name__ == "__main__":
+    main()

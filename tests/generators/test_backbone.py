@@ -1,0 +1,108 @@
+"""The backbone generator: shapes at every bandwidth, a useful start, a dependence on its inputs, clear refusals."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import idctn
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.generators import BackboneGenerator
+
+EPSILON = torch.tensor([8.0, 4.0])
+
+
+def build(seed: int = 0, **settings: int) -> BackboneGenerator:
+    torch.manual_seed(seed)
+    return BackboneGenerator(**({"backbone": "test_resnet", "working_size": 32, "width": 16} | settings))  # type: ignore[arg-type]
+
+
+def photos(size: int = 32, seed: int = 0) -> Tensor:
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("chroma_size", "cutoff"), [(4, 4), (16, 16), (8, 32), (32, 12), (5, 7), (1, 1)])
+def test_heads_have_the_asked_bandwidth_up_to_the_working_size(chroma_size: int, cutoff: int) -> None:
+    generator = build(chroma_size=chroma_size, cutoff=cutoff)
+    out = generator(photos(), EPSILON)
+    assert out["lab"].shape == (2, 2, chroma_size, chroma_size)
+    assert out["frequency"].shape == (2, 3, cutoff, cutoff)
+    sum(x.square().sum() for x in out.values()).backward()
+    assert [n for n, p in generator.named_parameters() if p.grad is None] == []  # DDP refuses idle parameters
+
+
+@pytest.mark.parametrize("backbone", ["resnet10t", "mobilenetv4_conv_small_050", "edgenext_xx_small"])
+def test_other_families_fit_by_name(backbone: str) -> None:
+    out = BackboneGenerator(backbone, working_size=48, chroma_size=24, cutoff=16, width=16)(photos(48), EPSILON)
+    assert out["lab"].shape == (2, 2, 24, 24)
+    assert out["frequency"].shape == (2, 3, 16, 16)
+
+
+def test_the_default_is_light_and_starts_at_a_visible_fraction_of_epsilon() -> None:
+    torch.manual_seed(0)
+    generator = BackboneGenerator()
+    assert sum(p.numel() for p in generator.parameters()) < 10e6
+    out = generator(photos(64), EPSILON)
+    picture = idctn(out["frequency"].detach().double().numpy(), axes=(2, 3), norm="ortho")
+    assert 0.1 < np.sqrt((picture**2).mean()) < 0.6
+    assert 0.1 < out["lab"].square().mean().sqrt() < 0.6
+
+
+def test_output_depends_on_photo_and_epsilon_and_each_photo_stands_alone() -> None:
+    generator = build().eval()
+    both = generator(photos(), EPSILON)
+    alone = generator(photos()[1:], EPSILON[1:])
+    stronger = generator(photos()[1:], EPSILON[:1])
+    for name in both:
+        torch.testing.assert_close(both[name][1:], alone[name], atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(stronger[name], alone[name], atol=1e-3)
+        assert not torch.allclose(both[name][0], both[name][1], atol=1e-3)
+
+
+def test_training_and_evaluation_mode_agree() -> None:
+    """No batch norm is left, so an average of weights (EMA) needs no statistics."""
+    generator = BackboneGenerator("resnet10t", 32, 8, 8, 16)
+    assert not [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not [n for n, _ in generator.named_buffers() if "running" in n]
+    train, evaluation = generator.train()(photos(), EPSILON), copy.deepcopy(generator).eval()(photos(), EPSILON)
+    torch.testing.assert_close(train, evaluation)
+
+
+def test_config_rebuilds_the_same_architecture() -> None:
+    generator = build(chroma_size=8, cutoff=4)
+    twin = BackboneGenerator(**generator.config())  # type: ignore[arg-type]
+    twin.load_state_dict(generator.state_dict())
+    torch.testing.assert_close(twin(photos(), EPSILON), generator(photos(), EPSILON))
+    assert not any("basis" in key for key in generator.state_dict())
+
+
+def test_a_few_steps_learn() -> None:
+    """From scratch it can follow a target that depends on the photo."""
+    generator = build(chroma_size=8, cutoff=8)
+    optimizer = torch.optim.AdamW(generator.parameters(), lr=2e-3)
+    image = photos()
+    target = {"lab": image.new_tensor([1.0, -1.0]).view(2, 1, 1, 1), "frequency": torch.zeros(2, 3, 8, 8)}
+    losses = []
+    for _ in range(25):
+        out = generator(image, EPSILON)
+        loss = (out["lab"] - target["lab"]).square().mean() + (out["frequency"] - target["frequency"]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.25 * losses[0]
+
+
+def test_impossible_settings_are_refused_with_the_remedy() -> None:
+    with pytest.raises(UsageError, match=r"unknown backbone 'convnextv2_ato'; close names: .*convnextv2_atto"):
+        BackboneGenerator("convnextv2_ato")
+    with pytest.raises(UsageError, match="cutoff 65 must be between 1 and working_size 64"):
+        BackboneGenerator(cutoff=65)
+    with pytest.raises(UsageError, match="width 20"):
+        BackboneGenerator(width=20)
+    with pytest.raises(UsageError, match="channels last"):
+        BackboneGenerator("mambaout_femto", working_size=32, chroma_size=4, cutoff=4)

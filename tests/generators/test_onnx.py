@@ -1,0 +1,48 @@
+"""The exported network says what the torch network says, for batches it was not exported with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anti_i2v.errors import UsageError
+from anti_i2v.generators import BackboneGenerator
+from anti_i2v.generators.onnx import export_onnx
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "chroma_size", "cutoff"), [("", 16, 16), ("test_resnet", 20, 32)])
+def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path, backbone: str, chroma_size: int, cutoff: int) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    generator = BackboneGenerator(backbone, 32, chroma_size, cutoff, 16) if backbone else BackboneGenerator()
+    path = export_onnx(generator, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    for batch in (1, 3):
+        size = generator.working_size
+        image = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(batch))
+        epsilon = torch.linspace(2, 16, batch)
+        lab, frequency = session.run(["lab", "frequency"], {"image": image.numpy(), "epsilon": epsilon.numpy()})
+        with torch.no_grad():
+            expected = generator(image, epsilon)
+        np.testing.assert_allclose(lab, expected["lab"].numpy(), atol=1e-4)
+        np.testing.assert_allclose(frequency, expected["frequency"].numpy(), atol=1e-4)
+
+
+def test_without_the_extra_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UsageError, match=r"pip install 'anti-i2v\[onnx\]'"):
+        export_onnx(BackboneGenerator("test_resnet", 32, 8, 8, 16), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with pytest.raises(UsageError, match="no folder"):
+        export_onnx(BackboneGenerator("test_resnet", 32, 8, 8, 16), tmp_path / "nothing")

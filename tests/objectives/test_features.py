@@ -1,0 +1,69 @@
+"""The feature distance against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from anti_i2v.errors import UsageError
+from anti_i2v.objectives import FeatureObjective
+from anti_i2v.surrogates import Draw
+
+DRAW = Draw(step=0, timestep=torch.tensor(999), sigma=1.0, noise=torch.zeros(2, 1))
+# photo 0: mean 2, variance 1; photo 1: mean 0, variance 4
+CLEAN = torch.tensor([[[1.0], [3.0]], [[-2.0], [2.0]]])
+# squared distances (1 + 9) / 2 = 5 and (4 + 0) / 2 = 2, over the variances 5 and 0.5
+PROTECTED = torch.tensor([[[2.0], [0.0]], [[0.0], [2.0]]])
+
+
+def test_distance_is_mse_over_the_photos_own_variance() -> None:
+    loss, parts = FeatureObjective()({"a": CLEAN}, {"a": PROTECTED}, DRAW)
+    assert float(parts["a"]) == pytest.approx((5 + 0.5) / 2)
+    assert float(loss) == pytest.approx(-2.75)
+    assert loss.shape == ()
+    assert not parts["a"].requires_grad
+
+
+def test_scale_of_a_tap_does_not_matter() -> None:
+    one, _ = FeatureObjective()({"a": CLEAN}, {"a": PROTECTED}, DRAW)
+    thousand, _ = FeatureObjective()({"a": CLEAN * 1000 + 7}, {"a": PROTECTED * 1000 + 7}, DRAW)
+    assert float(thousand) == pytest.approx(float(one), rel=1e-5)
+
+
+def test_taps_are_averaged_with_their_weights() -> None:
+    clean, protected = {"a": CLEAN, "b": CLEAN}, {"a": PROTECTED, "b": CLEAN}
+    assert float(FeatureObjective()(clean, protected, DRAW)[0]) == pytest.approx(-2.75 / 2)
+    assert float(FeatureObjective({"a": 3.0, "b": 1.0})(clean, protected, DRAW)[0]) == pytest.approx(-2.75 * 3 / 4)
+
+
+def test_gradient_pushes_away_and_only_through_the_protected_features() -> None:
+    clean, protected = CLEAN.clone().requires_grad_(), PROTECTED.clone().requires_grad_()
+    loss, _ = FeatureObjective()({"a": clean}, {"a": protected}, DRAW)
+    loss.backward()
+    assert clean.grad is None
+    # d loss / d p = −2 (p − c) / (2 values · variance · 2 photos)
+    expected = -(PROTECTED - CLEAN) / (2 * torch.tensor([1.0, 4.0]).view(2, 1, 1))
+    torch.testing.assert_close(protected.grad, expected)
+
+
+def test_reduced_precision_features_are_compared_in_single() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, _ = FeatureObjective()({"a": CLEAN.bfloat16()}, {"a": PROTECTED.bfloat16()}, DRAW)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(-2.75)
+
+
+def test_constant_features_give_a_number() -> None:
+    loss, _ = FeatureObjective()({"a": torch.ones(2, 3)}, {"a": torch.ones(2, 3)}, DRAW)
+    assert float(loss) == 0
+
+
+@pytest.mark.parametrize("weights", [{"a": -1.0}, {"a": 0.0}, {"a": float("nan")}, {"a": float("inf")}, {}])
+def test_unusable_weights_are_refused(weights: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="weights must be finite, not negative, and one of them positive"):
+        FeatureObjective(weights)
+
+
+def test_weights_must_name_the_taps() -> None:
+    with pytest.raises(UsageError, match="the weights name b, the taps are a"):
+        FeatureObjective({"b": 1.0})({"a": CLEAN}, {"a": PROTECTED}, DRAW)

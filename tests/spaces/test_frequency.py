@@ -1,0 +1,71 @@
+"""The frequency space against scipy's DCT and against the mathematics of averaging a cosine."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn, idctn
+
+from anti_i2v.spaces import FrequencySpace
+from anti_i2v.spaces.frequency import dct2, idct2
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 16), (33, 20), (64, 64)])
+def test_dct2_is_scipys_orthonormal_dct_and_idct2_its_inverse(height: int, width: int) -> None:
+    x = noise(2, 3, height, width)
+    ours = dct2(x)
+    np.testing.assert_allclose(ours.numpy(), dctn(x.double().numpy(), axes=(2, 3), norm="ortho"), atol=2e-5)
+    torch.testing.assert_close(idct2(ours), x, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("cutoff", [4, 16, 64])
+def test_expansion_at_cutoff_size_is_the_orthonormal_inverse_dct(cutoff: int) -> None:
+    coefficients = noise(1, 3, cutoff, cutoff)
+    image = torch.zeros(1, 3, cutoff, cutoff)
+    residual = FrequencySpace().residual(image, coefficients, torch.tensor([8.0])) * 255 / 8
+    np.testing.assert_allclose(residual.numpy(), idctn(coefficients.double().numpy(), axes=(2, 3), norm="ortho"), atol=2e-5)
+
+
+def test_the_same_coefficients_draw_the_same_pattern_at_every_size() -> None:
+    """Averaging 2 × 2 pixels of the expansion at 2K damps frequency u by cos(πu/4K), exactly, and changes nothing else."""
+    cutoff, space, epsilon = 16, FrequencySpace(), torch.tensor([255.0])
+    coefficients = noise(1, 3, cutoff, cutoff)
+    large = space.residual(torch.zeros(1, 3, 2 * cutoff, 2 * cutoff), coefficients, epsilon)
+    damping = torch.cos(math.pi * torch.arange(cutoff) / (4 * cutoff))
+    small = space.residual(torch.zeros(1, 3, cutoff, cutoff), coefficients * damping[:, None] * damping, epsilon)
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(large, 2), small, atol=1e-5, rtol=0)
+
+
+def test_photos_smaller_than_the_cutoff_lose_the_high_frequencies_only() -> None:
+    coefficients = torch.zeros(1, 3, 16, 16)
+    coefficients[..., 0, 12] = 1.0
+    assert not FrequencySpace().residual(torch.zeros(1, 3, 8, 8), coefficients, torch.tensor([8.0])).any()
+    coefficients[..., 0, 0] = 16.0
+    flat = FrequencySpace().residual(torch.zeros(1, 3, 8, 5), coefficients, torch.tensor([8.0]))
+    torch.testing.assert_close(flat * 255, torch.full((1, 3, 8, 5), 8.0))
+
+
+def test_strips_are_rows_of_the_whole() -> None:
+    space, epsilon = FrequencySpace(), torch.tensor([4.0, 8.0])
+    image, coefficients = torch.zeros(2, 3, 21, 10), noise(2, 3, 8, 8)
+    whole = space.residual(image, coefficients, epsilon)
+    strip = space.residual(image[:, :, 5:12], coefficients, epsilon, top=5, height=21)
+    torch.testing.assert_close(strip, whole[:, :, 5:12], atol=1e-7, rtol=0)
+
+
+def test_autocast_changes_nothing_and_gradients_flow() -> None:
+    space, coefficients = FrequencySpace(), noise(1, 3, 8, 8).requires_grad_()
+    image, epsilon = torch.rand(1, 3, 24, 24), torch.tensor([8.0])
+    plain = space.residual(image, coefficients, epsilon)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(space.residual(image, coefficients, epsilon), plain)
+    plain.square().sum().backward()
+    assert coefficients.grad is not None
+    assert (coefficients.grad != 0).all()

@@ -1,0 +1,217 @@
+"""The protector as users meet it: PIL in, PIL out, within the budget; folders that load or say why not."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from anti_i2v.errors import UsageError
+from anti_i2v.generators import BackboneGenerator
+from anti_i2v.images import to_tensor
+from anti_i2v.protector import Protector
+
+
+@pytest.fixture(scope="module")
+def protector() -> Protector:
+    torch.manual_seed(0)
+    return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16)).eval()
+
+
+def astronaut(width: int = 60, height: int = 44) -> Image.Image:
+    return Image.fromarray(data.astronaut()).resize((width, height))
+
+
+def values(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 1), (9, 300), (300, 9), (64, 64), (131, 77), (700, 400)])
+@pytest.mark.parametrize("epsilon", [2.0, 8.0, 5.5])
+def test_any_size_within_the_budget(protector: Protector, size: tuple[int, int], epsilon: float) -> None:
+    photo = astronaut(*size)
+    protected = protector.protect(photo, epsilon)
+    assert (protected.size, protected.mode) == (photo.size, photo.mode)
+    assert np.abs(values(protected) - values(photo)).max() <= math.floor(epsilon)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (700, 400)])
+def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple[int, int]) -> None:
+    """Strips and memory savings of `protect` change nothing (one step where rounding is at a tie)."""
+    photo = astronaut(*size)
+    with torch.no_grad():
+        batch = protector(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
+    difference = np.abs(values(protector.protect(photo, 8.0)) - batch)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-4
+    assert np.abs(batch - values(photo)).max() >= 3  # it does something
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "CMYK"])
+def test_modes_stay_and_the_budget_holds_in_stored_values(protector: Protector, mode: str) -> None:
+    photo = astronaut().convert(mode)
+    if "A" in mode:
+        photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    protected = protector.protect(photo)
+    assert protected.mode == mode
+    change = np.abs(values(protected) - values(photo)).reshape(44, 60, -1)
+    assert 2 <= change.max() <= 8
+    if mode in ("RGBA", "LA", "CMYK"):
+        assert change[..., -1].max() == 0  # alpha, black
+    seen = np.abs(values(protected.convert("RGB")) - values(photo.convert("RGB")))
+    assert seen.max() <= 9  # CMYK → RGB rounds
+
+
+def test_sixteen_bit_grey_moves_in_whole_8_bit_steps(protector: Protector) -> None:
+    deep = (np.asarray(astronaut().convert("L")).astype(np.uint16) * 257) ^ 0x35
+    protected = protector.protect(Image.fromarray(deep))
+    change = values(protected) - deep.astype(int)
+    assert protected.mode == "I;16"
+    assert np.abs(change).max() <= 8 * 257
+    inside = (deep > 9 * 257) & (deep < 246 * 257)
+    assert not (change[inside] % 257).any()
+    assert change.any()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_zero_epsilon_gives_the_photo_back(protector: Protector, mode: str) -> None:
+    photo = astronaut().convert(mode)
+    assert protector.protect(photo, 0.0).tobytes() == photo.tobytes()
+
+
+def test_metadata_and_the_photo_itself_stay(protector: Protector) -> None:
+    photo = astronaut()
+    exif = photo.getexif()
+    exif[274], exif[305] = 6, "camera"
+    photo.info |= {"exif": exif.tobytes(), "icc_profile": b"profile", "dpi": (300, 300)}
+    before = photo.tobytes()
+    protected = protector.protect(photo)
+    assert photo.tobytes() == before
+    assert protected.info == photo.info
+    assert dict(protected.getexif()) == dict(exif)
+
+
+def test_a_photo_on_its_side_gets_the_protection_of_the_upright_one(protector: Protector) -> None:
+    upright = astronaut()
+    lying = upright.transpose(Image.Transpose.ROTATE_90)  # what EXIF orientation 6 turns upright
+    exif = lying.getexif()
+    exif[274] = 6
+    lying.info["exif"] = exif.tobytes()
+    protected = protector.protect(lying).transpose(Image.Transpose.ROTATE_270)
+    np.testing.assert_array_equal(values(protected), values(protector.protect(upright)))
+
+
+def test_tensors_keep_shape_and_pass_gradient(protector: Protector) -> None:
+    image = torch.rand(2, 3, 30, 50, generator=torch.Generator().manual_seed(0))
+    protected = protector(image, torch.tensor([4.0, 8.0]))
+    assert protected.shape == image.shape
+    assert torch.equal(protected, protected.mul(255).round() / 255)
+    assert (protected - image).abs().amax((1, 2, 3)).mul(255).tolist() <= [4.001, 8.001]
+    torch.testing.assert_close(protector.residual(image, 4.0), protector(image, 4.0) - image)
+    protector.zero_grad()
+    protected.square().sum().backward()
+    missing = [n for n, p in protector.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert missing == []
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = protector(image, 8.0)
+    assert halved.dtype == torch.float32
+    assert (halved - image).abs().max() * 255 <= 8.001
+
+
+def test_wrong_input_is_refused_with_the_remedy(protector: Protector) -> None:
+    with pytest.raises(UsageError, match=r"floats of shape \(B, 3, H, W\); got torch.uint8"):
+        protector(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(UsageError, match="epsilon 33"):
+        protector.protect(astronaut(), 33)
+    with pytest.raises(UsageError, match="epsilon -1"):
+        Protector(protector.generator, -1)  # type: ignore[arg-type]
+    broken = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16))
+    next(broken.parameters()).data.fill_(math.nan)
+    with pytest.raises(UsageError, match="not finite"):
+        broken.protect(astronaut())
+
+
+def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "mine"
+    protector.save_pretrained(folder, "# card", {"seed": 7})
+    protector.save_pretrained(folder, "# second", {"seed": 8})  # replaces the first
+    assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert [p.name for p in folder.parent.iterdir()] == ["mine"]
+    assert (folder / "README.md").read_text() == "# second"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["format"], config["class"], config["epsilon"], config["seed"]) == (1, "BackboneGenerator", 8.0, 8)
+    state = torch.get_rng_state()
+    loaded = Protector.from_pretrained(folder)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not loaded.training
+    assert loaded.protect(astronaut()).tobytes() == protector.protect(astronaut()).tobytes()
+
+
+def test_a_folder_with_other_things_is_never_replaced(protector: Protector, tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not a generator folder"):
+        protector.save_pretrained(tmp_path, "# card")
+    assert (tmp_path / "diary.txt").read_text() == "mine"
+
+
+def change(folder: Path, **entries: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | entries))
+
+
+def test_damaged_or_foreign_folders_are_refused_with_the_remedy(protector: Protector, tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    protector.save_pretrained(folder, "# card")
+    good = (folder / "config.json").read_text()
+    for entries, message in (
+        ({"format": 2}, "format 2 and this version reads 1"),
+        ({"class": "os.system"}, "class 'os.system'; known: BackboneGenerator"),
+        ({"class": "Generator"}, "known: BackboneGenerator"),
+        ({"class": ["x"]}, "known: BackboneGenerator"),
+        ({"generator": {"depth": 3}}, "cannot load"),
+        ({"generator": {"backbone": "nonsense"}}, "unknown backbone"),
+        ({"generator": {**protector.generator.config(), "width": 24}}, "cannot load .*size mismatch"),
+        ({"epsilon": 99}, "epsilon 99"),
+        ({"epsilon": "much"}, "does not describe a generator"),
+    ):
+        change(folder, **entries)
+        with pytest.raises(UsageError, match=message) as caught:
+            Protector.from_pretrained(folder)
+        assert "\n" not in str(caught.value)
+        (folder / "config.json").write_text(good)
+    (folder / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="cannot load"):
+        Protector.from_pretrained(folder)
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).unlink()
+        with pytest.raises(UsageError, match=f"no {name}"):
+            Protector.from_pretrained(folder)
+    (folder / "config.json").write_text("[1]")
+    (folder / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="does not describe a generator"):
+        Protector.from_pretrained(folder)
+    with pytest.raises(UsageError, match="no folder"):
+        Protector.from_pretrained(tmp_path / "nowhere")
+
+
+def test_protecting_imports_no_diffusion_and_no_trainer() -> None:
+    code = """
+import sys
+from PIL import Image
+from anti_i2v.protector import Protector
+from anti_i2v.generators import BackboneGenerator
+photo = Image.new('RGB', (40, 30), (90, 120, 60))
+Protector(BackboneGenerator('test_resnet', 32, 8, 8, 16)).protect(photo)
+print([m for m in ('diffusers', 'lightning', 'pytorch_lightning', 'transformers', 'webdataset') if m in sys.modules])
+"""
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,123 @@
+"""What the documents tell people to type exists: files, links, commands, options, and the Python block runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from anti_i2v.cli import main as train
+from anti_i2v.commands import parser
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "configs/README.md", "checkpoints/README.md", "data/README.md", "docs/LOG.md", "CHANGELOG.md"]
+FOLDERS = "anti_i2v|benchmarks|checkpoints|configs|data|docs|notebooks|tests"
+PLACEHOLDERS = {"PHOTOS", "SHARDS", "OTHER_SHARDS", "DIR", "RUN", "FILE", "PHOTO"}
+"""Words in commands that stand for the reader's own files."""
+
+
+@cache
+def text(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str = "") -> list[str]:
+    """Code blocks of one language; those without a language are for the shell."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text(document), re.MULTILINE | re.DOTALL)
+    return [block for name, block in fenced if name == language]
+
+
+def commands(start: str) -> list[tuple[str, ...]]:
+    """Every command of the code blocks and of inline code that begins with `start`, without it, comments cut off."""
+    found = []
+    for document in DOCUMENTS:
+        lines = [line for block in blocks(document) for line in block.splitlines()]
+        lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text(document))
+        for line in lines:
+            for part in re.split(r"&&", line):
+                words = shlex.split(part.strip(), comments=True) if part.strip().startswith(start) else []
+                if words[: len(start.split())] == start.split():
+                    found.append(tuple(words[len(start.split()) :]))
+    return sorted(set(found))
+
+
+def shown(words: tuple[str, ...]) -> str:
+    return " ".join(words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document: str) -> None:
+    home = (ROOT / document).parent
+    named = set(re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w)(?=[`\s)\],:;.]|$)", text(document)))
+    examples = {"data/photos", "data/shards"}
+    missing = [name for name in sorted(named - examples) if not (ROOT / name).exists()]
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text(document)) if "://" not in link]
+    missing += [link for link in links if link and not (home / link).exists()]
+    assert missing == []
+
+
+def test_the_two_first_commands_are_there_word_by_word() -> None:
+    lines = [line for block in blocks("README.md") for line in block.splitlines()]
+    assert "pip install -e . && python train.py fit" in lines
+    assert 'pip install -e ".[test]" && pytest' in lines
+
+
+@pytest.mark.parametrize("words", commands("anti-i2v"), ids=shown)
+def test_protection_commands_parse(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [word for word in words if word not in ("[...]", "…")]
+    if len(given) > 1:
+        assert callable(parser().parse_args(given).run)
+    elif given:  # only mentioned: it has a --help
+        with pytest.raises(SystemExit) as ended:
+            parser().parse_args([*given, "--help"])
+        assert ended.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [words for words in commands("python train.py") if "|" not in words], ids=shown)
+def test_training_commands_parse(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--print_config` everything is parsed and nothing is built."""
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        (run / "checkpoints" / name).touch()
+    config = ROOT / "configs" / "default.yaml"
+    given = []
+    for word in words:
+        if word in ("RUN/config.yaml", "FILE"):
+            word = str(config)
+        elif word.split("/")[0] in PLACEHOLDERS:
+            word = word.replace("RUN", str(run)) if word.startswith("RUN") else str(tmp_path)
+        given.append(word)
+    monkeypatch.chdir(ROOT)  # where the README's reader stands
+    with pytest.raises(SystemExit) as ended:
+        train([*given, "--print_config"] if "--print_config" not in given else given)
+    assert ended.value.code == 0, capsys.readouterr().err
+
+
+def test_every_command_has_its_place_in_the_readme() -> None:
+    listed = re.search(r"\n  COMMAND\n(.*?)\n\n", parser().format_help(), re.DOTALL)
+    assert listed is not None
+    names = re.findall(r"^    (\w+)", listed[1], re.MULTILINE)
+    assert names
+    assert [name for name in names if f"anti-i2v {name}" not in text("README.md")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_slot_for_figures_is_left_open(document: str) -> None:
+    assert re.findall(r"<!-- figures: [\w-]+ -->", text(document)) == []
+
+
+@pytest.mark.slow
+def test_the_python_block_runs_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("README.md", "python")
+    check = "assert protected.size == (640, 480) and protected.mode == 'RGB'\nassert batch.shape == (4, 3, 480, 720)\n"
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run([sys.executable, "-c", block + check], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
