@@ -38,7 +38,7 @@ class BackboneGenerator(Generator):
 
     def __init__(
         self,
-        backbone: str = "convnextv2_atto",
+        backbone: str = "mobilenetv4_conv_small",
         working_size: int = 64,
         chroma_size: int = 16,
         cutoff: int = 16,
@@ -142,10 +142,10 @@ def _backbone(name: str, size: int) -> tuple[nn.Module, list[int], list[int]]:
             shapes = [tuple(feature.shape) for feature in network(torch.zeros(1, 4, size, size))]
     except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"backbone {name!r} gives no feature maps at {size} pixels ({reason}); try a ConvNeXt") from None
+        raise UsageError(f"backbone {name!r} gives no feature maps at {size} pixels ({reason}); try a ResNet or ConvNeXt") from None
     channels: list[int] = network.feature_info.channels()  # type: ignore[operator, union-attr]
     if [shape[1] for shape in shapes] != channels:
-        raise UsageError(f"backbone {name!r} puts channels last, which the decoder cannot use; try a ConvNeXt or ResNet")
+        raise UsageError(f"backbone {name!r} puts channels last, which the decoder cannot use; try a ResNet or ConvNeXt")
     return network.train(), channels, [shape[-1] for shape in shapes]
 
 

@@ -57,9 +57,9 @@ def sample_scenes(seeds: Sequence[int]) -> Scene:
     """Draw the scenes with these seeds."""
     dice = Dice(seeds, 96)
     value = {
-        "x": dice.uniform(-0.28, 0.28),
-        "y": dice.uniform(-0.22, 0.02),
-        "scale": dice.uniform(0.85, 1.22),
+        "x": dice.uniform(-0.22, 0.22),
+        "y": dice.uniform(-0.16, 0.10),
+        "scale": dice.uniform(1.15, 1.60),
         "roll": dice.normal(0.06),
         "yaw": dice.normal(0.16),
         "pitch": dice.normal(0.08),

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix with singular values near 1 (0.7–1.2), by five quintic Newton–Schulz steps: (rows, columns)."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    wide = matrix.T if tall else matrix
+    x: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
