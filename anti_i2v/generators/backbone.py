@@ -3,6 +3,12 @@
 The backbone is trained from scratch (nothing can be downloaded where this trains), on batches of a few photos. That
 decides the details: batch norm becomes group norm, and the heads start small but not at zero, because around a zero
 residual a squared feature distance has no gradient.
+
+The default backbone was chosen by how well it follows a fixed random network's photo-dependent fields on unseen
+portraits after 14 s of one CPU core (R², one seed, working size 64, batch 8; steps in brackets):
+mobilenetv4_conv_small 0.63 (238), edgenext_xx_small 0.61 (321), resnet10t 0.61 (199), convnextv2_atto 0.56 (179),
+convnext_zepto_rms 0.53 (156). timm's tiny test_resnet reached 0.64 in 494 steps but 0.59 in the 250 that gave resnet10t
+0.62; steps are what is scarce here, since the surrogate costs more than any of these.
 """
 
 from __future__ import annotations
