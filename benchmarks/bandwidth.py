@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/bandwidth"))
     options = parser.parse_args()
 
-    surrogate = Surrogate.from_pretrained(options.surrogate, ["blocks.3", "blocks.7", "blocks.11", "proj_out"])
+    surrogate = Surrogate.from_pretrained(options.surrogate, ["blocks.10", "blocks.13"])
     clips = PortraitClips("validation", 1, options.photo_size, options.photo_size).batch(range(options.people))
     photo, text = as_saved(clips.video[:, 0]), surrogate.encode_text(clips.prompts)
     rows: list[dict[str, object]] = []
