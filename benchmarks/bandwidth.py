@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -30,6 +31,19 @@ from anti_i2v.spaces import FrequencySpace, LabSpace
 from anti_i2v.surrogates import Surrogate
 
 CHANNELS = ("file", "jpeg75", "half size", "half size + jpeg75")
+
+
+Interval = tuple[float, float, float]
+"""Mean and 95 % interval over photos."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bandwidth: RMS of the residual in 1/255, and the damage for each `version channel`."""
+
+    bandwidth: int
+    rms: Interval
+    damage: dict[str, Interval]
 
 
 def released(photo: Tensor, channel: str) -> Tensor:
@@ -74,11 +88,11 @@ def main() -> None:
     """Measure, then write the table, the figures and the curve."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--surrogate", default="portrait-dit")
-    parser.add_argument("--people", type=int, default=32)
-    parser.add_argument("--photo-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--photo-size", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[4, 8, 16, 24, 32, 48, 64])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 24, 32, 48])
     parser.add_argument("--spaces", choices=("both", "lab", "frequency"), default="both")
     parser.add_argument("--out", type=Path, default=Path("docs/bandwidth"))
     options = parser.parse_args()
@@ -86,25 +100,27 @@ def main() -> None:
     surrogate = Surrogate.from_pretrained(options.surrogate, ["blocks.10", "blocks.13"])
     clips = PortraitClips("validation", 1, options.photo_size, options.photo_size).batch(range(options.people))
     photo, text = as_saved(clips.video[:, 0]), surrogate.encode_text(clips.prompts)
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for size in options.sizes:
         protected = optimise(surrogate, photo, text, size, options.epsilon, options.steps, options.spaces)
         rms = rms255(protected - photo)
         noise = as_saved(white_noise(photo, rms, options.epsilon, torch.Generator().manual_seed(0)))
-        row: dict[str, object] = {"bandwidth": size, "rms": mean_interval(rms)}
+        row = Row(size, mean_interval(rms), {})
         for name, version in (("protected", protected), ("noise", noise)):
             for channel in CHANNELS:
                 pair = [resize(released(p, channel), surrogate.height, surrogate.width) for p in (photo, version)]
-                row[f"{name} {channel}"] = mean_interval(mean_damage(surrogate, pair[0], pair[1], text, seed=10_000))
+                row.damage[f"{name} {channel}"] = mean_interval(mean_damage(surrogate, pair[0], pair[1], text, seed=10_000))
         rows.append(row)
-        print(json.dumps(row), flush=True)
+        print(row, flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     settings = {k: str(v) for k, v in vars(options).items() if k != "out"}
-    (options.out / f"{options.spaces}.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+    (options.out / f"{options.spaces}.json").write_text(
+        json.dumps({"settings": settings, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
+    )
     plot(rows, options.out / f"{options.spaces}.png", options.epsilon)
 
 
-def plot(rows: list[dict[str, object]], path: Path, epsilon: float) -> None:
+def plot(rows: list[Row], path: Path, epsilon: float) -> None:
     """Draw damage over bandwidth, one line a channel."""
     import matplotlib
 
@@ -112,16 +128,15 @@ def plot(rows: list[dict[str, object]], path: Path, epsilon: float) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 3.8))
-    sizes = [row["bandwidth"] for row in rows]
+    sizes = [row.bandwidth for row in rows]
     for channel in CHANNELS:
-        triples = [row[f"protected {channel}"] for row in rows]
-        mean, low, high = zip(*triples, strict=True)  # type: ignore[call-overload]
-        axes.plot(sizes, mean, marker="o", label=channel)
-        axes.fill_between(sizes, low, high, alpha=0.15)
-    axes.plot(sizes, [row["noise file"][0] for row in rows], "k:", label="noise of equal RMS, file")  # type: ignore[index]
-    axes.set(
-        xlabel="bandwidth: field side and DCT cut-off, of 64", ylabel="feature damage", title=f"per-photo optimum, epsilon {epsilon:g}"
-    )
+        mean, low, high = zip(*[row.damage[f"protected {channel}"] for row in rows], strict=True)
+        axes.plot(sizes, list(mean), marker="o", label=channel)
+        axes.fill_between(sizes, list(low), list(high), alpha=0.15)
+    axes.plot(sizes, [row.damage["noise file"][0] for row in rows], "k:", label="noise of equal RMS, file")
+    axes.set_xlabel("bandwidth: field side and DCT cut-off, of 64")
+    axes.set_ylabel("feature damage")
+    axes.set_title(f"per-photo optimum, epsilon {epsilon:g}")
     axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
