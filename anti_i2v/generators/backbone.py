@@ -25,6 +25,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator
 from anti_i2v.spaces.frequency import cosine_basis
 
+BOUND = 1.5  # largest value of both heads in units of epsilon: beyond it the budget's tanh has hardly a gradient left to come back with
 INITIAL_RMS = 0.3  # of both heads' output, in units of epsilon: far enough from zero to survive 8-bit rounding.
 
 
@@ -108,12 +109,22 @@ class BackboneGenerator(Generator):
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
         x = x * (1 + self.gain(strength))[:, :, None, None]
-        picture = self.frequency_head(_scaled(x, self.cutoff))
+        picture = _pattern(self.frequency_head(_scaled(x, self.cutoff)))
         # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
         # half precision loses more than the budget here.
         with torch.autocast(image.device.type, enabled=False):
             coefficients = self.basis.T @ picture.float() @ self.basis
-        return {"lab": self.lab_head(_scaled(x, self.chroma_size)).float(), "frequency": coefficients}
+        return {"lab": _pattern(self.lab_head(_scaled(x, self.chroma_size))).float(), "frequency": coefficients}
+
+
+def _pattern(x: Tensor) -> Tensor:
+    """Bounded and without a mean: (B, C, h, w) → the same.
+
+    Without this the first thing training finds is to tint the whole photo by epsilon, and it never leaves that: features and
+    clips move by as much, and the video is as good as ever.
+    """
+    x = BOUND * torch.tanh(x / BOUND)
+    return x - x.mean((2, 3), keepdim=True)
 
 
 def _scaled(x: Tensor, size: int) -> Tensor:

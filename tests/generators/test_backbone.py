@@ -85,7 +85,8 @@ def test_a_few_steps_learn() -> None:
     generator = build(chroma_size=8, cutoff=8)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=2e-3)
     image = photos()
-    target = {"lab": image.new_tensor([1.0, -1.0]).view(2, 1, 1, 1), "frequency": torch.zeros(2, 3, 8, 8)}
+    slope = torch.linspace(-1, 1, 8).view(1, 1, 1, 8).expand(1, 1, 8, 8)  # one photo's field rises, the other's falls
+    target = {"lab": torch.cat([slope, -slope]).expand(2, 2, 8, 8), "frequency": torch.zeros(2, 3, 8, 8)}
     losses = []
     for _ in range(25):
         out = generator(image, EPSILON)
@@ -95,6 +96,18 @@ def test_a_few_steps_learn() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.25 * losses[0]
+
+
+def test_no_head_can_tint_the_whole_photo_or_grow_without_bound() -> None:
+    """A uniform tint moves features and clips without harming the video, and training ends in it if it can."""
+    generator = build(chroma_size=8, cutoff=8)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(5.0)
+        out = generator(photos(), EPSILON)
+    assert out["lab"].mean((2, 3)).abs().max() < 1e-5
+    assert out["lab"].abs().max() <= 3.0
+    assert out["frequency"][:, :, 0, 0].abs().max() < 1e-4  # the constant coefficient
 
 
 def test_impossible_settings_are_refused_with_the_remedy() -> None:
