@@ -61,7 +61,7 @@ class AutoencoderModule(LightningModule):
     def __init__(
         self,
         folder: str = "checkpoints/portrait-dit",
-        base_dim: int = 40,
+        base_dim: int = 32,
         z_dim: int = 16,
         dim_mult: tuple[int, int, int] = (1, 2, 2),
         num_res_blocks: int = 2,
