@@ -23,8 +23,15 @@ from anti_i2v.surrogates.loading import load_pipeline, read_index
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
-FAMILIES = {"WanImageToVideoPipeline": "anti_i2v.surrogates.wan.WanSurrogate"}
+FAMILIES = {
+    "StableVideoDiffusionPipeline": "anti_i2v.surrogates.svd.SVDSurrogate",
+    "WanImageToVideoPipeline": "anti_i2v.surrogates.wan.WanSurrogate",
+}
 """Class of a diffusers pipeline → class path of its surrogate, imported only when asked for."""
+
+
+DECODED = "decoded"
+"""The tap that is no layer: the photo as the autoencoder paints it again, where a change of shape can be told from a tint."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,17 @@ class Draw:
     Attributes:
         step: Index into the pipeline's own schedule; 0 is the noisiest.
         timestep: Scalar, what the pipeline hands its denoiser at that step.
-        sigma: Noise level of that step (flow matching: share of noise, in [0, 1]).
+        sigma: Share of noise at that step, in [0, 1]: the flow's own; where noise of standard deviation s is added to the
+            latents instead, s / (1 + s), the share of the same signal-to-noise ratio.
         noise: Unit Gaussian in the layout of the pipeline's latents, float32.
+        image_noise: Unit Gaussian like the photos, for pipelines that add noise to the photo before they encode it.
     """
 
     step: int
     timestep: Tensor
     sigma: float
     noise: Tensor
+    image_noise: Tensor | None = None
 
 
 class Surrogate(nn.Module, ABC):
@@ -52,38 +62,45 @@ class Surrogate(nn.Module, ABC):
 
     Args:
         pipeline: The loaded diffusers pipeline; its denoiser and autoencoder are frozen in place.
-        taps: Names of layers of the denoiser.
+        taps: Names of layers of the denoiser, and `decoded` for the photo through the autoencoder and back.
         height: Height of the photos and clips in pixels.
         width: Width of the photos and clips in pixels.
         num_frames: Length of the clips.
         steps: Length of the schedule that draws come from.
     """
 
+    denoiser_name = "transformer"
+    """The denoiser's attribute in the pipeline."""
+    has_text = True
+    """Whether the pipeline takes prompts; without, every text is the empty dictionary."""
+
     def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
         super().__init__()
         self.pipeline = pipeline  # a plain attribute: only what `to()` must move is registered below
-        self.denoiser: nn.Module = pipeline.transformer
+        self.denoiser: nn.Module = getattr(pipeline, self.denoiser_name)
         self.vae: nn.Module = pipeline.vae
-        self.taps = check_taps(self.denoiser, taps)
+        layers = [tap for tap in taps if tap != DECODED]
+        self._layers = check_taps(self.denoiser, layers) if layers or not taps else ()
+        self.taps = tuple(dict.fromkeys(taps))
         self.height, self.width, self.num_frames, self.steps = height, width, num_frames, steps
         scheduler = self._schedule(steps)
         self.timesteps: Tensor = scheduler.timesteps
-        self.sigmas: list[float] = scheduler.sigmas[: len(self.timesteps)].tolist()
+        self.sigmas: list[float] = self.noise_shares(scheduler.sigmas[: len(self.timesteps)]).tolist()
         self._texts: dict[str, dict[str, Tensor]] = {}
-        for part in (self, pipeline.text_encoder):
+        for part in (self, getattr(pipeline, "text_encoder", None)):
             if part is not None:
                 part.requires_grad_(False).eval()
 
     @staticmethod
     def from_pretrained(
-        source: str, taps: Sequence[str], height: int = 64, width: int = 64, num_frames: int = 9, steps: int = 20
+        source: str, taps: Sequence[str], height: int = 128, width: int = 128, num_frames: int = 9, steps: int = 20
     ) -> Surrogate:
         """Load a diffusers pipeline in float32 and wrap it in the class of its family.
 
         Args:
             source: A pipeline folder, the name of a shipped checkpoint such as `portrait-dit`, or a hub id such as
                 `Wan-AI/Wan2.2-TI2V-5B-Diffusers`.
-            taps: Names of layers of the denoiser, such as `blocks.11`.
+            taps: Names of layers of the denoiser, such as `blocks.11`; `decoded` is the photo through the autoencoder and back.
             height: Height of the photos in pixels.
             width: Width of the photos in pixels.
             num_frames: Length of the clips.
@@ -124,11 +141,13 @@ class Surrogate(nn.Module, ABC):
         """What the denoiser needs of the prompts; each different prompt is encoded once and remembered.
 
         Returns:
-            Arguments of the denoiser, first dimension `len(prompts)`.
+            Arguments of the denoiser, first dimension `len(prompts)`; none if the pipeline takes no prompts.
 
         Raises:
             UsageError: The text encoder was dropped and a prompt was never encoded before.
         """
+        if not self.has_text:
+            return {}
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if new:
             if getattr(self.pipeline, "text_encoder", None) is None:
@@ -142,7 +161,8 @@ class Surrogate(nn.Module, ABC):
 
     def drop_text_encoder(self) -> None:
         """Free the text encoder, the largest part of most pipelines; prompts encoded so far stay known."""
-        self.pipeline.text_encoder = None
+        if self.has_text:
+            self.pipeline.text_encoder = None
 
     def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0) -> Draw:
         """Draw a noise level of the pipeline's own schedule, uniformly, and noise for a batch.
@@ -161,8 +181,13 @@ class Surrogate(nn.Module, ABC):
             raise UsageError(f"min_sigma is {min_sigma}; the schedule's largest sigma is {max(self.sigmas):.4f}")
         where = generator.device
         step = allowed[int(torch.randint(len(allowed), (1,), generator=generator, device=where))]
+        image_noise = self._image_noise(batch, generator)
         noise = torch.randn(self.latent_shape(batch), generator=generator, device=where).to(self.device)
-        return Draw(step, self.timesteps[step].to(self.device), self.sigmas[step], noise)
+        return Draw(step, self.timesteps[step].to(self.device), self.sigmas[step], noise, image_noise)
+
+    def _image_noise(self, batch: int, generator: torch.Generator) -> Tensor | None:
+        shape = self.image_noise_shape(batch)
+        return None if shape is None else torch.randn(shape, generator=generator, device=generator.device).to(self.device)
 
     def forward(self, image: Tensor, text: Mapping[str, Tensor], draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
         """Features of photos at the taps, differentiable in the photos.
@@ -174,7 +199,8 @@ class Surrogate(nn.Module, ABC):
             early_exit: Stop at the deepest tap; only the time differs.
 
         Returns:
-            Tap → features, for a transformer `(B, tokens, channels)`, float32.
+            Tap → features with the photos first, float32: of a transformer `(B, tokens, channels)`, of a U-Net
+            `(B, channels, frames, h, w)`; `decoded` `(B, 3, height, width)` in [0, 1].
 
         Raises:
             UsageError: Size of the photos, number of prompts or number of noises do not fit.
@@ -183,10 +209,13 @@ class Surrogate(nn.Module, ABC):
         if len(draw.noise) != len(image):
             raise UsageError(f"{len(image)} photos but a draw for {len(draw.noise)}; draw for the batch")
         with self._float32():
-            condition = self.condition(image)
-            arguments = self.inputs(condition, text, self.noisy(condition, draw), draw.timestep)
-            features = capture(self.denoiser, self.taps, {**arguments, "return_dict": False}, early_exit)
-            return {tap: value.float() for tap, value in features.items()}
+            condition = self.condition(image, draw.image_noise)
+            features = {DECODED: self.decoded(condition).float()} if DECODED in self.taps else {}
+            if self._layers:  # without, the denoiser need not run
+                arguments = self.inputs(condition, text, self.noisy(condition, draw), draw.timestep)
+                read = capture(self.denoiser, self._layers, {**arguments, "return_dict": False}, early_exit)
+                features |= {tap: self.by_photo(value, len(image)).float() for tap, value in read.items()}
+            return {tap: features[tap] for tap in self.taps}
 
     @torch.no_grad()
     def animate(self, image: Tensor, text: Mapping[str, Tensor], seed: int, steps: int | None = None) -> Tensor:
@@ -208,12 +237,17 @@ class Surrogate(nn.Module, ABC):
         image, text = self._fitting(image, text)
         scheduler = self._schedule(self.steps if steps is None else steps)
         with self._float32():
-            condition = self.condition(image)
             generator = torch.Generator().manual_seed(seed)
-            noise = [torch.randn(self.latent_shape(1), generator=generator) for _ in range(len(image))]
+            image_noise, noise = [], []
+            for _ in range(len(image)):  # photo after photo, each in the pipelines' own order
+                image_noise.append(self._image_noise(1, generator))
+                noise.append(torch.randn(self.latent_shape(1), generator=generator))
+            drawn = [one for one in image_noise if one is not None]
+            condition = self.condition(image, torch.cat(drawn) if drawn else None)
             latents = torch.cat(noise).to(self.device) * scheduler.init_noise_sigma
             for timestep in scheduler.timesteps:
-                arguments = self.inputs(condition, text, latents, timestep)
+                scaled = scheduler.scale_model_input(latents, timestep)
+                arguments = self.inputs(condition, text, scaled, timestep)
                 output = self.denoiser(**arguments, return_dict=False)[0]
                 latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
             return self.decode(self.final(condition, latents))
@@ -238,25 +272,47 @@ class Surrogate(nn.Module, ABC):
     def latent_shape(self, batch: int) -> tuple[int, ...]:
         """Shape of the latents of a batch of clips."""
 
+    def image_noise_shape(self, batch: int) -> tuple[int, ...] | None:
+        """Shape of the noise that the pipeline adds to the photos before it encodes them; None if it adds none."""
+        return None
+
+    def noise_shares(self, sigmas: Tensor) -> Tensor:
+        """The scheduler's noise levels as shares of noise in [0, 1], see `Draw.sigma`; a flow's levels are shares."""
+        return sigmas
+
     @abstractmethod
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """What the denoiser needs of the prompts, by the pipeline's own text encoding; first dimension the prompts."""
 
     @abstractmethod
-    def condition(self, image: Tensor) -> dict[str, Tensor]:
-        """Everything the pipeline computes from photos `(B, 3, height, width)` in [0, 1], differentiable."""
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything the pipeline computes from photos `(B, 3, height, width)` in [0, 1], differentiable.
+
+        `image_noise` is a draw's; without it a pipeline that adds noise to the photo is shown the photo itself.
+        """
 
     @abstractmethod
     def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """The noisy latents of a draw, in the shape `latent_shape(B)`."""
+        """The noisy latents of a draw, in the shape `latent_shape(B)`, scaled as `inputs` takes them."""
 
     @abstractmethod
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
-        """Exactly the keyword arguments the pipeline hands its denoiser for these latents at this timestep."""
+        """Exactly the keyword arguments the pipeline hands its denoiser for these latents at this timestep.
+
+        `latents` are what the scheduler's `scale_model_input` makes of those it steps.
+        """
+
+    def by_photo(self, value: Tensor, batch: int) -> Tensor:
+        """The output of a tap with the photos as its first dimension, as it is unless overridden."""
+        return value
 
     def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """What the pipeline does to the latents between its last step and the decoder; nothing unless overridden."""
         return latents
+
+    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """The photo as the autoencoder paints it from `condition`, `(B, 3, height, width)` in [0, 1], differentiable."""
+        raise UsageError(f"{type(self).__name__} has no tap {DECODED!r} yet; name layers of its denoiser")
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:

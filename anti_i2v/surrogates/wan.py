@@ -15,6 +15,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.images import unit
 from anti_i2v.surrogates.base import Draw, Surrogate
+from anti_i2v.surrogates.quick import quicken
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, DiffusionPipeline
@@ -37,6 +38,7 @@ class WanSurrogate(Surrogate):
             raise UsageError(f"height × width is {height} × {width}; this Wan needs multiples of {rows} × {columns}")
         if num_frames < 1 or (num_frames - 1) % time:
             raise UsageError(f"num_frames is {num_frames}; this Wan needs 1 + a multiple of {time}: {4 * time + 1}, …")
+        quicken(pipeline.vae)  # a photo is a single frame
         config = pipeline.vae.config
         self._shape = (config.z_dim, (num_frames - 1) // time + 1, height // space, width // space)
         statistics = torch.tensor([config.latents_mean, config.latents_std]).view(2, 1, config.z_dim, 1, 1, 1)
@@ -64,7 +66,7 @@ class WanSurrogate(Surrogate):
         embeds, _ = self.pipeline.encode_prompt(prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=length)
         return {"prompt_embeds": embeds}
 
-    def condition(self, image: Tensor) -> dict[str, Tensor]:
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame (the posterior's mode)."""
         frame = (unit(image) * 2 - 1).unsqueeze(2)
         latents = self.vae.encode(frame).latent_dist.mode()
@@ -96,6 +98,10 @@ class WanSurrogate(Surrogate):
     def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """The latents with the photo as frame 0."""
         return (1 - self.keep) * condition["latents"] + self.keep * latents
+
+    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
+        return self.decode(condition["latents"])[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents `(B, channels, latent frames, h, w)` → clips `(B, num_frames, 3, height, width)`."""

@@ -145,3 +145,33 @@ def test_text_is_as_long_as_the_tokenizer_allows_up_to_wans_512(world: Path, lim
     surrogate = Surrogate.from_pretrained(str(world), ["blocks.0"], 32, 32, FRAMES)
     surrogate.pipeline.tokenizer.model_max_length = limit
     assert surrogate.encode_text([PROMPT])["prompt_embeds"].shape[:2] == (1, length)
+
+
+def test_decoded_is_the_photo_through_the_autoencoder_and_the_denoiser_stays_out_of_it(
+    world: Path, pipeline: WanImageToVideoPipeline, photos: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surrogate = Surrogate.from_pretrained(str(world), ["decoded"], HEIGHT, WIDTH, FRAMES, STEPS)
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the denoiser ran")
+
+    monkeypatch.setattr(surrogate.denoiser, "forward", fail)
+    photo = photos.clone().requires_grad_()
+    draw = surrogate.draw(len(photo), torch.Generator().manual_seed(0))
+    features = surrogate(photo, surrogate.encode_text([PROMPT]), draw)
+    with torch.no_grad():
+        latents = pipeline.vae.encode((2 * photos - 1).unsqueeze(2)).latent_dist.mode()
+        expected = (pipeline.vae.decode(latents).sample[:, :, 0] / 2 + 0.5).clamp(0, 1)
+    assert list(features) == ["decoded"]
+    torch.testing.assert_close(features["decoded"], expected, atol=1e-5, rtol=0)
+    features["decoded"].square().sum().backward()  # type: ignore[no-untyped-call]
+    assert photo.grad is not None
+    assert photo.grad.flatten(1).abs().sum(1).gt(0).all()
+
+
+def test_decoded_stands_beside_layers_in_the_order_asked_for(world: Path, photos: Tensor) -> None:
+    surrogate = Surrogate.from_pretrained(str(world), ["blocks.0", "decoded", "blocks.1"], HEIGHT, WIDTH, FRAMES, STEPS)
+    draw = surrogate.draw(len(photos), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = surrogate(photos, surrogate.encode_text([PROMPT]), draw)
+    assert list(features) == ["blocks.0", "decoded", "blocks.1"]
