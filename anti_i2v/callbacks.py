@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
 from anti_i2v.images import resize
 from anti_i2v.module import ProtectionModule
 from anti_i2v.release import Checkpoint, model_card
+from anti_i2v.resources import commit
 from anti_i2v.schedule import share_of_run
 
 
@@ -95,25 +95,11 @@ class GeneratorExport(Callback):
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         facts = {**pl_module.facts(), "global_step": trainer.global_step, "metrics": metrics}
-        if commit := _commit():
-            facts["commit"] = commit
+        if code := commit():
+            facts["commit"] = code
         del facts["epsilon"]  # the protector carries it
         protector = pl_module.protector()
         card = model_card(folder.name, Checkpoint(protector.generator, pl_module.epsilon, True, facts))
         protector.save_pretrained(folder, card=card, extra=facts)
         where = shlex.quote(str(folder))
         print(f"\nwrote {folder}\nprotect a photo with it:\n\n    anti-i2v protect PHOTO --out protected --generator {where}\n")
-
-
-def _commit() -> str | None:
-    """The commit of this checkout, with `+` if files were changed since; None for an installed package."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        told = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip() or None

@@ -1,7 +1,8 @@
-"""Finding folders that ship with the project, from any working directory and from a wheel as well as from a checkout."""
+"""What this installation is: the folders that ship with it, found from any working directory, from a wheel as well; its commit."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from anti_i2v.errors import UsageError
@@ -36,3 +37,16 @@ def find_folder(source: str | Path) -> Path:
     root = shipped("checkpoints")
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     raise UsageError(f"no folder {str(source)!r}; give an existing folder or one of the shipped names: {', '.join(names) or 'none'}")
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with `+` if tracked files were changed since; None for an installed package."""
+    root = PACKAGE.parent
+    if not (root / ".git").exists():  # a package may be installed somewhere inside another project's checkout
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None

@@ -27,6 +27,7 @@ from anti_i2v.images import resize
 from anti_i2v.metrics import mean_interval, rms255
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.resources import commit
 from anti_i2v.spaces import FrequencySpace, LabSpace
 from anti_i2v.surrogates import Surrogate
 
@@ -57,7 +58,7 @@ def released(photo: Tensor, channel: str) -> Tensor:
 def optimise(surrogate: Surrogate, photo: Tensor, text: dict[str, Tensor], size: int, epsilon: float, steps: int, spaces: str) -> Tensor:
     """Protected photos (B, 3, H, W): the parameters of each, K = `size`, ascended on the feature objective."""
     random = torch.Generator().manual_seed(size)
-    lab, frequency, objective = LabSpace(), FrequencySpace(), FeatureObjective()
+    lab, frequency, objective = LabSpace(), FrequencySpace(), FeatureObjective(centred=True)
     budget = torch.full((len(photo),), epsilon)
     field = torch.randn(len(photo), 2, size, size, generator=random).mul_(0.3).requires_grad_()
     picture = torch.randn(len(photo), 3, size, size, generator=random).mul_(0.3).requires_grad_()
@@ -89,15 +90,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--surrogate", default="portrait-dit")
     parser.add_argument("--people", type=int, default=16)
-    parser.add_argument("--photo-size", type=int, default=96)
+    parser.add_argument("--photo-size", type=int, default=128)
+    parser.add_argument("--taps", nargs="+", default=["decoded"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 24, 32, 48])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 24, 32, 48, 64])
     parser.add_argument("--spaces", choices=("both", "lab", "frequency"), default="both")
     parser.add_argument("--out", type=Path, default=Path("docs/bandwidth"))
     options = parser.parse_args()
 
-    surrogate = Surrogate.from_pretrained(options.surrogate, ["blocks.10", "blocks.13"])
+    surrogate = Surrogate.from_pretrained(options.surrogate, options.taps)
     clips = PortraitClips("validation", 1, options.photo_size, options.photo_size).batch(range(options.people))
     photo, text = as_saved(clips.video[:, 0]), surrogate.encode_text(clips.prompts)
     rows: list[Row] = []
@@ -113,7 +115,7 @@ def main() -> None:
         rows.append(row)
         print(row, flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = {k: str(v) for k, v in vars(options).items() if k != "out"}
+    settings = {"commit": commit() or "unknown", **{k: str(v) for k, v in vars(options).items() if k != "out"}}
     (options.out / f"{options.spaces}.json").write_text(
         json.dumps({"settings": settings, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
     )

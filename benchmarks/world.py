@@ -3,8 +3,9 @@
     python benchmarks/world.py --out docs/world
 
 For the first clip of each test person the pipeline gets the first frame and the prompt, through `Surrogate.animate`, so that
-what is judged is what protection will be judged on. The decibels of a clip are the mean over its frames; pixels of a clip that
-moves otherwise than the rendered one count as errors even where the motion is right, so the classifier of actions stands beside.
+what is judged is what protection will be judged on. The judge of identity recognises each person among `--gallery` people.
+The decibels of a clip are the mean over its frames; pixels of a clip that moves otherwise than the rendered one count as
+errors even where the motion is right, so the classifier of actions stands beside.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v.evaluation.actions import load_action_classifier
+from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
 from anti_i2v.evaluation.pictures import sheet
 from anti_i2v.images import to_pil
 from anti_i2v.metrics import mean_interval, psnr
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 
 
@@ -39,10 +42,12 @@ def rebuilt(world: Surrogate, video: Tensor) -> Tensor:
     return (decoded.transpose(1, 2) + 1.0) / 2.0
 
 
-def measure(world: Surrogate, actions: str, people: int, steps: int, seed: int, batch: int) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
+def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
     """One value a person for each measure, and rows of frames: rendered clip over generated clip."""
+    people, steps, seed, batch = options.people, options.steps, options.seed, options.batch
     clips = PortraitClips("test", world.num_frames, world.height, world.width)
-    judge = load_action_classifier(actions)
+    judge, identity = load_action_classifier(options.actions), load_identity_judge(options.judge)
+    gallery = portrait_gallery(identity, "test", range(max(people, options.gallery)), world.height, world.width)
     parts: list[dict[str, Tensor]] = []
     rows: list[list[Tensor]] = []
     for first in tqdm(range(0, people, batch), unit="batch"):
@@ -60,6 +65,9 @@ def measure(world: Surrogate, actions: str, people: int, steps: int, seed: int, 
         }
         for name, video in (("rendered", truth.video), ("autoencoder", again), ("generated", made)):
             part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
+            who, embedding = torch.arange(first, first + len(video)), identity(video.clamp(0, 1))
+            part[f"rank1_{name}"] = rank1(embedding, gallery, who)
+            part[f"similarity_own_{name}"], part[f"similarity_strangers_{name}"] = similarity(embedding, gallery, who)
         parts.append(part)
         if len(rows) < 20:
             rows += [list(clip) for pair in zip(truth.video, made, strict=True) for clip in pair]
@@ -72,6 +80,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for world.json and world.png")
     parser.add_argument("--world", default="portrait-dit", help="pipeline folder, or the name of a shipped one")
     parser.add_argument("--actions", default="portrait-actions", help="folder of the action classifier, or the name of a shipped one")
+    parser.add_argument("--judge", default="portrait-judge", help="folder of the judge of identity, or the name of a shipped one")
+    parser.add_argument("--gallery", type=int, default=100, help="people whom the judge of identity chooses from")
     parser.add_argument("--people", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0)
@@ -79,9 +89,18 @@ def main() -> None:
     options = parser.parse_args()
 
     world = Surrogate.from_pretrained(options.world, taps=["proj_out"], steps=options.steps)
-    values, rows = measure(world, options.actions, options.people, options.steps, options.seed, options.batch)
+    values, rows = measure(world, options)
     result = {name: dict(zip(("mean", "low", "high"), mean_interval(value), strict=True)) for name, value in values.items()}
-    facts = {"people": options.people, "steps": options.steps, "seed": options.seed, "interval": "95 % over people, Student t"}
+    size = f"{world.num_frames} frames of {world.height} x {world.width}"
+    facts = {
+        "commit": commit() or "unknown",
+        "size": size,
+        "people": options.people,
+        "gallery": options.gallery,
+        "steps": options.steps,
+        "seed": options.seed,
+        "interval": "95 % over people, Student t",
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "world.json").write_text(json.dumps({"facts": facts, "measures": result}, indent=2) + "\n", encoding="utf-8")
     to_pil(sheet(rows, world.height)).save(options.out / "world.png")

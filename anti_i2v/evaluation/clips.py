@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from anti_i2v.metrics import rms255
+from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.motion import dynamic_degree
+from anti_i2v.metrics import psnr, rms255
 from anti_i2v.surrogates import Surrogate
 
 MEASURES = {
@@ -16,17 +18,21 @@ MEASURES = {
     "last_frame": "last frame, RMS in 1/255",
     "flicker_change": "change of flicker in 1/255",
     "feature_damage": "feature damage",
+    "photo_psnr": "first frame to the clean photo, PSNR in dB",
+    "ssim": "SSIM to the clean photo's clip",
+    "dynamic_degree": "motion, % of a side per frame",
 }
-"""Name of each measure → what it is and its unit."""
+"""Name of each measure of `movement`, `mean_damage` and `fidelity` → what it is and its unit."""
 
 
 VERSIONS = {
+    "clean": "clean photo",
     "protected": "protected",
     "white_noise": "white noise, equal RMS",
     "random_parameters": "random parameters, equal RMS",
     "other_seed": "clean photo, other seed",
 }
-"""Name of each version that is compared with the clean photo's clip → how tables call it."""
+"""Name of each version that is animated → how tables call it."""
 
 
 def movement(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
@@ -37,7 +43,8 @@ def movement(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
         clean: Same shape.
 
     Returns:
-        (B,) for each measure of `MEASURES` that clips alone decide. `flicker_change` is positive if `clip` flickers more.
+        (B,) each. `first_frame`, `all_frames` and `last_frame` are distances from 0 up in 1/255: more is a larger change, for
+        better or worse. `flicker_change` in 1/255 is positive if `clip` flickers more.
     """
     away = clip - clean
     return {
@@ -46,6 +53,46 @@ def movement(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
         "last_frame": rms255(away[:, -1]),
         "flicker_change": flicker(clip) - flicker(clean),
     }
+
+
+def fidelity(clip: Tensor, clean: Tensor, photo: Tensor) -> dict[str, Tensor]:
+    """How faithful a clip is, and how much happens in it.
+
+    Args:
+        clip: (B, T, 3, H, W) in [0, 1], pictures of at least 6 × 6.
+        clean: Same shape, the clean photo's clip from the same noise.
+        photo: (B, 3, H, W) in [0, 1], the clean photo at the clip's size.
+
+    Returns:
+        (B,) each. `photo_psnr`: the first frame against the clean photo, in dB from 0 up, lower is more protection. `ssim`:
+        the mean over frames against the clean clip (Wang et al. 2004), from -1 to 1, 1 is equal, lower is more protection.
+        `dynamic_degree`: see there.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    frames, truth = (video.float().flatten(0, 1) for video in (clip, clean))
+    similar = structural_similarity_index_measure(frames, truth, reduction="none", data_range=1.0)
+    assert isinstance(similar, Tensor)
+    return {
+        "photo_psnr": psnr(clip[:, 0], photo),
+        "ssim": similar.view(clip.shape[:2]).mean(1),
+        "dynamic_degree": dynamic_degree(clip),
+    }
+
+
+def check_finite(version: str, **values: Tensor) -> None:
+    """Refuse what cannot be measured: a mean over people must not hide that one of them became NaN.
+
+    Raises:
+        UsageError: One of the values, named by its keyword, holds NaN or infinite values; the version is named too.
+    """
+    for what, value in values.items():
+        if not bool(value.isfinite().all()):
+            where = int((~value.isfinite().flatten(1).all(1)).sum())
+            raise UsageError(
+                f"{what} of {where} of {len(value)} photos, version {VERSIONS.get(version, version)!r}, hold NaN or infinite values; "
+                "check the photos and the weights of generator and surrogate"
+            )
 
 
 def flicker(video: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.evaluation.clips import MEASURES, VERSIONS
+from anti_i2v.evaluation.judging import IDENTITY
 from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
 from anti_i2v.images import save_photo, to_pil
 from anti_i2v.metrics import mean_interval
@@ -19,8 +20,18 @@ from anti_i2v.metrics import mean_interval
 if TYPE_CHECKING:
     from anti_i2v.evaluation.runner import Trial
 
-COLUMNS = {"residual_rms": "residual, RMS in 1/255", "psnr": "PSNR in dB", "delta_e": "ΔE2000", **MEASURES}
-"""Measure → heading; the photo's own first, then the clip's."""
+COLUMNS = {"residual_rms": "residual, RMS in 1/255", "psnr": "PSNR in dB", "delta_e": "ΔE2000", **MEASURES, **IDENTITY}
+"""Measure → heading."""
+
+TABLES = (
+    ("The photo, and how far its clip is from the clean photo's", [*list(COLUMNS)[:3], *list(MEASURES)[:5]]),
+    ("What the clip shows", [*list(MEASURES)[5:], "action", "consistency", "face"]),
+    ("Who is in the clip, and in the photo itself", ["own", "strangers", "drop", "way", "rank1", "photo_own", "photo_drop", "photo_way"]),
+)
+"""Title of each table, its measures; those that were not taken are left out."""
+
+DRAWS = 2000
+"""Bootstrap samples of an interval."""
 
 Interval = dict[str, float | None]
 Summary = dict[str, dict[str, Interval]]
@@ -34,32 +45,79 @@ def summarise(parts: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> Summary:
 
     Returns:
         Version → measure → `mean`, `low`, `high` of the 95 % interval; None for what is not finite (the PSNR of an
-        unchanged photo, the interval of one person), because JSON has no such numbers.
+        unchanged photo, the interval of one person), because JSON has no such numbers. Where likeness was judged, the ways to
+        strangers of all people together are added.
     """
     summary: Summary = {}
     for version in parts[0]:
-        summary[version] = {}
-        for measure in parts[0][version]:
-            values = mean_interval(torch.cat([part[version][measure].detach().float().cpu() for part in parts]))
-            named = zip(("mean", "low", "high"), values, strict=True)
-            summary[version][measure] = {name: value if math.isfinite(value) else None for name, value in named}
+        values = {name: torch.cat([part[version][name].detach().float().cpu() for part in parts]) for name in parts[0][version]}
+        summary[version] = {name: interval(mean_interval(value)) for name, value in values.items()}
+        for prefix in ("", "photo_"):
+            if f"{prefix}own" in values:
+                lost = values[f"{prefix}drop"]
+                whole = lost + values[f"{prefix}own"] - values[f"{prefix}strangers"]
+                summary[version][f"{prefix}way"] = interval(ratio_interval(lost, whole))
     return summary
 
 
-def markdown(summary: Summary, facts: Mapping[str, object]) -> str:
-    """A table, one version a row, under the facts it depends on."""
+def interval(values: tuple[float, float, float]) -> Interval:
+    """Mean and ends of an interval by name; None for what is not finite."""
+    named = zip(("mean", "low", "high"), values, strict=True)
+    return {name: value if math.isfinite(value) else None for name, value in named}
+
+
+def ratio_interval(numerator: Tensor, denominator: Tensor, seed: int = 0) -> tuple[float, float, float]:
+    """Ratio of two means and its 95 % interval, by the percentile bootstrap over people.
+
+    The ratio of the means, not the mean of ratios: a person whose denominator happens to be small must not decide it.
+
+    Args:
+        numerator: (N,).
+        denominator: (N,), of the same people.
+        seed: Of the resampling.
+
+    Returns:
+        Ratio, lower and upper end; NaN where the mean of the denominator is not positive, the ends also for one person.
+    """
+    above, below = numerator.detach().double().cpu(), denominator.detach().double().cpu()
+    if not float(below.mean()) > 0:
+        return math.nan, math.nan, math.nan
+    ratio = float(above.mean() / below.mean())
+    if len(above) < 2:
+        return ratio, math.nan, math.nan
+    rows = torch.randint(len(above), (DRAWS, len(above)), generator=torch.Generator().manual_seed(seed))
+    drawn = above[rows].mean(1) / below[rows].mean(1)
+    low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return ratio, low, high
+
+
+def markdown(summary: Summary, facts: Mapping[str, object], notes: Sequence[str] = (), versions: Mapping[str, str] = VERSIONS) -> str:
+    """Tables, one version a row, under the facts they depend on.
+
+    Args:
+        summary: From `summarise`.
+        facts: What the figures depend on.
+        notes: Sentences that a reader needs.
+        versions: Name of a version → how the tables call it.
+    """
     lines = [f"{name}: {value}" for name, value in facts.items()]
-    lines += ["", "| version | " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
-    for version, measures in summary.items():
-        cells = " | ".join(_cell(measures[measure]) for measure in COLUMNS)
-        lines.append(f"| {VERSIONS[version]} | {cells} |")
-    return "\n".join([*lines, "", "Mean and 95 % interval over people; distances are from the clean photo's clip.", ""])
+    for title, measures in TABLES:
+        taken = [name for name in measures if any(name in found for found in summary.values())]
+        if not taken:
+            continue
+        lines += ["", f"**{title}**", "", "| version | " + " | ".join(COLUMNS[name] for name in taken) + " |"]
+        lines.append("| --- |" + " ---: |" * len(taken))
+        for version, found in summary.items():
+            lines.append(f"| {versions[version]} | " + " | ".join(cell(found.get(name)) for name in taken) + " |")
+    closing = "Mean and 95 % interval over people; distances are from the clean photo's clip."
+    return "\n".join([*lines, "", closing, *[f"{note[0].upper()}{note[1:]}." for note in notes], ""])
 
 
-def _cell(value: Interval) -> str:
-    mean, low, high = value["mean"], value["low"], value["high"]
-    if mean is None:
+def cell(value: Interval | None) -> str:
+    """A figure with its interval, or a dash."""
+    if value is None or value["mean"] is None:
         return "–"
+    mean, low, high = value["mean"], value["low"], value["high"]
     digits = 3 if abs(mean) < 1 else 2
     return f"{mean:.{digits}f}" if low is None or high is None else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -78,7 +136,7 @@ def trial_sheet(trial: Trial, people: int = 6, size: int = 96) -> Tensor:
     return sheet(rows, size)
 
 
-def write_results(folder: Path, summary: Summary, facts: Mapping[str, object], picture: Tensor) -> list[Path]:
+def write_results(folder: Path, summary: Summary, facts: Mapping[str, object], picture: Tensor, notes: Sequence[str] = ()) -> list[Path]:
     """Write `test_results.json`, `test_results.md` and `test_results.png`, each complete or not at all.
 
     Args:
@@ -86,16 +144,22 @@ def write_results(folder: Path, summary: Summary, facts: Mapping[str, object], p
         summary: From `summarise`.
         facts: What the figures depend on, plain types.
         picture: (3, H, W) in [0, 1], from `trial_sheet`.
+        notes: Sentences that a reader needs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "test_results.json": json.dumps({**facts, "results": summary}, indent=2, ensure_ascii=False) + "\n",
-        "test_results.md": markdown(summary, facts),
+        "test_results.json": json.dumps({**facts, "notes": list(notes), "results": summary}, indent=2, ensure_ascii=False) + "\n",
+        "test_results.md": markdown(summary, facts, notes),
     }
+    write_texts(folder, texts)
+    grid = to_pil(picture)
+    save_photo(grid, folder / "test_results.png", like=grid)
+    return [folder / name for name in (*texts, "test_results.png")]
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files by name, each complete or not at all; the folder is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         part = folder / f".{name}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(folder / name)
-    grid = to_pil(picture)
-    save_photo(grid, folder / "test_results.png", like=grid)
-    return [folder / name for name in (*texts, "test_results.png")]

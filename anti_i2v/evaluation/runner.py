@@ -6,13 +6,17 @@ A version is judged as the file that people upload: written as PNG, read again, 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from anti_i2v.baselines import random_residual, white_noise
-from anti_i2v.evaluation.clips import VERSIONS, mean_damage, movement
+from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.clips import check_finite, fidelity, mean_damage, movement
+from anti_i2v.evaluation.identity import IdentityJudge
+from anti_i2v.evaluation.judging import Impression, Judges, action_shown, identity_measures, look, references
 from anti_i2v.images import encode_photo, read_photo, resize, to_pil, to_tensor
 from anti_i2v.metrics import ciede2000, psnr, rms255
 from anti_i2v.protector import Protector
@@ -27,11 +31,15 @@ class Trial:
         photos: Version (and `clean`) → (B, 3, H, W) in [0, 1] as read from the file.
         clips: Version (and `clean`) → (B, T, 3, h, w) in [0, 1].
         measures: Version → measure → (B,).
+        impressions: Version → what the judge of identity saw; empty without one.
+        identity: (B,) who is in the photos, if that is known; see `PhotoBatch`.
     """
 
     photos: dict[str, Tensor]
     clips: dict[str, Tensor]
     measures: dict[str, dict[str, Tensor]]
+    impressions: dict[str, Impression] = field(default_factory=dict)
+    identity: Tensor | None = None
 
 
 @torch.no_grad()
@@ -42,6 +50,8 @@ def run_trial(
     prompts: list[str],
     epsilon: float,
     seed: int,
+    judges: Judges | None = None,
+    identity: Tensor | None = None,
 ) -> Trial:
     """Animate all versions of B photos and measure them.
 
@@ -52,13 +62,20 @@ def run_trial(
         prompts: B prompts.
         epsilon: Budget in 1/255.
         seed: Of noise and draws; the same for every version.
+        judges: Who looks at the clips; `with_identity` then compares all trials of a test.
+        identity: (B,) who is in the photos, if that is known.
 
     Returns:
         The trial; the `clean` photo is the 8-bit file too.
+
+    Raises:
+        UsageError: A version, its clip or its features hold NaN or infinite values.
     """
     random = torch.Generator().manual_seed(seed)
     image = as_saved(image)
-    protected = as_saved(protector(image, epsilon))
+    proposed = protector(image, epsilon)
+    check_finite("protected", photos=proposed)  # a file would turn NaN into black
+    protected = as_saved(proposed)
     rms = rms255(protected - image)
     photos = {
         "clean": image,
@@ -67,23 +84,89 @@ def run_trial(
         "random_parameters": as_saved(random_residual(protector, image, rms, epsilon, random)),
         "other_seed": image,
     }
+    return animate_versions(surrogate, photos, prompts, seed, judges, identity)
+
+
+@torch.no_grad()
+def animate_versions(
+    surrogate: Surrogate,
+    photos: dict[str, Tensor],
+    prompts: list[str],
+    seed: int,
+    judges: Judges | None = None,
+    identity: Tensor | None = None,
+    draws: int = 4,
+) -> Trial:
+    """Animate given versions of B photos from the same noise and measure them against the clean one.
+
+    Args:
+        surrogate: Makes the clips.
+        photos: Version → (B, 3, H, W) in [0, 1] as read from the file; `clean` comes first, `other_seed` gets other noise.
+        prompts: B prompts.
+        seed: Of noise and draws.
+        judges: Who looks at the clips.
+        identity: (B,) who is in the photos, if that is known.
+        draws: How many the feature damage is averaged over.
+
+    Raises:
+        UsageError: A clip or its features hold NaN or infinite values.
+    """
     text = surrogate.encode_text(prompts)
-    seen = {name: resize(photo, surrogate.height, surrogate.width) for name, photo in photos.items()}
-    clips = {}
-    for name, photo in seen.items():
-        clips[name] = surrogate.animate(photo, text, seed=seed + (1_000_003 if name == "other_seed" else 0))
-    damage = {name: mean_damage(surrogate, seen["clean"], photo, text, seed) for name, photo in seen.items()}
-    measures = {
-        name: {
+    clips, measures, impressions = {}, {}, {}
+    clean = resize(photos["clean"], surrogate.height, surrogate.width)
+    for name, photo in photos.items():
+        seen = resize(photo, surrogate.height, surrogate.width)
+        clips[name] = surrogate.animate(seen, text, seed=seed + (1_000_003 if name == "other_seed" else 0))
+        damage = mean_damage(surrogate, clean, seen, text, seed, draws)
+        check_finite(name, clips=clips[name], features=damage)
+        measures[name] = {
+            "residual_rms": rms255(photo - photos["clean"]),
+            "psnr": psnr(photos["clean"], photo),
+            "delta_e": ciede2000(photos["clean"], photo),
             **movement(clips[name], clips["clean"]),
-            "feature_damage": damage[name],
-            "residual_rms": rms255(photos[name] - image),
-            "psnr": psnr(image, photos[name]),
-            "delta_e": ciede2000(image, photos[name]),
+            "feature_damage": damage,
+            **fidelity(clips[name], clips["clean"], clean),
         }
-        for name in VERSIONS
-    }
-    return Trial(photos, clips, measures)
+        if judges is not None and judges.actions is not None:
+            measures[name]["action"] = action_shown(judges.actions, clips[name], prompts)
+        if judges is not None and judges.identity is not None:
+            impressions[name] = look(judges.identity, clips[name], seen)
+    return Trial(photos, clips, measures, impressions, identity)
+
+
+def with_identity(trials: Sequence[Trial], judge: IdentityJudge, height: int, width: int) -> tuple[list[Trial], str]:
+    """Add to all trials of a test whether people are still recognised: strangers are the others of the test.
+
+    Args:
+        trials: From `run_trial` with this judge.
+        judge: The judge of identity.
+        height: H in pixels of the clips.
+        width: W in pixels.
+
+    Returns:
+        The trials with more measures, and a note that says what the people were compared with, or why they were not.
+    """
+    parts = [trial.impressions["clean"] for trial in trials]
+    clean = Impression(
+        clip=torch.cat([part.clip for part in parts]),
+        photo=torch.cat([part.photo for part in parts]),
+        face=torch.cat([part.face for part in parts]),
+        photo_face=torch.cat([part.photo_face for part in parts]),
+        consistency=torch.cat([part.consistency for part in parts]),
+    )
+    identities = [trial.identity for trial in trials if trial.identity is not None]
+    identity = torch.cat(identities) if len(identities) == len(trials) else None
+    try:
+        gallery, rows, words = references(judge, clean, identity, height, width)
+    except UsageError as error:  # everything else was measured at a cost
+        return list(trials), f"likeness is not judged: {error}"
+    judged, first = [], 0
+    for trial, part in zip(trials, parts, strict=True):
+        who = rows[first : first + len(part.clip)]
+        first += len(who)
+        more = identity_measures(trial.impressions, gallery, who)
+        judged.append(replace(trial, measures={name: {**old, **more[name]} for name, old in trial.measures.items()}))
+    return judged, f"likeness is the cosine to {words}"
 
 
 @torch.no_grad()
@@ -106,6 +189,7 @@ def photo_measures(
     """
     random = torch.Generator().manual_seed(seed)
     protected = protector(image, epsilon)
+    check_finite("protected", photos=protected)
     noisy = white_noise(image, rms255(protected - image), epsilon, random)
     text = surrogate.encode_text(prompts)
 

@@ -18,12 +18,14 @@ class FeatureObjective(Objective):
 
     Args:
         weights: Tap → weight of its distance in the mean; all taps alike if not given.
+        centred: Leave out of the difference its mean over each latent frame. A uniform tint moves every token alike, so
+            without this it is the cheapest way to move features, and it leaves the person who they are.
 
     Raises:
         UsageError: A weight is negative or not finite, or none is positive.
     """
 
-    def __init__(self, weights: dict[str, float] | None = None) -> None:
+    def __init__(self, weights: dict[str, float] | None = None, centred: bool = False) -> None:
         super().__init__()
         if weights is not None:
             bad = {tap: weight for tap, weight in weights.items() if not 0 <= weight < float("inf")}
@@ -31,6 +33,7 @@ class FeatureObjective(Objective):
                 given = bad or weights
                 raise UsageError(f"weights must be finite, not negative, and one of them positive; got {given}")
         self.weights = weights
+        self.centred = centred
 
     def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; the parts are the distances of the taps, by tap name."""
@@ -38,13 +41,38 @@ class FeatureObjective(Objective):
         if weights.keys() != clean.keys():
             named, taps = ", ".join(sorted(weights)), ", ".join(sorted(clean))
             raise UsageError(f"the weights name {named}, the taps are {taps}; give each tap a weight")
-        distances = {tap: _distance(protected[tap], value.detach()) for tap, value in clean.items()}
+        frames = draw.noise.shape[2] if draw.noise.ndim == 5 else 1  # latents are (B, channels, frames, h, w), or a picture's
+        distances = {}
+        for tap, value in clean.items():
+            away = protected[tap].float() - value.detach().float()  # float32 also under autocast
+            distances[tap] = _distance(centre(away, frames) if self.centred else away, value.detach())
         weighted = torch.stack([weights[tap] * distance for tap, distance in distances.items()])
         return -weighted.sum() / sum(weights.values()), {tap: distance.detach() for tap, distance in distances.items()}
 
 
-def _distance(protected: Tensor, clean: Tensor) -> Tensor:
-    """Mean over the batch of MSE / Var, `(B, …)` → scalar in float32, also under autocast."""
-    clean, protected = clean.float().flatten(1), protected.float().flatten(1)
-    variance = clean.var(1, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
-    return ((protected - clean).square().mean(1) / variance).mean()
+def centre(features: Tensor, frames: int) -> Tensor:
+    """Subtract from each channel its mean over every latent frame.
+
+    Args:
+        features: `(B, tokens, channels)` of a transformer, the tokens frame after frame, or a map `(B, channels, …, h, w)`.
+        frames: Latent frames that the tokens cover; maps are centred frame by frame whatever it is.
+
+    Returns:
+        Same shape; the mean of each frame and channel is 0.
+
+    Raises:
+        UsageError: The tokens do not divide into the frames, or the features are neither tokens nor maps.
+    """
+    if features.ndim >= 4:
+        return features - features.mean((-2, -1), keepdim=True)
+    if features.ndim != 3 or features.shape[1] % frames:
+        shape = tuple(features.shape)
+        raise UsageError(f"features {shape} are no tokens (B, tokens, channels) of {frames} latent frames; use centred=False")
+    split = features.reshape(len(features), frames, -1, features.shape[2])
+    return (split - split.mean(2, keepdim=True)).flatten(1, 2)
+
+
+def _distance(away: Tensor, clean: Tensor) -> Tensor:
+    """Mean over the batch of mean square / Var(clean), `(B, …)` → scalar in float32."""
+    variance = clean.float().flatten(1).var(1, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
+    return (away.square().flatten(1).mean(1) / variance).mean()

@@ -113,7 +113,7 @@ class FrameAndClipData(BankData):
         clip_share_start: float = 0.1,
         clip_share_end: float = 0.5,
         num_frames: int = 9,
-        size: int = 64,
+        size: int = 128,
         capacity: int = 4096,
         start: int = 512,
         fresh: float = 1.0,
@@ -169,7 +169,7 @@ class LatentData(BankData):
         folder: str = "checkpoints/portrait-dit",
         batch_size: int = 16,
         num_frames: int = 9,
-        size: int = 64,
+        size: int = 128,
         capacity: int = 16384,
         start: int = 2048,
         fresh: float = 1.0,
@@ -188,7 +188,7 @@ class LatentData(BankData):
 
     @torch.no_grad()
     def form(self, batch: ClipBatch) -> Tensor:
-        """Normalised latents (B, C, 1 + (T - 1) / 2, H / 8, W / 8), on the CPU."""
+        """Normalised latents (B, C, 1 + (T - 1) / 2, H / 16, W / 16), on the CPU."""
         latents = pipeline.encode(self.vae, batch.video.to(self.vae.device))
         mean, std = pipeline.statistics(self.vae, latents)
         return ((latents - mean) / std).cpu()

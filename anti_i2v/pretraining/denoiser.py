@@ -98,10 +98,10 @@ class DenoiserModule(LightningModule):
     def __init__(
         self,
         folder: str = "checkpoints/portrait-dit",
-        heads: int = 5,
+        heads: int = 6,
         head_dim: int = 32,
-        layers: int = 14,
-        ffn_dim: int = 640,
+        layers: int = 12,
+        ffn_dim: int = 768,
         text_dim: int = 64,
         flow_shift: float = 2.0,
         text_dropout: float = 0.1,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anti_i2v.evaluation.clips import feature_damage, flicker, movement
+from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.clips import check_finite, feature_damage, fidelity, flicker, movement
 
 
 def test_movement_is_the_rms_of_the_difference_in_255ths() -> None:
@@ -30,3 +31,29 @@ def test_feature_damage_is_relative_to_the_spread_within_each_photo_and_averages
     clean = {"a": torch.tensor([[[-1.0, 1.0]], [[-10.0, 10.0]]]), "b": torch.tensor([[0.0, 2.0], [0.0, 2.0]])}
     other = {"a": clean["a"] + 1, "b": clean["b"]}
     assert torch.allclose(feature_damage(clean, other), torch.tensor([0.5, 0.005]))
+
+
+def test_fidelity_of_a_clip_to_the_clean_clip_and_of_its_first_frame_to_the_photo() -> None:
+    from skimage.metrics import structural_similarity
+
+    random = torch.Generator().manual_seed(0)
+    clean = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8, generator=random), (32, 32), mode="bicubic").clamp(0, 1)
+    clean = torch.stack([clean, clean.flip(-1)], 1)
+    clip = (clean + 0.1 * torch.randn(clean.shape, generator=random)).clamp(0, 1)
+    same, moved = fidelity(clean, clean, clean[:, 0] - 0.1), fidelity(clip, clean, clean[:, 0])
+    torch.testing.assert_close(same["ssim"], torch.ones(2))
+    torch.testing.assert_close(same["photo_psnr"], torch.full((2,), 20.0), rtol=0, atol=1e-3)
+    # scikit-image, set to what Wang et al. 2004 describe; the whole map, because torchmetrics leaves out no border
+    settings = {"data_range": 1.0, "channel_axis": 0, "gaussian_weights": True, "use_sample_covariance": False, "full": True}
+    pairs = zip(clip.flatten(0, 1), clean.flatten(0, 1), strict=True)
+    expected = [structural_similarity(a.numpy(), b.numpy(), **settings)[1].mean() for a, b in pairs]
+    torch.testing.assert_close(moved["ssim"], torch.tensor(expected).view(2, 2).mean(1).float(), rtol=0, atol=1e-2)
+    assert torch.all(moved["dynamic_degree"] > 0)
+
+
+def test_what_is_not_finite_is_named_with_its_version() -> None:
+    values = torch.ones(3, 2)
+    check_finite("protected", clips=values)
+    values[1, 0] = float("nan")
+    with pytest.raises(UsageError, match="clips of 1 of 3 photos, version 'white noise, equal RMS', hold NaN"):
+        check_finite("white_noise", clips=values)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from anti_i2v.evaluation.clips import VERSIONS
-from anti_i2v.evaluation.report import COLUMNS, markdown, summarise, write_results
+from anti_i2v.evaluation.report import COLUMNS, markdown, ratio_interval, summarise, write_results
 
 
 def part(values: list[float]) -> dict[str, dict[str, torch.Tensor]]:
-    return {version: {measure: torch.tensor(values) for measure in COLUMNS} for version in VERSIONS}
+    taken = [measure for measure in COLUMNS if not measure.endswith("way")] + ["photo_strangers"]
+    return {version: {measure: torch.tensor(values) for measure in taken} for version in VERSIONS}
 
 
 def test_batches_are_put_together_by_person() -> None:
@@ -40,3 +42,34 @@ def test_results_are_written_completely(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
     assert json.loads(paths[0].read_text(encoding="utf-8"))["results"]["protected"]["psnr"]["mean"] == 1.5
     assert "1.50 [" in paths[1].read_text(encoding="utf-8")
+
+
+def test_ways_to_strangers_are_those_of_the_set() -> None:
+    values = {"own": [0.2, 0.4], "drop": [0.6, 0.0], "strangers": [0.0, 0.2]}
+    values |= {f"photo_{name}": value for name, value in values.items()}
+    summary = summarise([{"protected": {name: torch.tensor(value) for name, value in values.items()}}])["protected"]
+    # clean clips 0.6 on average, now 0.3, strangers 0.1: (0.6 − 0.3) / (0.6 − 0.1)
+    assert summary["way"]["mean"] == pytest.approx(0.6)
+    assert summary["photo_way"] == summary["way"]
+
+
+def test_the_bootstrap_of_a_ratio_covers_the_ratio_of_the_means() -> None:
+    random = torch.Generator().manual_seed(0)
+    below = 1 + 0.2 * torch.randn(64, generator=random)
+    above = 0.5 * below + 0.1 * torch.randn(64, generator=random)
+    ratio, low, high = ratio_interval(above, below)
+    assert ratio == pytest.approx(float(above.mean() / below.mean()))
+    # the delta method: standard error of mean(above − ratio · below) / mean(below)
+    half = 1.96 * float((above - ratio * below).std() / 64**0.5 / below.mean())
+    assert (low, high) == (pytest.approx(ratio - half, abs=0.2 * half), pytest.approx(ratio + half, abs=0.2 * half))
+    assert math.isnan(ratio_interval(above, -below)[0])
+    assert ratio_interval(above[:1], below[:1])[0] == pytest.approx(float(above[0] / below[0]))
+    assert math.isnan(ratio_interval(above[:1], below[:1])[1])
+
+
+def test_tables_hold_what_was_measured_and_notes_follow() -> None:
+    values = {version: {"psnr": torch.tensor([30.0, 31.0])} for version in VERSIONS}
+    text = markdown(summarise([values]), {}, ["likeness is not judged: nobody asked"])
+    assert "| version | PSNR in dB |" in text
+    assert "cosine" not in text
+    assert "Likeness is not judged: nobody asked." in text

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import VERSIONS
-from anti_i2v.evaluation.runner import as_jpeg, as_saved, photo_measures, run_trial
+from anti_i2v.evaluation.judging import Judges
+from anti_i2v.evaluation.runner import as_jpeg, as_saved, photo_measures, run_trial, with_identity
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.images import resize
 from anti_i2v.metrics import psnr, rms255
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny_judges import tiny_actions, tiny_judge
 
 PROMPTS = ["a person nods", "a person smiles"]
 
@@ -72,3 +75,41 @@ def test_files_hold_what_was_written(photos: torch.Tensor) -> None:
     assert torch.equal(as_saved(photos), (photos * 255).round() / 255)
     smooth = torch.linspace(0, 1, 48).expand(1, 3, 48, 48)
     assert 30 < psnr(smooth, as_jpeg(smooth, 75)).item() < 60
+
+
+def test_judges_are_asked_about_every_version(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
+    judge = tiny_judge()
+    who = torch.tensor([3, 1])
+    trial = run_trial(surrogate, protector, photos, PROMPTS, 8.0, 5, Judges(judge, tiny_actions()), who)
+    assert all(set(measures["action"].tolist()) <= {0.0, 1.0} for measures in trial.measures.values())
+    (judged,), note = with_identity([trial], judge, HEIGHT, WIDTH)
+    assert "the same person in other clothes" in note
+    measures = judged.measures["protected"]
+    clean = judged.measures["clean"]
+    torch.testing.assert_close(measures["drop"], clean["own"] - measures["own"])
+    assert torch.all(clean["drop"] == 0)
+    assert torch.all(measures["photo_drop"] != 0)
+    assert torch.all(judged.measures["other_seed"]["photo_drop"] == 0)
+
+
+def test_photos_of_unknown_people_are_their_own_reference(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
+    judge = tiny_judge()
+    trials = [run_trial(surrogate, protector, photo[None], PROMPTS[:1], 8.0, i, Judges(judge)) for i, photo in enumerate(photos)]
+    judged, note = with_identity(trials, judge, HEIGHT, WIDTH)
+    assert "the clean photo itself" in note
+    for trial in judged:
+        assert trial.measures["clean"]["photo_own"].item() == pytest.approx(1, abs=1e-5)
+    unjudged, note = with_identity(trials[:1], judge, HEIGHT, WIDTH)
+    assert "a set of 1 photo has no strangers" in note
+    assert "own" not in unjudged[0].measures["clean"]
+
+
+def test_a_version_that_became_nan_is_named(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
+    import copy
+
+    broken = copy.deepcopy(protector)
+    with torch.no_grad():
+        for weights in broken.generator.parameters():
+            weights.fill_(float("nan"))
+    with pytest.raises(UsageError, match="version 'protected', hold NaN"):
+        run_trial(surrogate, broken, photos, PROMPTS, 8.0, 5)

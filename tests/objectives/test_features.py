@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -56,6 +58,29 @@ def test_reduced_precision_features_are_compared_in_single() -> None:
 def test_constant_features_give_a_number() -> None:
     loss, _ = FeatureObjective()({"a": torch.ones(2, 3)}, {"a": torch.ones(2, 3)}, DRAW)
     assert float(loss) == 0
+
+
+def test_centred_leaves_out_what_all_tokens_of_a_frame_share() -> None:
+    # photo 0: difference 1, −3 → without its mean −1: 2, −2; photo 1: 2, 0 → 1, −1; over the variances 1 and 4
+    loss, _ = FeatureObjective(centred=True)({"a": CLEAN}, {"a": PROTECTED}, DRAW)
+    assert float(loss) == pytest.approx(-(4 + 0.25) / 2)
+    two = replace(DRAW, noise=torch.zeros(2, 1, 2, 1, 1))  # two latent frames of one token each: nothing is left
+    assert float(FeatureObjective(centred=True)({"a": CLEAN}, {"a": PROTECTED}, two)[0]) == 0
+    assert float(FeatureObjective()({"a": CLEAN}, {"a": PROTECTED}, two)[0]) == pytest.approx(-2.75)
+
+
+def test_centred_maps_lose_a_tint_and_keep_a_pattern() -> None:
+    clean = torch.tensor([1.0, -1.0]).view(1, 1, 1, 1, 2)  # variance 1
+    tint, pattern = clean + 5, clean + torch.tensor([3.0, -3.0])
+    objective = FeatureObjective(centred=True)
+    assert float(objective({"a": clean}, {"a": tint}, DRAW)[0]) == 0
+    assert float(objective({"a": clean}, {"a": pattern + 5}, DRAW)[0]) == pytest.approx(-9)
+
+
+def test_tokens_that_do_not_fit_the_frames_are_refused() -> None:
+    three = replace(DRAW, noise=torch.zeros(2, 1, 3, 1, 1))
+    with pytest.raises(UsageError, match=r"\(2, 2, 1\) are no tokens .* of 3 latent frames"):
+        FeatureObjective(centred=True)({"a": CLEAN}, {"a": PROTECTED}, three)
 
 
 @pytest.mark.parametrize("weights", [{"a": -1.0}, {"a": 0.0}, {"a": float("nan")}, {"a": float("inf")}, {}])

@@ -1,0 +1,190 @@
+"""What trained judges say of clips: who is in them, whether a face is there at all, and what the person does.
+
+The first judge is `identity.IdentityJudge`, the second `actions.ActionClassifier`. Both know rendered people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
+from anti_i2v.evaluation.identity import FACE, Gallery, IdentityJudge, load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.portraits import ACTIONS
+
+IDENTITY = {
+    "action": "action shown",
+    "own": "like the person, cosine",
+    "strangers": "like strangers, cosine",
+    "drop": "likeness lost, cosine",
+    "way": "way to strangers",
+    "rank1": "named right",
+    "face": "frames with a face",
+    "consistency": "frame to frame, cosine",
+    "photo_own": "photo like the person, cosine",
+    "photo_drop": "photo's likeness lost, cosine",
+    "photo_way": "photo's way to strangers",
+}
+"""Name of each measure of the judges → heading. `way` and `photo_way` are of a set of people, all others of each."""
+
+
+@dataclass(frozen=True)
+class Impression:
+    """What the judge of identity saw of one version of B photos.
+
+    Attributes:
+        clip: (B, dim) embeddings of the clips, unit norm.
+        photo: (B, dim) embeddings of the photos themselves, as clips of one frame.
+        face: (B,) share of the clip's frames that show a face, in [0, 1]; lower is more protection.
+        photo_face: (B,) 1 where the photo shows a face, else 0.
+        consistency: (B,) mean cosine of the embeddings of neighbouring frames, in [-1, 1], 1 is steady; the "subject
+            consistency" of VBench (arXiv 2311.17982) with this judge in place of DINO. NaN for a single frame.
+    """
+
+    clip: Tensor
+    photo: Tensor
+    face: Tensor
+    photo_face: Tensor
+    consistency: Tensor
+
+
+@dataclass
+class Judges:
+    """The judges that can be used here; `notes` say which are left out and why."""
+
+    identity: IdentityJudge | None = None
+    actions: ActionClassifier | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def load_judges(identity: Path | None, actions: Path | None, num_frames: int, prompts: Sequence[str], device: torch.device) -> Judges:
+    """Load the judges that are asked for and that can judge such clips.
+
+    Args:
+        identity: Folder of an identity judge or the name of a shipped one; None leaves it out.
+        actions: The same of a classifier of actions.
+        num_frames: Length of the clips.
+        prompts: Every prompt that clips are made from.
+        device: Where the clips will be.
+
+    Raises:
+        UsageError: A folder is asked for that is missing or no such judge.
+    """
+    judges = Judges()
+    if identity is None:
+        judges.notes.append("no judge of identity: give --model.judge portrait-judge to see whether the person is still recognised")
+    else:
+        judges.identity = load_identity_judge(identity).to(device)
+    if actions is None:
+        return judges
+    classifier = load_action_classifier(actions)
+    unknown = sorted(set(prompts) - set(_actions(classifier)))
+    if classifier.num_frames != num_frames:
+        judges.notes.append(f"actions are not judged: the classifier reads {classifier.num_frames} frames, clips have {num_frames}")
+    elif unknown or not prompts:
+        judges.notes.append(f"actions are not judged: the classifier does not know what {(unknown or ['no prompt'])[0]!r} asks for")
+    else:
+        judges.actions = classifier.to(device)
+    return judges
+
+
+def _actions(classifier: ActionClassifier) -> dict[str, int]:
+    """Prompt → index of the action that it asks for, of the classifier's classes."""
+    return {prompt: classifier.actions.index(a.name) for a in ACTIONS if a.name in classifier.actions for prompt in a.prompts}
+
+
+@torch.no_grad()
+def action_shown(classifier: ActionClassifier, clip: Tensor, prompts: Sequence[str]) -> Tensor:
+    """1 where a clip shows the action that its prompt asks for, else 0: (B, T, 3, H, W) in [0, 1] → (B,); lower is more protection."""
+    known = _actions(classifier)
+    asked = torch.tensor([known[prompt] for prompt in prompts], device=clip.device)
+    logits: Tensor = classifier(clip)
+    return (logits.argmax(1) == asked).float()
+
+
+@torch.no_grad()
+def look(judge: IdentityJudge, clip: Tensor, photo: Tensor) -> Impression:
+    """Let the judge look at clips (B, T, 3, H, W) and at the photos they were made from, (B, 3, H, W), all in [0, 1]."""
+    embedding, presence = judge.frames(clip)
+    photo_embedding, photo_presence = judge.frames(photo[:, None])
+    return Impression(
+        clip=torch.nn.functional.normalize(embedding.mean(1), dim=1),  # as judge(clip) does, without looking twice
+        photo=photo_embedding[:, 0],
+        face=(presence >= FACE).float().mean(1),
+        photo_face=(photo_presence[:, 0] >= FACE).float(),
+        consistency=(embedding[:, 1:] * embedding[:, :-1]).sum(-1).mean(1),
+    )
+
+
+def identity_measures(impressions: Mapping[str, Impression], gallery: Gallery, who: Tensor) -> dict[str, dict[str, Tensor]]:
+    """Compare what the judge saw with the references of the people.
+
+    Args:
+        impressions: Version → impression of B photos; `clean` must be among them.
+        gallery: References.
+        who: (B,) row of each person in the gallery.
+
+    Returns:
+        Version → measure → (B,):
+
+        * `own`, `strangers`: cosine of the clip to its person's reference, and the mean to all others', in [-1, 1]; see
+          `identity.similarity`. Lower `own` is more protection.
+        * `drop`: `own` of the clean photo's clip minus `own`, in [-2, 2]; higher is more protection.
+        * `rank1`: 1 where the nearest reference is the person's own, else 0; lower is more protection.
+        * `face`, `consistency`: see `Impression`.
+        * `photo_own`, `photo_strangers`, `photo_drop`: the same for the photo itself, against the clean photo. This is the
+          control of validity: a person is still in a protected photo, so what changes here is a judge that the residual
+          fools, and the clip's figures are worth no more than they exceed this. Nearer to 0 is better.
+    """
+    measures = {}
+    clean_own, _ = similarity(impressions["clean"].clip, gallery, who)
+    photo_clean, _ = similarity(impressions["clean"].photo, gallery, who)
+    for version, seen in impressions.items():
+        own, strangers = similarity(seen.clip, gallery, who)
+        photo_own, photo_strangers = similarity(seen.photo, gallery, who)
+        measures[version] = {
+            "own": own,
+            "strangers": strangers,
+            "drop": clean_own - own,
+            "rank1": rank1(seen.clip, gallery, who),
+            "face": seen.face,
+            "consistency": seen.consistency,
+            "photo_own": photo_own,
+            "photo_strangers": photo_strangers,
+            "photo_drop": photo_clean - photo_own,
+        }
+    return measures
+
+
+def references(judge: IdentityJudge, clean: Impression, identity: Tensor | None, height: int, width: int) -> tuple[Gallery, Tensor, str]:
+    """References for the people of a test set, the row of each photo in them, and in words what they are.
+
+    Args:
+        judge: Who embeds.
+        clean: What the judge saw of all N clean photos.
+        identity: (N,) indices in the test split of rendered people; None where it is not known who is in the photos. Then
+            the clean photo itself is the reference, and the other photos stand for strangers.
+        height: H in pixels at which references are rendered.
+        width: W in pixels.
+
+    Raises:
+        UsageError: There is one person only, or no reference of a person shows a face.
+    """
+    if identity is not None:
+        people = sorted(set(identity.tolist()))
+        device = next(judge.parameters()).device
+        gallery = portrait_gallery(judge.cpu(), "test", people, height, width)  # rendering is on the CPU
+        judge.to(device)
+        who = torch.tensor([people.index(person) for person in identity.tolist()], device=identity.device)
+        return gallery, who, "the same person in other clothes, light and poses; strangers are the other people of the test"
+    rows = torch.arange(len(clean.photo), device=clean.photo.device)
+    if len(rows) < 2:
+        raise UsageError(f"a set of {len(rows)} photo has no strangers: likeness needs two photos or more, of different people")
+    seen = int(clean.photo_face.sum())
+    words = f"the clean photo itself, strangers are the other photos; the judge sees a face in {seen} of {len(rows)} clean photos"
+    return Gallery(rows.tolist(), clean.photo), rows, words

@@ -1,0 +1,240 @@
+"""The evidence: does one pass of the generator take the person out of the clip, and how much of what optimisation reaches?
+
+    python benchmarks/evidence.py --surrogates portrait-dit --generator portrait-generator --out docs/evidence
+
+Each test person's photo is protected in one pass, by PGD of several lengths against the first surrogate, and changed by white
+noise and by random parameters of the same RMS as one pass. Every version is written as an 8-bit PNG, read again, scaled to each
+surrogate's size and animated from the same noise as the clean photo, once a seed. Against the first surrogate PGD is white-box,
+against the others black-box. Figures are averaged over seeds for each person first; intervals are over people, because clips of
+one person are not independent. PGD runs once a photo (`--pgd-seed`), and PGD-20 is PGD-100 after 20 steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from anti_i2v.baselines import PARTS, pgd, random_residual, white_noise
+from anti_i2v.evaluation.clips import check_finite
+from anti_i2v.evaluation.identity import Gallery, portrait_gallery, way_to_strangers
+from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
+from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
+from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
+from anti_i2v.evaluation.runner import animate_versions, as_saved
+from anti_i2v.metrics import rms255
+from anti_i2v.objectives import FeatureObjective
+from anti_i2v.portraits import PortraitClips
+from anti_i2v.protector import Protector
+from anti_i2v.resources import commit
+from anti_i2v.surrogates import Surrogate
+
+VERSIONS = {
+    "clean": "clean photo",
+    "white_noise": "white noise, RMS of one pass",
+    "random_parameters": "random parameters, RMS of one pass",
+    "one_pass": "one pass",
+}
+"""Version → how tables call it; `pgd_N` follow."""
+
+TAPS = {"portrait-dit": "decoded", "portrait-unet": "mid_block"}
+"""Surrogate → its taps unless `--taps` says otherwise."""
+
+NOTES = (
+    "every figure is averaged over the seeds for each person first; intervals are over people (bootstrap for ratios and ways)",
+    "seconds: median wall time of one photo at a time for one pass; for PGD the wall time of its batches by photos and steps",
+    "references are the same people in other clothes, light and poses; the photo's own figures are the control: there the person "
+    "is still present, so a change is a judge that the residual fools",
+)
+
+KEPT = ("own", "strangers", "drop", "rank1", "face", "photo_own", "photo_drop")
+"""Measures of which the JSON holds each person's value."""
+
+Measures = dict[str, dict[str, Tensor]]
+"""Version → measure → (people,)."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """`versions` → (P, 3, H, W) in [0, 1] as read from the file, the clean one first; `seconds` a photo of each method."""
+
+    prompts: list[str]
+    versions: dict[str, Tensor]
+    seconds: dict[str, float]
+
+
+@torch.no_grad()
+def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) -> tuple[Tensor, float]:
+    """Protected photos, and the median seconds of up to 16 photos that are protected one by one."""
+    times = []
+    for i in [0, *range(min(16, len(image)))]:
+        start = time.perf_counter()
+        protector(image[i : i + 1], epsilon).sum().item()  # `item` waits for an accelerator
+        times.append(time.perf_counter() - start)
+    return torch.cat([protector(image[i : i + batch], epsilon) for i in range(0, len(image), batch)]), statistics.median(times[1:])
+
+
+def optimised(options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]) -> tuple[dict[int, Tensor], float]:
+    """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
+    found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
+    objective, start = FeatureObjective(centred=options.centred), time.perf_counter()
+    for first in range(0, len(image), options.batch):
+        photo, text = image[first : first + options.batch], surrogate.encode_text(prompts[first : first + options.batch])
+        random = torch.Generator().manual_seed(options.pgd_seed * 1_000_003 + first)
+        results = pgd(
+            surrogate, photo, text, objective, options.epsilon, max(found), random,
+            part=options.part, min_sigma=options.min_sigma, keep=sorted(found), label=f"PGD, people from {first}",
+        )  # fmt: skip
+        for steps, parts in found.items():
+            parts.append(results[steps])
+    seconds = (time.perf_counter() - start) / max(found) / len(image)
+    return {steps: torch.cat(parts) for steps, parts in found.items()}, seconds
+
+
+def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
+    """All versions of the photos of the first `--people` of the test split."""
+    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    image = as_saved(rendered.video[:, 0]).to(options.device)
+    protector = Protector.from_pretrained(options.generator).eval().to(options.device)
+    random = torch.Generator().manual_seed(options.pgd_seed)
+    protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
+    check_finite("one pass", photos=protected)
+    rms = rms255(as_saved(protected) - image)
+    versions = {
+        "clean": image,
+        "white_noise": white_noise(image, rms, options.epsilon, random),
+        "random_parameters": random_residual(protector, image, rms, options.epsilon, random),
+        "one_pass": protected,
+    }
+    found, step = optimised(options, surrogate, image, rendered.prompts)
+    versions |= {f"pgd_{steps}": photo for steps, photo in sorted(found.items())}
+    times = {"one_pass": seconds, **{f"pgd_{steps}": steps * step for steps in found}}
+    return Photos(rendered.prompts, {name: as_saved(photo) for name, photo in versions.items()}, times)
+
+
+def judge_surrogate(
+    options: argparse.Namespace, surrogate: Surrogate, judges: Judges, gallery: Gallery, photos: Photos, label: str
+) -> tuple[Measures, dict[str, Tensor]]:
+    """Measures averaged over the seeds for each person, and the first seed's clips, uint8 (people, T, 3, h, w)."""
+    films: dict[str, list[Tensor]] = {name: [] for name in photos.versions}
+    by_seed: list[list[Measures]] = [[] for _ in options.seeds]
+    people = torch.arange(options.people, device=options.device)
+    with tqdm(total=len(options.seeds) * options.people, desc=f"clips of {label}", unit="person", mininterval=5.0) as progress:
+        for parts, seed in zip(by_seed, options.seeds, strict=True):
+            for first in range(0, options.people, options.batch):
+                who = people[first : first + options.batch]
+                versions = {name: photo[who] for name, photo in photos.versions.items()}
+                prompts = photos.prompts[first : first + options.batch]
+                trial = animate_versions(surrogate, versions, prompts, seed * 1_000_003 + first, judges, draws=2)
+                more = identity_measures(trial.impressions, gallery, who)
+                parts.append({name: {**found, **more[name]} for name, found in trial.measures.items()})
+                if parts is by_seed[0]:
+                    for name, clip in trial.clips.items():
+                        films[name].append((255 * clip).round().byte().cpu())
+                progress.update(len(who))
+    averaged: Measures = {}
+    for name in films:
+        values = {m: torch.stack([torch.cat([part[name][m] for part in parts]) for parts in by_seed]) for m in by_seed[0][0][name]}
+        averaged[name] = {measure: value.float().mean(0).cpu() for measure, value in values.items()}
+    return averaged, {name: torch.cat(parts) for name, parts in films.items()}
+
+
+def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str], folder: Path) -> None:
+    """Write `evidence.gif` and `evidence.png`: clips of people by one pass's way to strangers, one version a column."""
+    ways = way_to_strangers(measures["clean"]["own"], measures["one_pass"]["own"], measures["one_pass"]["strangers"])
+    people = examples(ways)
+    if not people:
+        tqdm.write("no pictures: the judge finds nobody in the clip of their clean photo")
+        return
+    names, shown = [words for _, words in people], [[films[version][i].float() / 255 for version in headings] for i, _ in people]
+    save_gif(shown, names, list(headings.values()), folder / "evidence.gif")
+    save_frames(shown, names, list(headings.values()), folder / "evidence.png")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--surrogates", nargs="+", default=["portrait-dit"], help="PGD attacks the first; all are animated")
+    parser.add_argument("--taps", nargs="+", help="for each surrogate its taps, with commas between them")
+    parser.add_argument("--generator", default="portrait-generator")
+    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
+    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
+    parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the clips' noise")
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--pgd-steps", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--pgd-seed", type=int, default=0)
+    parser.add_argument("--part", choices=PARTS, default="taps", help="what of the first surrogate PGD attacks")
+    parser.add_argument("--centred", action="store_true", help="PGD with an objective that does not count a tint")
+    parser.add_argument("--min-sigma", type=float, default=0.75)
+    parser.add_argument("--photo-size", type=int, default=128)
+    parser.add_argument("--size", type=int, nargs=2, default=[128, 128], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    options = parser.parse_args(arguments)
+    if options.taps is None:
+        options.taps = [TAPS.get(name, "") for name in options.surrogates]
+    if len(options.taps) != len(options.surrogates):
+        parser.error(f"{len(options.surrogates)} surrogates but taps for {len(options.taps)}; give each its own, e.g. blocks.8,blocks.11")
+    return options
+
+
+def write(folder: Path, facts: dict[str, object], photos: Photos, found: dict[str, Measures], words: dict[str, str]) -> None:
+    """Write `evidence.json` and `evidence.md`, and print the latter."""
+    summaries = {name: summarise([measures]) for name, measures in found.items()}
+    longest = list(photos.versions)[-1]
+    shares = {name: interval(ratio_interval(m["one_pass"]["drop"], m[longest]["drop"])) for name, m in found.items()}
+    lines = ["# Evidence", "", f"One pass takes from the clips this share of the likeness that {words[longest]} takes (95 % interval):", ""]
+    lines += [f"* {name}{'' if i else ' (PGD is white-box here)'}: {cell(share)}" for i, (name, share) in enumerate(shares.items())]
+    lines += ["", "| method | seconds a photo |", "| --- | ---: |"]
+    lines += [f"| {words[name]} | {seconds:.3f} |" for name, seconds in photos.seconds.items()]
+    for i, (name, summary) in enumerate(summaries.items()):
+        lines += ["", f"## {name}", "", markdown(summary, {} if i else facts, NOTES, words)]
+    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in KEPT} for v, m in ms.items()} for n, ms in found.items()}
+    data = {"facts": facts, "notes": NOTES, "seconds": photos.seconds, "share": shares, "results": summaries, "people": people}
+    write_texts(folder, {"evidence.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "evidence.md": "\n".join(lines)})
+    print("\n".join(lines))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Protect, animate, judge; write `evidence.json`, `.md`, `.gif` and `.png`."""
+    options = parse(arguments)
+    height, width = options.size
+    prompts = PortraitClips("test", 1, 8, 8).batch(range(options.people)).prompts
+    surrogates = {}
+    for name, taps in zip(options.surrogates, options.taps, strict=True):
+        surrogates[name] = Surrogate.from_pretrained(name, taps.split(","), height, width, options.frames, options.steps)
+        surrogates[name].encode_text(prompts)  # before the move: the text encoder stays where it is
+        surrogates[name].to(options.device)
+    judges = load_judges(options.judge, options.actions, options.frames, prompts, torch.device("cpu"))
+    assert judges.identity is not None
+    gallery = portrait_gallery(judges.identity, "test", range(options.people), height, width)
+    for judge in (judges.identity, judges.actions):
+        if judge is not None:
+            judge.to(options.device)
+    first = options.surrogates[0]
+    photos = make_photos(options, surrogates[first])
+    words = {name: VERSIONS.get(name, name.upper().replace("_", "-")) for name in photos.versions}
+    facts = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
+    facts = {"commit": commit() or "unknown", **facts, "threads": torch.get_num_threads(), "left_out": judges.notes}
+    found: dict[str, Measures] = {}
+    for name, surrogate in surrogates.items():
+        found[name], films = judge_surrogate(options, surrogate, judges, gallery, photos, name)
+        write(options.out, facts, photos, found, words)  # after each, so that a long run leaves what it has
+        if name == first:
+            shown = ("clean", "white_noise", "one_pass", list(photos.versions)[-1])
+            draw(found[name], films, {version: words[version].split(",")[0] for version in shown}, options.out)
+
+
+if __name__ == "__main__":
+    main()

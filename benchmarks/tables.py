@@ -1,0 +1,250 @@
+"""Fill the figures of the documents from the files that the benchmarks wrote, so that nobody types a figure.
+
+    python benchmarks/tables.py            # after a benchmark, and whenever a checkpoint changed
+    python benchmarks/tables.py --check    # changes nothing; exit status 1 and the names if a document is out of date
+
+A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or within one, and what stands between is replaced. What has
+no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
+becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/actions`, `judge`, `judge/line`, `attackability`,
+`attackability/EPSILON`, `evidence/SURROGATE`, `evidence/SURROGATE/line`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from anti_i2v.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "configs/README.md", "checkpoints/README.md", "checkpoints/*/README.md")
+CARD = "checkpoints/portrait-generator/README.md"
+CARD_TABLE = "evidence/portrait-dit"
+BLOCK = re.compile(r"<!-- table: (\S+) -->(.*?)<!-- end -->", re.DOTALL)
+NOT_YET = "not measured yet"
+
+Json = dict[str, Any]
+"""What a benchmark wrote; a layout that is not its own is an error by name."""
+
+
+def load(root: Path, name: str) -> Json:
+    """The results of `docs/NAME.json`; FileNotFoundError means that the benchmark has not been run."""
+    return cast(Json, json.loads((root / "docs" / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def cell(value: Json | Sequence[float | None] | None, digits: int = 2, scale: float = 1.0, unit: str = "") -> str:
+    """`mean [low, high]`, the mean alone where there is no interval, or a dash."""
+    if value is None:
+        return "–"
+    numbers = [value.get(name) for name in ("mean", "low", "high")] if isinstance(value, dict) else list(value)
+    # Adding 0 turns a rounded -0.0 into 0.0.
+    shown = [None if x is None or not math.isfinite(x) else f"{round(scale * x, digits) + 0.0:.{digits}f}" for x in numbers]
+    if shown[0] is None:
+        return "–"
+    return f"{shown[0]}{unit}" + ("" if None in shown else f" [{shown[1]}, {shown[2]}]")
+
+
+def percent(value: Json | None) -> str:
+    """A share as `mean% [low, high]`."""
+    return cell(value, 0, 100, "%")
+
+
+def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table; the first `words` columns hold words, the others figures."""
+    lines = [headings, *rows]
+    cells = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([cells[0], "|" + " --- |" * words + " ---: |" * (len(headings) - words), *cells[1:]])
+
+
+def source(command: str, facts: Json, *words: str) -> str:
+    """The line under a table: what its figures depend on and the command that gives them."""
+    return f"\n\n{', '.join(words)}; mean and 95 % interval; commit {facts.get('commit', 'not recorded')}; `python benchmarks/{command}`."
+
+
+def world(root: Path, part: str) -> str:
+    """How good the embedded world is."""
+    data = load(root, "world/world")
+    facts, of = data["facts"], data["measures"]
+    if part == "autoencoder":
+        return f"{cell(of['autoencoder_clip_db'], 1)} dB on test clips"
+    if part == "denoiser":
+        return f"first frame {cell(of['generated_first_frame_db'], 1)} dB, action right in {percent(of['action_right_generated'])}"
+    if part == "actions":
+        return f"right on {percent(of['action_right_rendered'])} of rendered test clips"
+    clips = {"autoencoder": "autoencoder, whole clips", "generated": "generated clips", "still": "motionless clips, for comparison"}
+    rows = [(words, f"{cell(of[f'{name}_clip_db'], 1)} dB") for name, words in clips.items()]
+    rows.insert(1, ("generated first frame", f"{cell(of['generated_first_frame_db'], 1)} dB"))
+    for name, words in {"action_right": "action recognised", "rank1": f"person recognised among {facts.get('gallery')}"}.items():
+        kinds = ("rendered", "autoencoder", "generated") if f"{name}_generated" in of else ()
+        rows += [(f"{words}, {kind} clips", percent(of[f"{name}_{kind}"])) for kind in kinds]
+    known = (f"{facts['people']} people of the test split", facts.get("size", "size not recorded"), f"{facts['steps']} steps")
+    return grid(["against the rendered truth", "mean and interval"], rows) + source("world.py --out docs/world", facts, *known)
+
+
+HEADINGS = {"residual_rms": "residual, RMS", "rms": "residual, RMS", "delta_e": "ΔE2000", "latent_gain": "latent gain", "ssim": "SSIM"}
+HEADINGS |= {"all_frames": "clip moved, RMS", "last_frame": "last frame moved, RMS", "presence": "face seen", "face": "face seen"}
+HEADINGS |= {"own": "like the person", "strangers": "like strangers", "kept": "likeness kept", "rank1": "named right"}
+HEADINGS |= {"way": "way to strangers", "photo_way": "photo's own way"}
+"""Measure → how the tables call it. RMS is in 1/255, likeness in cosine."""
+
+ROUGH = ("residual_rms", "delta_e", "all_frames", "last_frame")
+"""Measures with one decimal instead of two."""
+
+VERSIONS = {"clean": "clean photo", "white_noise": "white noise, equal RMS", "random_parameters": "random parameters, equal RMS"}
+VERSIONS |= {"one_pass": "**protected, one pass**"}
+
+
+def measured(rows: Iterable[tuple[Sequence[str], Json]], words: Sequence[str], measures: str) -> str:
+    """A table of rows of words and measures, the latter by their names with spaces between them."""
+    names, lines = measures.split(), []
+    for said, of in rows:
+        figures = [percent(of.get(n)) if n == "rank1" else cell(of.get(n), 1 if n in ROUGH else 2) for n in names]
+        lines.append([*said, *figures])
+    return grid([*words, *(HEADINGS[name] for name in names)], lines, len(words))
+
+
+def judge(root: Path, part: str) -> str:
+    """How well the judge of identity knows people."""
+    data = load(root, "judge/judge")
+    facts, rows = data["facts"], data["rows"]
+    if part == "line":
+        return f"names {percent(rows['clean']['rank1'])} of {facts['people']} test people from rendered clips"
+    shown = measured((([name], of) for name, of in rows.items()), ["clip"], "rank1 own strangers kept presence")
+    known = (f"{facts['people']} people of the test split", f"{facts['size']} pixels a side", "likeness in cosine")
+    return shown + source("judge.py --out docs/judge", facts, *known)
+
+
+def attackability(root: Path, epsilon: str) -> str:
+    """What per-photo optimisation does to the clips, through which part of the surrogate."""
+    data = load(root, "attackability/attackability")
+    facts, rows = data["facts"], [row for row in data["rows"] if not epsilon or row["epsilon"] in (None, float(epsilon))]
+    said = (["–" if row["epsilon"] is None else f"{row['epsilon']:g}", row["part"], row["version"]] for row in rows)
+    lines = zip(said, (row["measures"] for row in rows), strict=True)
+    shown = measured(lines, ["epsilon", "part attacked", "version"], "rms way photo_way own rank1 presence last_frame latent_gain")
+    known = (f"{facts['people']} people of the test split", f"PGD of {facts['steps']} steps", "RMS in 1/255")
+    return shown + source("attackability.py", facts, *known)
+
+
+def evidence(root: Path, part: str) -> str:
+    """What one pass of the generator does, beside noise and per-photo optimisation."""
+    data = load(root, "evidence/evidence")
+    name, _, form = part.partition("/")
+    if name not in data["results"]:
+        raise FileNotFoundError
+    facts, found, seconds, last = data["facts"], data["results"][name], data["seconds"], list(data["results"][name])[-1]
+    pgd = last.upper().replace("_", "-")
+    if form == "line":
+        ways = {"one pass": "one_pass", "white noise": "white_noise", pgd: last}
+        return "way to strangers " + ", ".join(f"{key}: {cell(found[row].get('way'))}" for key, row in ways.items())
+    lines = (([VERSIONS.get(key, f"{key.upper().replace('_', '-')}, each photo on its own")], of) for key, of in found.items())
+    shown = measured(lines, ["version"], "residual_rms delta_e all_frames ssim own way rank1 face photo_way")
+    shown += f"\n\nOne pass takes {cell(data['share'][name])} of the likeness that {pgd} takes from the clips"
+    if "one_pass" in seconds and last in seconds:
+        shown += f", in {seconds['one_pass']:.3f} s a photo instead of {seconds[last]:.0f} s ({facts['threads']} threads)"
+    known = (f"{facts['people']} people of the test split", f"{len(facts['seeds'])} clip seeds", f"epsilon {facts['epsilon']:g}")
+    return shown + "." + source("evidence.py", facts, *known, "RMS in 1/255")
+
+
+def bandwidth(root: Path, part: str) -> str:
+    """How fine the residual may be."""
+    data = load(root, "bandwidth/both")
+    facts, channels = data["settings"], ("file", "jpeg75", "half size", "half size + jpeg75")
+    rows = []
+    for row in data["rows"]:
+        damage = [cell(row["damage"][f"protected {c}"], 3) for c in channels]
+        rows.append([str(row["bandwidth"]), cell(row["rms"], 1), *damage, cell(row["damage"]["noise file"], 4)])
+    heads = ["of 64", "residual, RMS", "the file itself", "after JPEG", "after half size", "after both", "white noise, the file itself"]
+    known = (f"{facts['people']} photos", f"each optimised for {facts['steps']} steps", f"epsilon {float(facts['epsilon']):g}")
+    return grid(heads, rows) + source("bandwidth.py", facts, *known, "feature damage")
+
+
+def size(root: Path, checkpoint: str) -> str:
+    """Number of weights and bytes of a checkpoint, from the headers of its files."""
+    found, numbers = list((root / "checkpoints" / checkpoint).rglob("*.safetensors")), 0
+    if not found:
+        raise FileNotFoundError
+    for path in found:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        numbers += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return f"{numbers / 1e6:.2f} M numbers in {sum(path.stat().st_size for path in found) / 1e6:.1f} MB"
+
+
+def hashes(root: Path, part: str) -> str:
+    """SHA-256 of every file of weights that ships."""
+    home = root / "checkpoints"
+    found = {f.relative_to(home).as_posix(): hashlib.sha256(f.read_bytes()) for f in sorted(home.rglob("*.safetensors"))}
+    rows = ([f"`{name}`", f"`{digest.hexdigest()}`"] for name, digest in found.items())
+    return grid(["weights", "SHA-256"], rows, words=2)
+
+
+TABLES: dict[str, Callable[[Path, str], str]] = {f.__name__: f for f in (world, judge, attackability, evidence, bandwidth, size, hashes)}
+
+
+def table(root: Path, name: str) -> str:
+    """What stands in the block of a name.
+
+    Raises:
+        UsageError: There is no such table, or its file has another layout.
+    """
+    kind, _, part = name.partition("/")
+    if kind not in TABLES:
+        raise UsageError(f"no table {name!r}; give one of {', '.join(TABLES)}")
+    try:
+        return TABLES[kind](root, part)
+    except FileNotFoundError:
+        return NOT_YET
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the file of table {name!r} has another layout ({error!r}); run its benchmark again") from error
+
+
+def fill(text: str, root: Path) -> str:
+    """A document with all its blocks filled."""
+    if len(re.findall(r"<!-- table: ", text)) != len(BLOCK.findall(text)):
+        raise UsageError("a block `<!-- table: NAME -->` has no `<!-- end -->`; close it")
+
+    def block(found: re.Match[str]) -> str:
+        around = "\n\n" if found[2].startswith("\n") else ""
+        return f"<!-- table: {found[1]} -->{around}{table(root, found[1])}{around}<!-- end -->"
+
+    return BLOCK.sub(block, text)
+
+
+def with_block(card: str) -> str:
+    """The card of a generator, whose section of figures is a block."""
+    if BLOCK.search(card):
+        return card
+    return re.sub(r"(?<=^## Measured\n).*?(?=^## |\Z)", f"\n<!-- table: {CARD_TABLE} -->\n<!-- end -->\n\n", card, flags=re.M | re.S)
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Fill or check the documents below `root`; exit status 0, or 1 if `--check` found one out of date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; name the documents that are out of date")
+    options = parser.parse_args(arguments)
+    stale = 0
+    for path in sorted(path for pattern in DOCUMENTS for path in root.glob(pattern)):
+        name, old = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+        try:
+            new = fill(with_block(old) if name == CARD else old, root)
+        except UsageError as error:
+            parser.error(f"{name}: {error}")
+        if new == old:
+            continue
+        stale += 1
+        print(f"{name} is out of date: run python benchmarks/tables.py" if options.check else f"filled {name}")
+        if not options.check:
+            part = path.with_name(f".{path.name}.part")
+            part.write_text(new, encoding="utf-8")
+            part.replace(path)
+    return int(options.check and stale > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

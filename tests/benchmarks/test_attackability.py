@@ -1,0 +1,87 @@
+"""The benchmark from its command line to its files, on the tiny world with an untrained judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from anti_i2v.evaluation.identity import IdentityJudge, save_identity_judge
+from anti_i2v.surrogates import Surrogate
+from benchmarks.attackability import COLUMNS, Table, main, objective_for
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judge")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        untrained = IdentityJudge(dim=8, size=32)
+    with torch.no_grad():
+        untrained.network.get_classifier().bias[-1] = 9.0  # it sees a face everywhere
+    save_identity_judge(untrained, folder)
+    return folder
+
+
+def test_it_writes_a_row_for_every_attack_and_its_noise(world: Path, judge: Path, tmp_path: Path) -> None:
+    sizes = f"--people 3 --gallery 4 --batch 2 --steps 2 --denoising-steps 2 --frames {FRAMES} --size {HEIGHT} {WIDTH} --sheet-people 1"
+    attacks = "--epsilons 2 4 --parts encoder both --taps blocks.1 blocks.2 --centred --clip-seeds 0 1"
+    main([*sizes.split(), *attacks.split(), "--surrogate", str(world), "--judge", str(judge), "--out", str(tmp_path / "out")])
+
+    data = json.loads((tmp_path / "out" / "attackability.json").read_text(encoding="utf-8"))
+    assert (data["facts"]["people"], data["facts"]["steps"], data["facts"]["clip_seeds"]) == (3, 2, [0, 1])
+    rows = {(row["epsilon"], row["part"], row["version"]): row for row in data["rows"]}
+    attacked = {(e, p, v) for e in (2.0, 4.0) for p in ("encoder", "both") for v in ("PGD", "white noise, equal RMS")}
+    assert set(rows) == attacked | {(None, "none", "clean photo"), (None, "none", "clean photo, other seed")}
+    for key in attacked:
+        measures, people = rows[key]["measures"], rows[key]["people"]
+        assert set(measures) == set(COLUMNS)
+        assert max(people["true_epsilon"]) <= key[0] + 1e-3
+        assert len(people["own"]) == 3
+        assert measures["own"]["low"] <= measures["own"]["mean"] <= measures["own"]["high"]
+    for epsilon in (2.0, 4.0):
+        both = [rows[epsilon, "both", version]["measures"]["rms"]["mean"] for version in ("PGD", "white noise, equal RMS")]
+        assert both[0] == pytest.approx(both[1], rel=0.03)
+    # the noise that the clips start from is the same as for the clean clips; only another seed moves an unchanged photo
+    assert rows[None, "none", "clean photo"]["measures"]["last_frame"]["mean"] == 0
+    assert rows[None, "none", "clean photo, other seed"]["measures"]["last_frame"]["mean"] > 0
+
+    table = (tmp_path / "out" / "attackability.md").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in table if line.startswith("| ")]) == 2 + len(rows)
+    with Image.open(tmp_path / "out" / "attackability.png") as picture:  # one person, two parts, at the largest epsilon
+        assert picture.size == (12 * (WIDTH + 2) - 2, 2 * (HEIGHT + 2) - 2)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_encoder_and_taps_weigh_the_same_together(world: Path) -> None:
+    surrogate = Surrogate.from_pretrained(str(world), ["blocks.1", "blocks.2"], HEIGHT, WIDTH, FRAMES, 2)
+    photo = torch.zeros(1, 3, HEIGHT, WIDTH)
+    assert objective_for(surrogate, photo, "both", centred=True).weights == {"latents": 1.0, "blocks.1": 0.5, "blocks.2": 0.5}
+    assert objective_for(surrogate, photo, "taps", centred=True).weights == {"blocks.1": 0.5, "blocks.2": 0.5}
+    assert objective_for(surrogate, photo, "encoder", centred=True).centred
+
+
+def test_people_without_a_way_are_counted_and_left_out() -> None:
+    table = Table({})
+    values = dict.fromkeys(set(COLUMNS) - {"set_way"} | {"clean_own"}, torch.tensor([0.5, 0.25, 0.0]))
+    own, strangers, clean = torch.tensor([0.2, 0.4, 0.3]), torch.tensor([0.1, 0.1, 0.1]), torch.tensor([0.9, 0.5, 0.1])
+    values |= {"own": own, "strangers": strangers, "clean_own": clean, "way": torch.tensor([0.875, 0.25, float("nan")])}
+    table.add(
+        8.0, "taps", "PGD", [{name: value[:2] for name, value in values.items()}, {name: value[2:] for name, value in values.items()}]
+    )
+    measures = table.rows[0]["measures"]
+    assert isinstance(measures, dict)
+    assert measures["way"]["mean"] == pytest.approx(0.5625)
+    assert measures["way"]["n"] == 2
+    # (0.5 − 0.3) / (0.5 − 0.1) of the means over all three
+    assert measures["set_way"]["mean"] == pytest.approx(0.5)
+    assert table.rows[0]["people"]["way"][2] is None  # type: ignore[index]

@@ -1,0 +1,136 @@
+"""Figures in documents come from result files, and the documents of this repository are up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import CARD, ROOT, cell, fill, main
+
+START = "# Title\n\n<!-- table: {name} -->\nstale 99\n<!-- end -->\n\nEnd.\n"
+
+
+def interval(mean: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
+    return {"mean": mean, "low": low, "high": high}
+
+
+def write(root: Path, name: str, data: object) -> None:
+    file = root / "docs" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(data), encoding="utf-8")
+
+
+def evidence(way: float) -> dict[str, object]:
+    """What benchmarks/evidence.py writes, as far as the tables read it."""
+    versions = {"clean": 0.0, "white_noise": 0.01, "random_parameters": 0.02, "one_pass": way, "pgd_20": 0.5, "pgd_100": 0.75}
+    rows = {name: {"way": interval(w, w - 0.01, w + 0.01), "rank1": interval(0.5, 0.25, 0.75)} for name, w in versions.items()}
+    facts = {"commit": "abc", "people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "threads": 2}
+    seconds, share = {"one_pass": 0.0312, "pgd_100": 41.7}, {"portrait-dit": interval(0.4, 0.3, 0.5)}
+    return {"facts": facts, "results": {"portrait-dit": rows}, "seconds": seconds, "share": share}
+
+
+def test_the_documents_of_this_repository_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_a_figure_is_shown_with_its_interval_or_not_at_all() -> None:
+    assert cell(interval(0.123, 0.1, 0.2)) == "0.12 [0.10, 0.20]"
+    assert cell(interval(0.123)) == "0.12"
+    assert cell([-0.001, -0.004, 0.5], 1) == "0.0 [0.0, 0.5]"
+    assert cell(interval(0.75, 0.5, 1.0), 0, 100, "%") == "75% [50, 100]"
+    assert cell(interval(float("nan"), 0.0, 1.0)) == cell(interval(None)) == cell(None) == "–"
+
+
+def test_blocks_are_filled_checked_and_filled_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(START.format(name="evidence/portrait-dit") + "Now <!-- table: evidence/portrait-dit/line -->?<!-- end -->.\n")
+    assert main([], tmp_path) == 0
+    assert "not measured yet\n\n<!-- end -->" in readme.read_text()
+    assert "Now <!-- table: evidence/portrait-dit/line -->not measured yet<!-- end -->." in readme.read_text()
+    assert main(["--check"], tmp_path) == 0
+
+    write(tmp_path, "evidence/evidence", evidence(0.3))
+    before = readme.read_text()
+    assert main(["--check"], tmp_path) == 1
+    assert "README.md is out of date" in capsys.readouterr().out
+    assert readme.read_text() == before
+
+    assert main([], tmp_path) == 0
+    text = readme.read_text()
+    assert "| **protected, one pass** |" in text
+    assert "0.30 [0.29, 0.31]" in text
+    assert "50% [25, 75]" in text
+    assert "One pass takes 0.40 [0.30, 0.50] of the likeness that PGD-100 takes from the clips, in 0.031 s a photo instead of 42 s" in text
+    assert "one pass: 0.30 [0.29, 0.31], white noise: 0.01 [0.00, 0.02], PGD-100: 0.75 [0.74, 0.76]<!-- end -->." in text
+    assert "commit abc" in text
+    assert text.startswith("# Title\n\n")
+    assert main(["--check"], tmp_path) == 0
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_surrogate_that_was_not_judged_is_not_measured_yet(tmp_path: Path) -> None:
+    write(tmp_path, "evidence/evidence", evidence(0.3))
+    assert "\nnot measured yet\n" in fill(START.format(name="evidence/portrait-unet"), tmp_path)
+
+
+def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
+    row = {"measures": {"way": interval(0.4, 0.3, 0.5), "rank1": interval(1.0, 1.0, 1.0)}}
+    rows = [{"epsilon": e, "part": "taps", "version": "PGD", **row} for e in (None, 4.0, 8.0)]
+    write(tmp_path, "attackability/attackability", {"facts": {"people": 16, "steps": 200, "commit": "c"}, "rows": rows})
+    whole = fill(START.format(name="attackability"), tmp_path)
+    assert whole.count("| taps | PGD |") == 3
+    some = fill(START.format(name="attackability/8"), tmp_path)
+    assert "| 8 | taps | PGD | – | 0.40 [0.30, 0.50] |" in some
+    assert "| 4 |" not in some
+
+    of = {name: interval(0.9, 0.8, 1.0) for name in ("rank1", "own", "strangers", "kept", "presence")}
+    write(tmp_path, "judge/judge", {"facts": {"people": 100, "size": 128}, "rows": {"clean": of, "JPEG, quality 50": of}})
+    assert "| JPEG, quality 50 | 90% [80, 100] | 0.90 [0.80, 1.00] |" in fill(START.format(name="judge"), tmp_path)
+    assert "names 90% [80, 100] of 100 test people" in fill("<!-- table: judge/line --><!-- end -->", tmp_path)
+
+
+def test_hashes_and_sizes_are_those_of_the_files(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {"a": "b"}, "w": {"dtype": "F16", "shape": [1000, 250], "data_offsets": [0, 500_000]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(500_000)
+    (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "mine" / "model.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"| `mine/model.safetensors` | `{digest}` |" in fill(START.format(name="hashes"), tmp_path)
+    assert fill("<!-- table: size/mine --><!-- end -->", tmp_path) == "<!-- table: size/mine -->0.25 M numbers in 0.5 MB<!-- end -->"
+    assert "not measured yet" in fill("<!-- table: size/other --><!-- end -->", tmp_path)
+
+
+def test_an_exported_card_gets_its_block(tmp_path: Path) -> None:
+    card = tmp_path / CARD
+    card.parent.mkdir(parents=True)
+    card.write_text("# portrait-generator\n\n## Measured\n\nChange of generated videos: typed.\n\n## Limits\n\n* Many.\n")
+    assert main(["--check"], tmp_path) == 1
+    assert main([], tmp_path) == 0
+    text = card.read_text()
+    assert "## Measured\n\n<!-- table: evidence/portrait-dit -->\n\nnot measured yet\n\n<!-- end -->\n\n## Limits\n\n* Many.\n" in text
+    assert "typed" not in text
+    assert main(["--check"], tmp_path) == 0
+
+
+def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, said in (
+        ("<!-- table: nothing -->\n<!-- end -->\n", "no table 'nothing'"),
+        ("<!-- table: judge -->\nno end\n", "no `<!-- end -->`"),
+        ("<!-- table: judge -->\nno end\n<!-- table: judge --><!-- end -->\n", "no `<!-- end -->`"),
+        ("<!-- table: world --><!-- end -->\n", "another layout"),
+    ):
+        write(tmp_path, "world/world", {"facts": {}})
+        (tmp_path / "README.md").write_text(text)
+        with pytest.raises(SystemExit) as ended:
+            main([], tmp_path)
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+        assert (tmp_path / "README.md").read_text() == text
+
+
+def test_every_document_that_should_have_blocks_has_some() -> None:
+    for name in ("README.md", "configs/README.md", "checkpoints/README.md", CARD):
+        assert "<!-- table: " in (ROOT / name).read_text(encoding="utf-8"), name

@@ -1,0 +1,70 @@
+"""The bench, on the tiny world with an untrained judge: what must hold whoever judges."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from anti_i2v.evaluation.bench import Batch, Bench, latent_gain
+from anti_i2v.evaluation.identity import Gallery, IdentityJudge, similarity
+from anti_i2v.surrogates import Surrogate
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+
+
+@pytest.fixture(scope="module")
+def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
+    return Surrogate.from_pretrained(str(tiny_world(tmp_path_factory.mktemp("world"))), ["blocks.1"], HEIGHT, WIDTH, FRAMES, 2)
+
+
+@pytest.fixture(scope="module")
+def bench(surrogate: Surrogate) -> Bench:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        judge = IdentityJudge(dim=8, size=32).eval()
+        people = torch.nn.functional.normalize(torch.randn(3, 8), dim=1)
+    return Bench(surrogate, judge, Gallery([0, 1, 2], people), clip_seeds=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def batch(bench: Bench) -> Batch:
+    photo = torch.randint(40, 216, (2, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)) / 255
+    text = bench.surrogate.encode_text(["a person nods"])
+    return Batch(photo, text, torch.tensor([1, 2]), bench.animate(photo, text, 1))
+
+
+def test_an_unchanged_photo_goes_no_way(bench: Bench, batch: Batch) -> None:
+    measures = bench.measure(batch, batch.photo, batch.clips)
+    for name in ("rms", "true_epsilon", "first_frame", "last_frame"):
+        assert torch.all(measures[name] == 0), name
+    assert torch.equal(measures["own"], measures["clean_own"])
+    assert torch.all(measures["way"].nan_to_num() == 0)
+    assert torch.all(measures["latent_gain"].isnan())  # nothing over nothing
+
+
+def test_measures_are_means_over_the_seeds_of_the_clips(bench: Bench, batch: Batch) -> None:
+    photo = batch.photo.clone()
+    photo[:, :, 3, 5] += 16 / 255
+    clips = bench.animate(photo, batch.text, 1)
+    measures = bench.measure(batch, photo, clips)
+    embeddings = [bench.judge(clip) for clip in clips]
+    assert not torch.equal(embeddings[0], embeddings[1])
+    expected = torch.stack([similarity(embedding, bench.gallery, batch.who)[0] for embedding in embeddings]).mean(0)
+    torch.testing.assert_close(measures["own"], expected.detach())
+    torch.testing.assert_close(measures["true_epsilon"], torch.tensor([16.0, 16.0]))
+    torch.testing.assert_close(measures["rms"], torch.full((2,), 16 / (HEIGHT * WIDTH) ** 0.5))
+
+
+class Mirror(torch.nn.Module):
+    """As if the latents were the photo above a constant, beside an index that is no measure."""
+
+    def condition(self, image: Tensor) -> dict[str, Tensor]:
+        return {"latents": image, "twice": 2 * image, "index": torch.ones(len(image), dtype=torch.long)}
+
+
+def test_latent_gain_compares_relative_changes(surrogate: Surrogate, batch: Batch) -> None:
+    changed = batch.photo + 4 / 255
+    torch.testing.assert_close(latent_gain(Mirror(), batch.photo, changed), torch.ones(2))  # type: ignore[arg-type]
+    z, moved = (surrogate.condition(photo)["latents"] for photo in (batch.photo, changed))
+    relative = [(b - a).square().sum() / a.square().sum() for a, b in ((z[0], moved[0]), (batch.photo[0], changed[0]))]
+    torch.testing.assert_close(latent_gain(surrogate, batch.photo, changed)[0], (relative[0] / relative[1]).sqrt())
