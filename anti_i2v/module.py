@@ -25,6 +25,7 @@ from anti_i2v.surrogates import Surrogate
 from anti_i2v.transforms import Transform
 
 if TYPE_CHECKING:
+    from anti_i2v.evaluation.judging import Judges
     from anti_i2v.evaluation.runner import Trial
 
 
@@ -52,6 +53,8 @@ class ProtectionModule(LightningModule):
         weight_decay: Of AdamW.
         ema_decay: Of the running average of the weights.
         seed: Of noise, draws and budgets.
+        judge: Folder of the judge of identity that `test` asks, or a shipped name; null leaves its columns out.
+        actions: The same of the classifier of actions.
     """
 
     def __init__(
@@ -62,8 +65,8 @@ class ProtectionModule(LightningModule):
         taps: list[str],
         surrogate: Path = Path("portrait-dit"),
         weights: Path | None = None,
-        height: int = 64,
-        width: int = 64,
+        height: int = 128,
+        width: int = 128,
         num_frames: int = 9,
         steps: int = 20,
         min_sigma: float = 0.75,
@@ -75,6 +78,8 @@ class ProtectionModule(LightningModule):
         weight_decay: float = 1e-2,
         ema_decay: float = 0.995,
         seed: int = 0,
+        judge: Path | None = Path("portrait-judge"),
+        actions: Path | None = Path("portrait-actions"),
     ) -> None:
         super().__init__()
         self.epsilon = check_epsilon(epsilon)
@@ -84,7 +89,7 @@ class ProtectionModule(LightningModule):
         self.taps, self.source, self.weights = list(taps), Path(surrogate), weights
         self.height, self.width, self.num_frames, self.steps, self.min_sigma = height, width, num_frames, steps, min_sigma
         self.lr, self.warmup_steps, self.weight_decay, self.ema_decay = lr, warmup_steps, weight_decay, ema_decay
-        self.seed = seed
+        self.seed, self.judge, self.actions = seed, judge, actions
         if weights is not None:
             generator = Protector.from_pretrained(weights).generator
         self._adopt(generator)
@@ -93,6 +98,7 @@ class ProtectionModule(LightningModule):
         self._surrogates: list[Surrogate] = []
         self._fresh = weights is None
         self._random = torch.Generator()
+        self._judges: Judges | None = None  # no module, so that nothing of it enters a checkpoint
         self._trials: list[Trial] = []
         self._averaged = 0
 
@@ -141,11 +147,10 @@ class ProtectionModule(LightningModule):
             self.surrogate.drop_text_encoder()
 
     def on_fit_start(self) -> None:
-        """See `_place`; draws after a resume are new ones."""
+        """See `_place`."""
         self._place()
         self._fresh = False
         self._averaged = self.global_step
-        self._random.manual_seed((self.seed * 1_000_003 + self.global_step) * 4099 + self.global_rank)
 
     def on_validation_start(self) -> None:
         """See `_place` and `_judge_shipped`."""
@@ -158,8 +163,13 @@ class ProtectionModule(LightningModule):
 
     def on_test_start(self) -> None:
         """See `_place`; one process only, because each would report its own share of the people."""
+        from anti_i2v.evaluation.judging import load_judges
+
         if self.trainer.world_size > 1:
             raise UsageError(f"test runs in one process, not {self.trainer.world_size}; add --trainer.devices 1")
+        data = getattr(self.trainer, "datamodule", None)
+        prompts = data.prompts if isinstance(data, PhotoDataModule) else ()
+        self._judges = load_judges(self.judge, self.actions, self.num_frames, prompts, self.device)
         self._place()
         self._judge_shipped()
         self._trials.clear()
@@ -167,6 +177,9 @@ class ProtectionModule(LightningModule):
     # ------------------------------------------------------------------------------------------------------- training
     def training_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
         """One step; see `PhotoBatch` for the batch. Every photo draws its own epsilon, the batch shares one noise level."""
+        # By the number of the step, so that an interrupted run draws what the uninterrupted one does.
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        self._random.manual_seed(((self.seed * 1_000_003 + self.global_step) * 4099 + self.global_rank) * 64 + part)
         image = batch["image"]
         spread = torch.rand(len(image), generator=self._random).to(image)
         protected = self.protector(averaged=False)(image, self.epsilon_low + (self.epsilon_high - self.epsilon_low) * spread)
@@ -232,22 +245,28 @@ class ProtectionModule(LightningModule):
         """Animate clean, protected and equally noisy versions of unseen people."""
         from anti_i2v.evaluation.runner import run_trial
 
-        self._trials.append(
-            run_trial(self.surrogate, self.protector(), batch["image"], batch["prompt"], self.epsilon, self.seed + batch_idx)
-        )
+        image, prompts, who = batch["image"], batch["prompt"], batch.get("identity")
+        seed = self.seed + batch_idx
+        self._trials.append(run_trial(self.surrogate, self.protector(), image, prompts, self.epsilon, seed, self._judges, who))
 
     def on_test_epoch_end(self) -> None:
-        """Print and save what the trials found."""
+        """Print and save what the trials and the judges found."""
         from anti_i2v.evaluation.report import markdown, summarise, trial_sheet, write_results
+        from anti_i2v.evaluation.runner import with_identity
 
+        judges, trials = self._judges, self._trials
+        notes = [] if judges is None else list(judges.notes)
+        if judges is not None and judges.identity is not None:
+            trials, note = with_identity(trials, judges.identity, self.height, self.width)
+            notes.append(note)
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        summary = summarise([trial.measures for trial in self._trials])
-        people = sum(len(trial.photos["clean"]) for trial in self._trials)
-        facts = {**self.facts(), "people": people, "photo_size": self._trials[0].photos["clean"].shape[-1]}
+        summary = summarise([trial.measures for trial in trials])
+        people = sum(len(trial.photos["clean"]) for trial in trials)
+        facts = {**self.facts(), "people": people, "photo_size": trials[0].photos["clean"].shape[-1]}
         found = {name: interval["mean"] for name, interval in summary["protected"].items()}
         self.log_dict({f"test/{name}": value for name, value in found.items() if value is not None})
-        self.print(markdown(summary, facts))
-        for path in write_results(folder, summary, facts, trial_sheet(self._trials[0])):
+        self.print(markdown(summary, facts, notes))
+        for path in write_results(folder, summary, facts, trial_sheet(trials[0]), notes):
             self.print(f"wrote {path}")
         self._trials.clear()
 

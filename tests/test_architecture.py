@@ -43,7 +43,7 @@ hands out `Protector` lazily. Put a new file where its imports allow it, as low 
 FORBIDDEN = {
     "surrogates": "spaces budget transforms",  # a frozen model knows nothing of what is done to photos
     "generators": "surrogates",  # the network that learns knows nothing of diffusion
-    "objectives": "surrogates.wan spaces budget",  # the contract, no family
+    "objectives": "surrogates.wan surrogates.svd spaces budget",  # the contract, no family
     "portraits": "surrogates generators protector",  # a data set
     "images": "torchvision",
 }

@@ -14,6 +14,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.module import ProtectionModule
 from anti_i2v.transforms import Jpeg
 from tests.tiny import tiny_world
+from tests.tiny_judges import write_judges
 from tests.tiny_training import tiny_data, tiny_module, tiny_trainer
 
 
@@ -74,6 +75,33 @@ def test_resuming_continues_from_the_saved_weights(world: Path, fitted: tuple[Pr
     assert set(start.weights) == set(held)
     assert all(torch.equal(start.weights[name], value) for name, value in held.items())
     assert not torch.equal(module.state_dict()["ema.gain.weight"], held["ema.gain.weight"])
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_an_interrupted_run_ends_with_the_weights_of_the_uninterrupted_one(world: Path, tmp_path: Path, stop: int) -> None:
+    end = {}
+    for name, parts in (("whole", [4]), ("interrupted", [stop, 4])):
+        checkpoint = None
+        for steps in parts:
+            module = tiny_module(world, transform=Jpeg())
+            # The schedule follows max_steps: a run that is killed has the same in both parts.
+            trainer = tiny_trainer(tmp_path, [Halt(steps)], max_steps=4, limit_val_batches=0)
+            trainer.fit(module, tiny_data(), ckpt_path=checkpoint)
+            checkpoint = tmp_path / f"{name}{steps}.ckpt"
+            trainer.save_checkpoint(checkpoint)
+        assert trainer.global_step == 4
+        end[name] = module.state_dict()
+    assert all(torch.equal(end["interrupted"][name], value) for name, value in end["whole"].items())
+
+
+class Halt(Callback):
+    """Stops training after a number of steps, as a signal would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        trainer.should_stop = trainer.global_step >= self.after
 
 
 def test_the_surrogate_is_loaded_once(world: Path) -> None:
@@ -178,3 +206,19 @@ def test_test_writes_a_table_and_pictures(world: Path, tmp_path: Path, capsys: p
     assert (tmp_path / "test_results.png").stat().st_size > 1000
     assert "| protected |" in capsys.readouterr().out
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_test_asks_the_judges_about_people_and_actions(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    identity, actions = write_judges(tmp_path)
+    module = tiny_module(world, judge=identity, actions=actions)
+    module._fresh = False
+    tiny_trainer(tmp_path).test(module, tiny_data(batch_size=2, people=3), verbose=False)
+    results = json.loads((tmp_path / "test_results.json").read_text(encoding="utf-8"))
+    clean, protected = results["results"]["clean"], results["results"]["protected"]
+    assert clean["drop"]["mean"] == 0
+    assert protected["drop"]["mean"] == pytest.approx(clean["own"]["mean"] - protected["own"]["mean"], abs=1e-5)
+    assert {"action", "way", "rank1", "face", "consistency", "photo_own", "photo_way"} <= set(protected)
+    assert "the same person in other clothes" in results["notes"][0]
+    assert "like the person, cosine" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="no-such-judge"):
+        tiny_trainer(tmp_path).test(tiny_module(world, judge=Path("no-such-judge")), tiny_data())

@@ -16,6 +16,7 @@ from anti_i2v.commands import parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "configs/README.md", "checkpoints/README.md", "data/README.md", "docs/LOG.md", "CHANGELOG.md"]
+DOCUMENTS += [f"checkpoints/{name}/README.md" for name in ("portrait-dit", "portrait-judge", "portrait-generator")]
 FOLDERS = "anti_i2v|benchmarks|checkpoints|configs|data|docs|notebooks|tests"
 PLACEHOLDERS = {"PHOTOS", "SHARDS", "OTHER_SHARDS", "DIR", "RUN", "FILE", "PHOTO"}
 """Words in commands that stand for the reader's own files."""

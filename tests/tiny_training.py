@@ -33,6 +33,8 @@ def tiny_module(world: Path, **changes: object) -> ProtectionModule:
         "warmup_steps": 1,
         "transform": Identity(),
         "objective": FeatureObjective(),
+        "judge": None,
+        "actions": None,
     }
     if "generator" not in changes:
         with torch.random.fork_rng(devices=[]):

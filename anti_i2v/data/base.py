@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data import default_collate, get_worker_info
 
 from anti_i2v.errors import UsageError
 from anti_i2v.images import resize, to_tensor
@@ -22,17 +22,23 @@ PROMPTS = ("a person talks to the camera", "a person smiles", "a person nods", "
 
 
 class Sample(TypedDict):
-    """One photo: `image` (3, S, S) in [0, 1], `prompt` the words that animate it."""
+    """One photo: `image` (3, S, S) in [0, 1], `prompt` the words that animate it; see `PhotoBatch` for `identity`."""
 
     image: Tensor
     prompt: str
+    identity: NotRequired[int]
 
 
 class PhotoBatch(TypedDict):
-    """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings."""
+    """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings.
+
+    `identity` (B,) int64 says who it is, as the person's index in the split of rendered portraits; other sources, which do not
+    know who is in a photo, leave it out.
+    """
 
     image: Tensor
     prompt: list[str]
+    identity: NotRequired[Tensor]
 
 
 class PhotoSource(ABC):
@@ -56,24 +62,13 @@ class PhotoSource(ABC):
         """
 
 
-def map_loader(dataset: Dataset[Sample], split: Split, batch_size: int, workers: int, seed: int) -> DataLoader[PhotoBatch]:
-    """The loader of a dataset with a length; training is shuffled and never ends on a smaller batch."""
-    train = split == "train"
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # typed by what it yields, which the collate function turns into batches
-        batch_size=batch_size,
-        shuffle=train,
-        drop_last=train,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=collate,
-        generator=torch.Generator().manual_seed(seed),
-    )
-
-
 def collate(samples: Sequence[Sample]) -> PhotoBatch:
-    """Stack samples to a batch."""
-    return PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
+    """Stack samples to a batch; it has identities if all of them have."""
+    batch = PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
+    known = [s["identity"] for s in samples if "identity" in s]
+    if len(known) == len(samples):
+        batch["identity"] = torch.tensor(known)
+    return batch
 
 
 def worker_generator(seed: int) -> torch.Generator:

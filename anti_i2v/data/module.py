@@ -11,7 +11,7 @@ from anti_i2v.errors import UsageError
 
 
 class PhotoDataModule(LightningDataModule):
-    """Batches `{"image": (B, 3, S, S) in [0, 1], "prompt": list of B}` of photos.
+    """Batches `{"image": (B, 3, S, S) in [0, 1], "prompt": list of B}` of photos, with `"identity"` (B,) of rendered people.
 
     Args:
         source: Where photos come from: portraits, a folder, shards.
@@ -21,7 +21,7 @@ class PhotoDataModule(LightningDataModule):
         seed: Decides order, crops and prompts of the training photos.
     """
 
-    def __init__(self, source: PhotoSource, photo_size: int = 64, batch_size: int = 16, workers: int = 0, seed: int = 0) -> None:
+    def __init__(self, source: PhotoSource, photo_size: int = 128, batch_size: int = 16, workers: int = 0, seed: int = 0) -> None:
         super().__init__()
         for name, value in (("photo_size", photo_size), ("batch_size", batch_size)):
             if value < 1:

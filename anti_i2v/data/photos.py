@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from anti_i2v.data.base import PhotoBatch, PhotoSource, Sample, Split, map_loader, read_prompts, square, worker_generator
+from anti_i2v.data.base import PhotoBatch, PhotoSource, Sample, Split, read_prompts, square, worker_generator
+from anti_i2v.data.resuming import map_loader
 from anti_i2v.errors import UsageError
 from anti_i2v.images import PHOTO_SUFFIXES, read_photo
 from anti_i2v.portraits import ACTIONS, PortraitClips
@@ -52,7 +53,11 @@ class _PortraitDataset(Dataset[Sample]):
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """Torch's batched access: rendering a batch at once is several times faster than one by one."""
         batch = self.clips.batch(indices)
-        return [Sample(image=video[0], prompt=prompt) for video, prompt in zip(batch.video, batch.prompts, strict=True)]
+        people = [index % self.clips.people for index in indices]
+        return [
+            Sample(image=video[0], prompt=prompt, identity=person)
+            for video, prompt, person in zip(batch.video, batch.prompts, people, strict=True)
+        ]
 
 
 class FolderPhotos(PhotoSource):

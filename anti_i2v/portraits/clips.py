@@ -60,7 +60,7 @@ class PortraitClips(Dataset[Clip]):
         width: W in pixels.
     """
 
-    def __init__(self, split: Split = "train", num_frames: int = 9, height: int = 64, width: int = 64) -> None:
+    def __init__(self, split: Split = "train", num_frames: int = 9, height: int = 128, width: int = 128) -> None:
         if split not in SPLITS:
             raise UsageError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
         if min(num_frames, height, width) < 1 or min(height, width) < 8:

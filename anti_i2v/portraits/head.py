@@ -42,7 +42,7 @@ class Head:
     ) -> None:
         reach_x = (who["face_width"] + 0.16) * pose["scale"]
         reach_up = (who["face_height"] + 0.14) * pose["scale"]
-        reach_down = torch.maximum(who["face_height"] + 0.06, who["hair_length"] * 1.2) * pose["scale"]
+        reach_down = torch.maximum(who["face_height"] + 0.06, what["hair_length"] * 1.2) * pose["scale"]
         dx, dy = x - pose["x"].view(-1, 1, 1), y - pose["y"].view(-1, 1, 1)
         near = (dx.abs() < reach_x.view(-1, 1, 1)) & (dy > -reach_up.view(-1, 1, 1)) & (dy < reach_down.view(-1, 1, 1))
         self.pixels = near.flatten().nonzero()[:, 0]

@@ -1,7 +1,7 @@
 """Who somebody is: the geometry and faint detail of a face, and the natural colours that go with it.
 
 Identity is meant to be subtle, as with real people: nobody can be told by a vivid colour, and everything a person can
-change within an hour (clothes, light, pose …) is drawn elsewhere, in `scene.py`.
+change within a day (clothes, beard, hair open or tied, light, pose …) is drawn elsewhere, in `scene.py`.
 """
 
 from __future__ import annotations
@@ -80,9 +80,6 @@ def sample_identities(seeds: Sequence[int]) -> Identity:
         "lip": dice.uniform(0.016, 0.038),
         "hairline": dice.uniform(0.22, 0.36),
         "widow": dice.uniform(-0.5, 0.9),  # curvature of the hairline
-        "hair_volume": dice.uniform(0.02, 0.14),
-        "hair_length": dice.coin(0.45) * dice.uniform(0.35, 0.9),
-        "beard": dice.coin(0.25) * dice.uniform(0.25, 0.85),
         "ear": dice.uniform(0.06, 0.095),
         "blush": dice.uniform(0.0, 0.10),
         "lip_red": dice.uniform(0.62, 0.82),

@@ -1,4 +1,4 @@
-"""Everything about a clip that is not identity: clothes, glasses, background, light, colour cast, framing, grain."""
+"""Everything about a clip that is not identity: clothes, beard, hair style, glasses, background, light, colour cast, framing, grain."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def sample_scenes(seeds: Sequence[int]) -> Scene:
         "gamma": dice.uniform(0.88, 1.14),
         "softness": dice.uniform(0.9, 1.5),  # edge width in pixels: focus of the lens
     }
-    gain = dice.uniform(0.78, 1.06)[:, None]
-    cast = gain * (1 + dice.tint(0.035))
+    gain = dice.uniform(0.74, 1.08)[:, None]
+    cast = gain * (1 + dice.tint(0.06))
     shirt = dice.blend(CLOTHES) + dice.tint(0.03)
     trim = dice.blend(CLOTHES) + dice.tint(0.03)
     wall = torch.stack([dice.blend(WALLS) + dice.tint(0.02) for _ in range(2)], 1)
@@ -94,6 +94,9 @@ def sample_scenes(seeds: Sequence[int]) -> Scene:
         "alpha": (0.0, 0.9),
     }
     blob = {name: torch.stack([dice.uniform(*span) for _ in range(BLOBS)], 1) for name, span in names.items()}
+    value["hair_volume"] = dice.uniform(0.02, 0.14)
+    value["hair_length"] = dice.coin(0.45) * dice.uniform(0.35, 0.9)
+    value["beard"] = dice.coin(0.25) * dice.uniform(0.25, 0.85)
     return Scene(
         shirt.clamp(0.03, 0.95),
         trim.clamp(0.03, 0.95),

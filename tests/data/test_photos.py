@@ -27,6 +27,8 @@ def test_portrait_batches_are_the_first_frames_of_clips_with_their_prompts() -> 
     clip = PortraitClips("validation", num_frames=1, height=16, width=16)[4]
     assert torch.equal(last["image"][0], clip.video[0])
     assert last["prompt"] == [clip.prompt]
+    assert first["identity"].tolist() == [0, 1, 2, 3]
+    assert last["identity"].tolist() == [4]
 
 
 def test_every_prompt_that_a_portrait_brings_is_announced() -> None:
@@ -53,6 +55,7 @@ def test_folder_photos_of_any_size_and_mode_become_squares(tmp_path: Path) -> No
     with pytest.warns(UserWarning, match="3 photos: training, validation and test share them"):
         (batch,) = list(PhotoDataModule(FolderPhotos(tmp_path), photo_size=12, batch_size=8).val_dataloader())
     assert batch["image"].shape == (3, 3, 12, 12)
+    assert "identity" not in batch  # nobody says who they are
     assert torch.allclose(batch["image"][:, :, 0, 0], torch.tensor([[1, 0, 0], [128 / 255] * 3, [0, 1, 0]], dtype=torch.float32))
 
 
