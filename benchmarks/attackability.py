@@ -32,6 +32,7 @@ from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.base import DECODED
 
 COLUMNS = {
     "true_epsilon": "largest change",
@@ -58,7 +59,8 @@ def objective_for(surrogate: Surrogate, photo: Tensor, part: Part, centred: bool
     """The feature objective; in `both`, encoder and taps weigh the same however many tensors each has."""
     names = [name for name, value in surrogate.condition(photo[:1]).items() if value.is_floating_point()]
     encoder, taps = dict.fromkeys(names, 1 / len(names)), dict.fromkeys(surrogate.taps, 1 / len(surrogate.taps))
-    return FeatureObjective({"encoder": encoder, "taps": taps, "both": encoder | taps}[part], centred=centred)
+    weights = {"encoder": encoder, "taps": taps, "both": encoder | taps, "decoded": {DECODED: 1.0}}
+    return FeatureObjective(weights[part], centred=centred)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor
 from anti_i2v.pretraining import pipeline
 from anti_i2v.pretraining.muon import Muon
 from anti_i2v.pretraining.optimizer import scheduled
+from anti_i2v.surrogates.quick import quicken
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -39,8 +40,9 @@ def reconstruction_loss(rebuilt: Tensor, video: Tensor, weight: Tensor, chroma_w
     error = 2.0 * (rebuilt - video)
     across, down = edges(weight * error)
     loss = (weight * error).abs().mean() + (weight * error.square()).mean() + across.abs().mean() + down.abs().mean()
-    chroma = error[:, :, ::2] - error[:, :, 1:2]
-    return loss + chroma_weight * (weight * chroma).abs().mean()
+    if chroma_weight:
+        loss = loss + chroma_weight * (weight * (error[:, :, ::2] - error[:, :, 1:2])).abs().mean()
+    return loss
 
 
 class AutoencoderModule(LightningModule):
@@ -94,7 +96,7 @@ class AutoencoderModule(LightningModule):
         """Build the network once, when the trainer asks for it."""
         if self.vae is None:
             start = pipeline.load_autoencoder(self.folder) if self.resume_weights else pipeline.build_autoencoder(*self.size)
-            self.vae = pipeline.quicken(start).train().requires_grad_(True)
+            self.vae = quicken(start).train().requires_grad_(True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""

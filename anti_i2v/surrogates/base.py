@@ -79,8 +79,8 @@ class Surrogate(nn.Module, ABC):
         self.pipeline = pipeline  # a plain attribute: only what `to()` must move is registered below
         self.denoiser: nn.Module = getattr(pipeline, self.denoiser_name)
         self.vae: nn.Module = pipeline.vae
-        layers = [tap for tap in taps if tap != DECODED]
-        self._layers = check_taps(self.denoiser, layers) if layers or not taps else ()
+        if list(taps) != [DECODED]:
+            check_taps(self.denoiser, [tap for tap in taps if tap != DECODED])
         self.taps = tuple(dict.fromkeys(taps))
         self.height, self.width, self.num_frames, self.steps = height, width, num_frames, steps
         scheduler = self._schedule(steps)
@@ -211,9 +211,10 @@ class Surrogate(nn.Module, ABC):
         with self._float32():
             condition = self.condition(image, draw.image_noise)
             features = {DECODED: self.decoded(condition).float()} if DECODED in self.taps else {}
-            if self._layers:  # without, the denoiser need not run
+            layers = [tap for tap in self.taps if tap != DECODED]
+            if layers:  # without, the denoiser need not run
                 arguments = self.inputs(condition, text, self.noisy(condition, draw), draw.timestep)
-                read = capture(self.denoiser, self._layers, {**arguments, "return_dict": False}, early_exit)
+                read = capture(self.denoiser, layers, {**arguments, "return_dict": False}, early_exit)
                 features |= {tap: self.by_photo(value, len(image)).float() for tap, value in read.items()}
             return {tap: features[tap] for tap in self.taps}
 

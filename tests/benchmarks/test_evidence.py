@@ -40,9 +40,10 @@ def test_it_writes_tables_shares_and_pictures(tmp_path: Path, capsys: pytest.Cap
         for version in versions[1:]:
             assert results[version]["psnr"]["mean"] >= 30  # what epsilon 8 allows: 20·log10(255/8)
         people = found["people"][name]
-        drops = [[sum(people[version]["drop"]) for version in ("one_pass", "pgd_2")]]
+        passed, optimised = (sum(people[version]["drop"]) for version in ("one_pass", "pgd_2"))
         share = found["share"][name]["mean"]
-        assert share is None or share == pytest.approx(drops[0][0] / drops[0][1], abs=0.05)
+        # Each person's value is rounded to four digits, and an untrained judge's drops are hardly more.
+        assert share is None or abs(optimised) < 0.01 or share == pytest.approx(passed / optimised, abs=0.05)
     # the same photos on the same weights: the second surrogate is the first under another name, but for its taps
     assert found["people"][str(world)] == found["people"][str(other)]
     assert found["seconds"]["pgd_2"] == pytest.approx(2 * found["seconds"]["pgd_1"])

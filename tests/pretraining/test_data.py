@@ -33,7 +33,7 @@ def test_validation_clips_are_those_of_the_validation_split() -> None:
 def test_latents_are_normalised_as_the_pipeline_does_it(trained_autoencoder: Path) -> None:
     data = LatentData(str(trained_autoencoder), batch_size=2, **BANK)  # type: ignore[arg-type]
     data.setup("fit")
-    assert data.training_batch()["latents"].shape == (2, 4, 3, 4, 4)  # type: ignore[union-attr]
+    assert data.training_batch()["latents"].shape == (2, 4, 3, 2, 2)  # type: ignore[union-attr]
     truth = PortraitClips("validation", num_frames=5, height=32, width=32).batch(range(4))
     vae = pipeline.load_autoencoder(trained_autoencoder)
     raw = vae.encode(truth.video.transpose(1, 2) * 2 - 1).latent_dist.mode()

@@ -65,7 +65,7 @@ def test_the_folder_is_a_whole_pipeline_in_single_precision(trained: tuple[Path,
     assert pipe.config.expand_timesteps
     assert {part.dtype for part in (pipe.vae, pipe.transformer, pipe.text_encoder)} == {torch.float32}
     assert sorted(p.name for p in trained[0].iterdir()) == sorted(
-        ["model_index.json", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"]
+        ["model_index.json", "scheduler", "text_encoder", "tokenizer", "transformer", "vae", "world.json"]
     )
 
 
