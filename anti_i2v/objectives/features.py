@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
@@ -20,12 +21,14 @@ class FeatureObjective(Objective):
         weights: Tap → weight of its distance in the mean; all taps alike if not given.
         centred: Leave out of the difference its mean over each latent frame. A uniform tint moves every token alike, so
             without this it is the cheapest way to move features, and it leaves the person who they are.
+        window: Leave out of the difference of maps, such as `decoded`, its mean over this many cells around each, an odd number; 0 for
+            not. What then counts is shape: `centred` alone still pays for a red face before a green wall.
 
     Raises:
-        UsageError: A weight is negative or not finite, or none is positive.
+        UsageError: A weight is negative or not finite, or none is positive; or the window is not odd.
     """
 
-    def __init__(self, weights: dict[str, float] | None = None, centred: bool = False) -> None:
+    def __init__(self, weights: dict[str, float] | None = None, centred: bool = False, window: int = 0) -> None:
         super().__init__()
         if weights is not None:
             bad = {tap: weight for tap, weight in weights.items() if not 0 <= weight < float("inf")}
@@ -33,7 +36,9 @@ class FeatureObjective(Objective):
                 given = bad or weights
                 raise UsageError(f"weights must be finite, not negative, and one of them positive; got {given}")
         self.weights = weights
-        self.centred = centred
+        if window and (window < 3 or window % 2 == 0):
+            raise UsageError(f"window is {window}; give an odd number from 3 on, or 0 for none")
+        self.centred, self.window = centred, window
 
     def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; the parts are the distances of the taps, by tap name."""
@@ -45,7 +50,9 @@ class FeatureObjective(Objective):
         distances = {}
         for tap, value in clean.items():
             away = protected[tap].float() - value.detach().float()  # float32 also under autocast
-            distances[tap] = _distance(centre(away, frames) if self.centred else away, value.detach())
+            away = centre(away, frames) if self.centred else away
+            away = sharpen(away, self.window) if self.window and away.ndim == 4 else away
+            distances[tap] = _distance(away, value.detach())
         weighted = torch.stack([weights[tap] * distance for tap, distance in distances.items()])
         return -weighted.sum() / sum(weights.values()), {tap: distance.detach() for tap, distance in distances.items()}
 
@@ -70,6 +77,18 @@ def centre(features: Tensor, frames: int) -> Tensor:
         raise UsageError(f"features {shape} are no tokens (B, tokens, channels) of {frames} latent frames; use centred=False")
     split = features.reshape(len(features), frames, -1, features.shape[2])
     return (split - split.mean(2, keepdim=True)).flatten(1, 2)
+
+
+def sharpen(maps: Tensor, window: int) -> Tensor:
+    """Subtract from each value the mean of the `window` x `window` cells around it: `(B, C, h, w)` → the same.
+
+    Raises:
+        UsageError: The maps are smaller than the window reaches.
+    """
+    reach = window // 2
+    if min(maps.shape[-2:]) <= reach:
+        raise UsageError(f"maps of {maps.shape[-2]} x {maps.shape[-1]} are too small for a window of {window}; make it smaller")
+    return maps - F.avg_pool2d(F.pad(maps, (reach,) * 4, mode="reflect"), window, stride=1)
 
 
 def _distance(away: Tensor, clean: Tensor) -> Tensor:

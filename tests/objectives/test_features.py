@@ -92,3 +92,37 @@ def test_unusable_weights_are_refused(weights: dict[str, float]) -> None:
 def test_weights_must_name_the_taps() -> None:
     with pytest.raises(UsageError, match="the weights name b, the taps are a"):
         FeatureObjective({"b": 1.0})({"a": CLEAN}, {"a": PROTECTED}, DRAW)
+
+
+def test_a_window_counts_a_spot_and_neither_a_tint_nor_a_slope() -> None:
+    clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    objective = FeatureObjective(window=3)
+    slope = torch.arange(8.0).expand(1, 1, 8, 8)
+    tinted, _ = objective({"a": clean}, {"a": clean + 5}, DRAW)
+    assert float(tinted) == pytest.approx(0, abs=1e-10)
+    # Reflected at the edges, a slope of 1 has local means that differ from it by 2/3 in the first and last column only.
+    sloped, _ = objective({"a": clean}, {"a": clean + slope}, DRAW)
+    variance = float(clean.var(unbiased=False))
+    assert float(sloped) == pytest.approx(-(2 * (2 / 3) ** 2 / 8) / variance, rel=1e-4)
+    # A spot of height 9 keeps 8 of it and lowers its eight neighbours by 1.
+    spot = torch.zeros(1, 1, 8, 8)
+    spot[0, 0, 4, 4] = 9
+    spotted, _ = objective({"a": clean}, {"a": clean + spot}, DRAW)
+    assert float(spotted) == pytest.approx(-(8**2 + 8 * 1**2) / 64 / variance, rel=1e-4)
+
+
+def test_tokens_have_no_window() -> None:
+    plain, _ = FeatureObjective()({"a": CLEAN}, {"a": PROTECTED}, DRAW)
+    assert FeatureObjective(window=9)({"a": CLEAN}, {"a": PROTECTED}, DRAW)[0] == plain
+
+
+@pytest.mark.parametrize("window", [1, 4, -3])
+def test_a_window_that_has_no_middle_is_refused(window: int) -> None:
+    with pytest.raises(UsageError, match=f"window is {window}; give an odd number"):
+        FeatureObjective(window=window)
+
+
+def test_maps_smaller_than_the_window_are_refused() -> None:
+    small = torch.rand(1, 1, 4, 4)
+    with pytest.raises(UsageError, match="maps of 4 x 4 are too small for a window of 9"):
+        FeatureObjective(window=9)({"a": small}, {"a": small}, DRAW)
