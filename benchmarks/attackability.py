@@ -24,9 +24,8 @@ from tqdm import tqdm
 from anti_i2v.baselines import PARTS, Part, pgd, white_noise
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, way_to_strangers
-from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
+from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
 from anti_i2v.evaluation.runner import as_saved
-from anti_i2v.images import to_pil
 from anti_i2v.metrics import mean_interval, rms255
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
@@ -96,8 +95,7 @@ class Table:
             (folder / f".{name}.part").replace(folder / name)
         if self.pictures:
             size = max(picture.shape[-1] for row in self.pictures for picture in row)
-            to_pil(sheet(self.pictures, size)).save(folder / ".part.png")
-            (folder / ".part.png").replace(folder / "attackability.png")
+            save_sheet(sheet(self.pictures, size), folder / "attackability.png")
 
 
 def _finite(value: float) -> float | None:

@@ -55,6 +55,14 @@ def percent(value: Json | None) -> str:
     return cell(value, 0, 100, "%")
 
 
+FLAGS = {
+    "evidence.py": ("taps", "people", "seeds", "pgd_steps", "part", "centred"),
+    "attackability.py": ("people", "gallery", "steps", "epsilons", "parts", "taps", "centred"),
+    "bandwidth.py": ("people", "steps"),
+}
+"""Benchmark → the options that its table states; what they were is in the facts of its results."""
+
+
 def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
     """A Markdown table; the first `words` columns hold words, the others figures."""
     lines = [headings, *rows]
@@ -63,7 +71,12 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1)
 
 
 def source(command: str, facts: Json, *words: str) -> str:
-    """The line under a table: what its figures depend on and the command that gives them."""
+    """The line under a table: what its figures depend on and the command, with its options, that gives them."""
+    for name in FLAGS.get(command, ()):
+        value = facts.get(name)
+        if value not in (None, False):
+            given = "" if value is True else " " + (" ".join(f"{v}" for v in value) if isinstance(value, list) else f"{value}")
+            command += f" --{name.replace('_', '-')}{given}"
     return f"\n\n{', '.join(words)}; mean and 95 % interval; commit {facts.get('commit', 'not recorded')}; `python benchmarks/{command}`."
 
 
@@ -146,7 +159,8 @@ def evidence(root: Path, part: str) -> str:
     shown = measured(lines, ["version"], "residual_rms delta_e all_frames ssim own way rank1 face photo_way")
     shown += f"\n\nOne pass takes {cell(data['share'][name])} of the likeness that {pgd} takes from the clips"
     if "one_pass" in seconds and last in seconds:
-        shown += f", in {seconds['one_pass']:.3f} s a photo instead of {seconds[last]:.0f} s ({facts['threads']} threads)"
+        threads = f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)
+        shown += f", in {seconds['one_pass']:.3f} s a photo instead of {seconds[last]:.0f} s on {threads}"
     known = (f"{facts['people']} people of the test split", f"{len(facts['seeds'])} clip seeds", f"epsilon {facts['epsilon']:g}")
     return shown + "." + source("evidence.py", facts, *known, "RMS in 1/255")
 

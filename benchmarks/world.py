@@ -20,8 +20,7 @@ from tqdm import tqdm
 
 from anti_i2v.evaluation.actions import load_action_classifier
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
-from anti_i2v.evaluation.pictures import sheet
-from anti_i2v.images import to_pil
+from anti_i2v.evaluation.pictures import save_sheet, sheet
 from anti_i2v.metrics import mean_interval, psnr
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
@@ -103,7 +102,7 @@ def main() -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "world.json").write_text(json.dumps({"facts": facts, "measures": result}, indent=2) + "\n", encoding="utf-8")
-    to_pil(sheet(rows, world.height)).save(options.out / "world.png")
+    save_sheet(sheet(rows, world.height), options.out / "world.png")
     for name, interval in result.items():
         print(f"{name:32} {interval['mean']:7.2f}  [{interval['low']:.2f}, {interval['high']:.2f}]")
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.pictures import examples, labelled, residual_picture, save_frames, save_gif, sheet, some_frames
+from anti_i2v.evaluation.pictures import examples, labelled, residual_picture, save_frames, save_gif, save_sheet, sheet, some_frames
+from anti_i2v.images import to_tensor
 
 
 def test_a_sheet_places_pictures_in_cells_with_white_gaps() -> None:
@@ -70,3 +71,13 @@ def test_failures_are_shown_beside_successes() -> None:
     assert [i for i, _ in found] == [1, 7, 5, 3, 8, 6, 0]
     assert [words.splitlines()[0] for _, words in found] == ["strongest"] * 3 + ["median"] * 2 + ["weakest"] * 2
     assert [i for i, _ in examples(torch.tensor([0.1, 0.2]))] == [1, 0]
+
+
+def test_a_sheet_is_written_whole_with_few_colours(tmp_path: Path) -> None:
+    picture = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
+    save_sheet(picture, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as read:
+        assert (read.format, read.mode, read.size) == ("PNG", "P", (30, 20))
+        back = to_tensor(read.convert("RGB"))
+    assert (back - picture).abs().mean() < 0.05
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
