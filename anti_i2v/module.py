@@ -197,17 +197,22 @@ class ProtectionModule(LightningModule):
         The clean photo goes through the transform too: otherwise the change that JPEG makes to any photo would count
         as protection.
         """
-        objective, transform, surrogate = self._hidden["objective"], self._hidden["transform"], self.surrogate
-        state = self._random.get_state()
+        transform, state = self._hidden["transform"], self._random.get_state()
         with torch.autocast(image.device.type, enabled=False):  # reduced precision moves latents more than a residual does
-            worn = resize(transform(protected.float(), self._random), self.height, self.width)
+            worn = transform(protected.float(), self._random)
             with torch.no_grad():
-                again = torch.Generator().set_state(state)
-                clean = resize(transform(image.float(), again), self.height, self.width)
-                text = surrogate.encode_text(prompts)
-                draw = surrogate.draw(len(image), self._random, self.min_sigma)
-                reference = surrogate(clean, text, draw)
-            result: tuple[Tensor, dict[str, Tensor]] = objective(reference, surrogate(worn, text, draw), draw)
+                clean = transform(image.float(), torch.Generator().set_state(state))
+            return self._objective(clean, worn, prompts, self._random)
+
+    def _objective(self, clean: Tensor, worn: Tensor, prompts: list[str], random: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on what the surrogate makes of two versions of photos at one draw."""
+        with torch.autocast(clean.device.type, enabled=False):
+            with torch.no_grad():
+                text = self.surrogate.encode_text(prompts)
+                draw = self.surrogate.draw(len(clean), random, self.min_sigma)
+                reference = self.surrogate(resize(clean.float(), self.height, self.width), text, draw)
+            seen = self.surrogate(resize(worn.float(), self.height, self.width), text, draw)
+            result: tuple[Tensor, dict[str, Tensor]] = self._hidden["objective"](reference, seen, draw)
         return result
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -234,10 +239,14 @@ class ProtectionModule(LightningModule):
 
     # ------------------------------------------------------------------------------------------------------ judgement
     def validation_step(self, batch: PhotoBatch, batch_idx: int) -> None:
-        """Damage of features by the averaged generator on unseen people, and by equally strong noise; draws are fixed."""
+        """Loss and damage of features by the averaged generator on unseen people, and by equally strong noise; draws are fixed."""
         from anti_i2v.evaluation.runner import photo_measures
 
-        figures = photo_measures(self.surrogate, self.protector(), batch["image"], batch["prompt"], self.epsilon, self.seed + batch_idx)
+        protector, image, prompts, seed = self.protector(), batch["image"], batch["prompt"], self.seed + batch_idx
+        figures = photo_measures(self.surrogate, protector, image, prompts, self.epsilon, seed)
+        loss, parts = self._objective(image, protector(image, self.epsilon), prompts, torch.Generator().manual_seed(seed))
+        found = {"loss": loss, **{f"part/{name}": value for name, value in parts.items()}}
+        self.log_dict({f"val/{name}": value for name, value in found.items()}, batch_size=len(image), sync_dist=True)
         for name, values in figures.items():
             self.log(f"val/{name}", values.mean(), prog_bar=name == "damage", batch_size=len(values), sync_dist=True)
 

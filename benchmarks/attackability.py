@@ -3,7 +3,8 @@
     python benchmarks/attackability.py --out docs/attackability
 
 For each epsilon, PGD runs on the first frame of each test person's clip against one part of the surrogate: the encoder's
-latents, the denoiser's taps, or both. The photo is saved as PNG and animated from the same noise as the clean photo, and the
+latents, the denoiser's taps, both, the pixels of the photo that the autoencoder paints again, or who a face network (never the
+judge) sees in it. The photo is saved as PNG and animated from the same noise as the clean photo, and the
 judge says how much of the person is left. White noise of equal RMS stands beside each. Way to strangers: 0 where the clip is
 as like its person as the clean photo's clip, 1 where it is as like as it is to strangers. The judge on the protected photo
 itself is the control: what changes there is a judge that the residual fooled, not a person who changed.
@@ -21,17 +22,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.baselines import PARTS, Part, pgd, white_noise
+from anti_i2v.baselines import ATTACKS, FACES, AttackName, named_attack, pgd, white_noise
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, way_to_strangers
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.metrics import mean_interval, rms255
-from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.base import DECODED
 
 COLUMNS = {
     "true_epsilon": "largest change",
@@ -51,15 +50,6 @@ COLUMNS = {
 """Measure → heading; distances in 1/255, likeness in cosine. All but `set_way` are one value a person."""
 
 Interval = dict[str, float | None]
-
-
-@torch.no_grad()
-def objective_for(surrogate: Surrogate, photo: Tensor, part: Part, centred: bool) -> FeatureObjective:
-    """The feature objective; in `both`, encoder and taps weigh the same however many tensors each has."""
-    names = [name for name, value in surrogate.condition(photo[:1]).items() if value.is_floating_point()]
-    encoder, taps = dict.fromkeys(names, 1 / len(names)), dict.fromkeys(surrogate.taps, 1 / len(surrogate.taps))
-    weights = {"encoder": encoder, "taps": taps, "both": encoder | taps, "decoded": {DECODED: 1.0}}
-    return FeatureObjective(weights[part], centred=centred)
 
 
 @dataclass
@@ -118,17 +108,17 @@ def _line(row: dict[str, object]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def attack(bench: Bench, batches: list[Batch], epsilon: float, part: Part, table: Table, options: argparse.Namespace) -> None:
+def attack(bench: Bench, batches: list[Batch], epsilon: float, part: AttackName, table: Table, options: argparse.Namespace) -> None:
     """The two rows of an epsilon and a part: PGD, and white noise of equal RMS."""
     versions: dict[str, list[Measures]] = {"PGD": [], "white noise, equal RMS": []}
     drawn = epsilon == options.sheet_epsilon
     for batch in batches:
-        objective = objective_for(bench.surrogate, batch.photo, part, options.centred)
+        chosen = named_attack(part, bench.surrogate, batch.photo, options.taps, options.faces, options.centred, options.keep)
         random = torch.Generator().manual_seed(options.seed + batch.first)
         label = f"epsilon {epsilon:g}, {part}, people from {batch.first}"
         found = pgd(
-            bench.surrogate, batch.photo, batch.text, objective, epsilon, options.steps, random,
-            part=part, min_sigma=options.min_sigma, step_size=options.step_size, label=label,
+            chosen.surrogate, batch.photo, batch.text, chosen.objective, epsilon, options.steps, random,
+            part=chosen.part, min_sigma=options.min_sigma, step_size=options.step_size, label=label,
         )  # fmt: skip
         protected = as_saved(found[options.steps])
         noisy = as_saved(white_noise(batch.photo, rms255(protected - batch.photo), epsilon, random))
@@ -154,8 +144,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", type=int, default=64, help="people whom the judge chooses from")
     parser.add_argument("--steps", type=int, default=200, help="of PGD")
     parser.add_argument("--epsilons", type=float, nargs="+", default=[2.0, 4.0, 8.0, 16.0])
-    parser.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument("--parts", choices=ATTACKS, nargs="+", default=list(ATTACKS))
     parser.add_argument("--taps", nargs="+", default=["blocks.3", "blocks.5"])
+    parser.add_argument("--faces", nargs="+", default=FACES, help="face networks that `identity` attacks")
+    parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
     parser.add_argument("--centred", action="store_true", help="attack with an objective that does not count a tint")
     parser.add_argument("--min-sigma", type=float, default=0.75)
     parser.add_argument("--step-size", type=float, help="first step of PGD in 1/255; epsilon by default")

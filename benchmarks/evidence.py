@@ -1,18 +1,20 @@
 """The evidence: does one pass of the generator take the person out of the clip, and how much of what optimisation reaches?
 
-    python benchmarks/evidence.py --surrogates portrait-dit --generator portrait-generator --out docs/evidence
+    python benchmarks/evidence.py --surrogates portrait-dit portrait-unet --out docs/evidence
 
 Each test person's photo is protected in one pass, by PGD of several lengths against the first surrogate, and changed by white
 noise and by random parameters of the same RMS as one pass. Every version is written as an 8-bit PNG, read again, scaled to each
-surrogate's size and animated from the same noise as the clean photo, once a seed. Against the first surrogate PGD is white-box,
-against the others black-box. Figures are averaged over seeds for each person first; intervals are over people, because clips of
-one person are not independent. PGD runs once a photo (`--pgd-seed`), and PGD-20 is PGD-100 after 20 steps.
+surrogate's size and animated from the same noise as the clean photo, once a seed. A surrogate is a white box for PGD if it is the
+first, and for the generator if it was trained against it; else a black box. Figures are averaged over seeds for each person
+first; intervals are over people, because clips of one person are not independent. PGD runs once a photo (`--pgd-seed`), and
+PGD-20 is PGD-100 after 20 steps.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import time
 from dataclasses import dataclass
@@ -22,18 +24,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.baselines import PARTS, pgd, random_residual, white_noise
+from anti_i2v.baselines import ATTACKS, FACES, named_attack, pgd, random_residual, white_noise
 from anti_i2v.evaluation.clips import check_finite
 from anti_i2v.evaluation.identity import Gallery, portrait_gallery, way_to_strangers
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
 from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import animate_versions, as_saved
+from anti_i2v.images import resize
 from anti_i2v.metrics import rms255
-from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
-from anti_i2v.resources import commit
+from anti_i2v.resources import commit, find_folder
 from anti_i2v.surrogates import Surrogate
 
 VERSIONS = {
@@ -44,8 +46,8 @@ VERSIONS = {
 }
 """Version → how tables call it; `pgd_N` follow."""
 
-TAPS = {"portrait-dit": "decoded", "portrait-unet": "mid_block"}
-"""Surrogate → its taps unless `--taps` says otherwise."""
+DEFAULTS = {"portrait-dit": ("blocks.3,blocks.5", "128x128", 9), "portrait-unet": ("mid_block", "64x64", 9)}
+"""Surrogate → what `--taps`, `--sizes` and `--frames` are unless they are given."""
 
 NOTES = (
     "every figure is averaged over the seeds for each person first; intervals are over people (bootstrap for ratios and ways)",
@@ -70,6 +72,47 @@ class Photos:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A surrogate, the judges that can judge its clips, references of the clips' size, and what its figures depend on."""
+
+    surrogate: Surrogate
+    judges: Judges
+    gallery: Gallery
+    facts: dict[str, object]
+
+
+def trained_against(generator: str) -> set[str]:
+    """Names of the surrogates that a generator folder says it was trained against."""
+    config = json.loads((find_folder(generator) / "config.json").read_text(encoding="utf-8"))
+    named = config.get("surrogates") or config.get("surrogate") or []
+    return {Path(name).name for name in ([named] if isinstance(named, str) else named)}
+
+
+def load(options: argparse.Namespace) -> dict[str, Judged]:
+    """The surrogates by name; references are rendered once a size."""
+    prompts = PortraitClips("test", 1, 8, 8).batch(range(options.people)).prompts
+    found: dict[str, Judged] = {}
+    galleries: dict[str, Gallery] = {}
+    for name, taps, size, frames in zip(options.surrogates, options.taps, options.sizes, options.frames, strict=True):
+        height, width = map(int, size.split("x"))
+        surrogate = Surrogate.from_pretrained(name, taps.split(","), height, width, frames, options.steps)
+        surrogate.encode_text(prompts)  # before the move: the text encoder stays where it is
+        judges = load_judges(options.judge, options.actions if surrogate.has_text else None, frames, prompts, torch.device("cpu"))
+        if not surrogate.has_text:
+            judges.notes.append(f"actions are not judged: {name} takes no prompt")
+        assert judges.identity is not None
+        if size not in galleries:
+            galleries[size] = portrait_gallery(judges.identity, "test", range(options.people), height, width)
+        for part in (surrogate, judges.identity, judges.actions):
+            if part is not None:
+                part.to(options.device)
+        white = {"generator": Path(name).name in trained_against(options.generator), "pgd": name == options.surrogates[0]}
+        boxes = {who: "white box" if known else "black box" for who, known in white.items()}
+        found[name] = Judged(surrogate, judges, galleries[size], {**boxes, "size": size, "frames": frames, "left_out": judges.notes})
+    return found
+
+
 @torch.no_grad()
 def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) -> tuple[Tensor, float]:
     """Protected photos, and the median seconds of up to 16 photos that are protected one by one."""
@@ -84,13 +127,15 @@ def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) ->
 def optimised(options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]) -> tuple[dict[int, Tensor], float]:
     """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
     found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
-    objective, start = FeatureObjective(centred=options.centred), time.perf_counter()
+    seen = resize(image[:1], surrogate.height, surrogate.width)
+    attack = named_attack(options.attack, surrogate, seen, surrogate.taps, options.faces, options.centred, options.keep)
+    start = time.perf_counter()
     for first in range(0, len(image), options.batch):
         photo, text = image[first : first + options.batch], surrogate.encode_text(prompts[first : first + options.batch])
         random = torch.Generator().manual_seed(options.pgd_seed * 1_000_003 + first)
         results = pgd(
-            surrogate, photo, text, objective, options.epsilon, max(found), random,
-            part=options.part, min_sigma=options.min_sigma, keep=sorted(found), label=f"PGD, people from {first}",
+            attack.surrogate, photo, text, attack.objective, options.epsilon, max(found), random,
+            part=attack.part, min_sigma=options.min_sigma, keep=sorted(found), label=f"PGD, people from {first}",
         )  # fmt: skip
         for steps, parts in found.items():
             parts.append(results[steps])
@@ -119,9 +164,7 @@ def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
     return Photos(rendered.prompts, {name: as_saved(photo) for name, photo in versions.items()}, times)
 
 
-def judge_surrogate(
-    options: argparse.Namespace, surrogate: Surrogate, judges: Judges, gallery: Gallery, photos: Photos, label: str
-) -> tuple[Measures, dict[str, Tensor]]:
+def judge_surrogate(options: argparse.Namespace, model: Judged, photos: Photos, label: str) -> tuple[Measures, dict[str, Tensor]]:
     """Measures averaged over the seeds for each person, and the first seed's clips, uint8 (people, T, 3, h, w)."""
     films: dict[str, list[Tensor]] = {name: [] for name in photos.versions}
     by_seed: list[list[Measures]] = [[] for _ in options.seeds]
@@ -132,8 +175,8 @@ def judge_surrogate(
                 who = people[first : first + options.batch]
                 versions = {name: photo[who] for name, photo in photos.versions.items()}
                 prompts = photos.prompts[first : first + options.batch]
-                trial = animate_versions(surrogate, versions, prompts, seed * 1_000_003 + first, judges, draws=2)
-                more = identity_measures(trial.impressions, gallery, who)
+                trial = animate_versions(model.surrogate, versions, prompts, seed * 1_000_003 + first, model.judges, draws=2)
+                more = identity_measures(trial.impressions, model.gallery, who)
                 parts.append({name: {**found, **more[name]} for name, found in trial.measures.items()})
                 if parts is by_seed[0]:
                     for name, clip in trial.clips.items():
@@ -158,11 +201,20 @@ def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str],
     save_frames(shown, names, list(headings.values()), folder / "evidence.png")
 
 
+def size(text: str) -> str:
+    """Check a size of the command line."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give HEIGHTxWIDTH, e.g. 128x128")
+    return text
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--surrogates", nargs="+", default=["portrait-dit"], help="PGD attacks the first; all are animated")
-    parser.add_argument("--taps", nargs="+", help="for each surrogate its taps, with commas between them")
+    parser.add_argument("--taps", nargs="+", help="for each surrogate its taps, with commas between them: feature damage, attack taps")
+    parser.add_argument("--sizes", nargs="+", type=size, metavar="HEIGHTxWIDTH", help="of each surrogate's clips, or one for all")
+    parser.add_argument("--frames", nargs="+", type=int, help="of each surrogate's clips, or one for all")
     parser.add_argument("--generator", default="portrait-generator")
     parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
     parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
@@ -171,66 +223,68 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--pgd-steps", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--pgd-seed", type=int, default=0)
-    parser.add_argument("--part", choices=PARTS, default="taps", help="what of the first surrogate PGD attacks")
-    parser.add_argument("--centred", action="store_true", help="PGD with an objective that does not count a tint")
+    parser.add_argument("--attack", choices=ATTACKS, default="identity", help="what of the first surrogate PGD attacks")
+    parser.add_argument("--faces", nargs="+", default=FACES, help="face networks that `identity` attacks")
+    parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
+    parser.add_argument("--centred", action="store_true", help="the other attacks do not count a tint")
     parser.add_argument("--min-sigma", type=float, default=0.75)
     parser.add_argument("--photo-size", type=int, default=128)
-    parser.add_argument("--size", type=int, nargs=2, default=[128, 128], metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--frames", type=int, default=9)
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
     options = parser.parse_args(arguments)
-    if options.taps is None:
-        options.taps = [TAPS.get(name, "") for name in options.surrogates]
-    if len(options.taps) != len(options.surrogates):
-        parser.error(f"{len(options.surrogates)} surrogates but taps for {len(options.taps)}; give each its own, e.g. blocks.8,blocks.11")
+    for i, name in enumerate(("taps", "sizes", "frames")):
+        given = getattr(options, name)
+        if given is None:
+            given = [DEFAULTS.get(surrogate, ("", "128x128", 9))[i] for surrogate in options.surrogates]
+        if len(given) == 1 and name != "taps":
+            given *= len(options.surrogates)
+        if len(given) != len(options.surrogates) or "" in given:
+            count = sum(value != "" for value in given)
+            parser.error(
+                f"{len(options.surrogates)} surrogates but {name} for {count}; give each its own, such as blocks.3,blocks.5 for taps"
+            )
+        setattr(options, name, given)
     return options
 
 
-def write(folder: Path, facts: dict[str, object], photos: Photos, found: dict[str, Measures], words: dict[str, str]) -> None:
+def write(
+    options: argparse.Namespace, models: dict[str, Judged], photos: Photos, found: dict[str, Measures], words: dict[str, str]
+) -> None:
     """Write `evidence.json` and `evidence.md`, and print the latter."""
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
+    facts = {"commit": commit() or "unknown", **settings, "threads": torch.get_num_threads()}
+    about = {name: models[name].facts for name in found}
     summaries = {name: summarise([measures]) for name, measures in found.items()}
     longest = list(photos.versions)[-1]
     shares = {name: interval(ratio_interval(m["one_pass"]["drop"], m[longest]["drop"])) for name, m in found.items()}
     lines = ["# Evidence", "", f"One pass takes from the clips this share of the likeness that {words[longest]} takes (95 % interval):", ""]
-    lines += [f"* {name}{'' if i else ' (PGD is white-box here)'}: {cell(share)}" for i, (name, share) in enumerate(shares.items())]
+    for name, share in shares.items():
+        lines.append(f"* {name}, {about[name]['generator']} for the generator, {about[name]['pgd']} for PGD: {cell(share)}")
     lines += ["", "| method | seconds a photo |", "| --- | ---: |"]
     lines += [f"| {words[name]} | {seconds:.3f} |" for name, seconds in photos.seconds.items()]
-    for i, (name, summary) in enumerate(summaries.items()):
-        lines += ["", f"## {name}", "", markdown(summary, {} if i else facts, NOTES, words)]
+    lines += ["", *[f"{name}: {value}" for name, value in facts.items()]]
+    for name, summary in summaries.items():
+        lines += ["", f"## {name}", "", markdown(summary, about[name], NOTES, words)]
     people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in KEPT} for v, m in ms.items()} for n, ms in found.items()}
-    data = {"facts": facts, "notes": NOTES, "seconds": photos.seconds, "share": shares, "results": summaries, "people": people}
-    write_texts(folder, {"evidence.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "evidence.md": "\n".join(lines)})
+    data = {"facts": facts, "surrogates": about, "notes": NOTES, "seconds": photos.seconds}
+    data |= {"share": shares, "results": summaries, "people": people}
+    write_texts(options.out, {"evidence.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "evidence.md": "\n".join(lines)})
     print("\n".join(lines))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Protect, animate, judge; write `evidence.json`, `.md`, `.gif` and `.png`."""
     options = parse(arguments)
-    height, width = options.size
-    prompts = PortraitClips("test", 1, 8, 8).batch(range(options.people)).prompts
-    surrogates = {}
-    for name, taps in zip(options.surrogates, options.taps, strict=True):
-        surrogates[name] = Surrogate.from_pretrained(name, taps.split(","), height, width, options.frames, options.steps)
-        surrogates[name].encode_text(prompts)  # before the move: the text encoder stays where it is
-        surrogates[name].to(options.device)
-    judges = load_judges(options.judge, options.actions, options.frames, prompts, torch.device("cpu"))
-    assert judges.identity is not None
-    gallery = portrait_gallery(judges.identity, "test", range(options.people), height, width)
-    for judge in (judges.identity, judges.actions):
-        if judge is not None:
-            judge.to(options.device)
+    models = load(options)
     first = options.surrogates[0]
-    photos = make_photos(options, surrogates[first])
+    photos = make_photos(options, models[first].surrogate)
     words = {name: VERSIONS.get(name, name.upper().replace("_", "-")) for name in photos.versions}
-    facts = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
-    facts = {"commit": commit() or "unknown", **facts, "threads": torch.get_num_threads(), "left_out": judges.notes}
     found: dict[str, Measures] = {}
-    for name, surrogate in surrogates.items():
-        found[name], films = judge_surrogate(options, surrogate, judges, gallery, photos, name)
-        write(options.out, facts, photos, found, words)  # after each, so that a long run leaves what it has
+    for name, model in models.items():
+        found[name], films = judge_surrogate(options, model, photos, name)
+        write(options, models, photos, found, words)  # after each, so that a long run leaves what it has
         if name == first:
             shown = ("clean", "white_noise", "one_pass", list(photos.versions)[-1])
             draw(found[name], films, {version: words[version].split(",")[0] for version in shown}, options.out)

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.evaluation.identity import IdentityJudge, load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.faces import FaceNetwork
 from anti_i2v.images import to_pil, to_tensor
 from anti_i2v.metrics import mean_interval
 from anti_i2v.portraits import PortraitClips
@@ -60,17 +61,17 @@ def smooth_tint(video: Tensor, epsilon: float, random: torch.Generator) -> Tenso
     return (video + field[:, None]).clamp(0, 1)
 
 
-def changes(judge: IdentityJudge, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)) -> dict[str, Change]:
+def changes(judge: FaceNetwork, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)) -> dict[str, Change]:
     """What is done to the clips, by the name of its row."""
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        other = IdentityJudge("mobilenetv3_small_050", judge.dim, judge.size).eval().requires_grad_(False)
+        other = FaceNetwork("mobilenetv3_small_050", judge.dim, judge.size).eval().requires_grad_(False)
 
     def noise(video: Tensor) -> Tensor:
         return (video + torch.empty_like(video).uniform_(-1, 1, generator=random) * (8.0 / 255.0)).clamp(0, 1)
 
-    def against(network: IdentityJudge, epsilon: float) -> Change:
+    def against(network: FaceNetwork, epsilon: float) -> Change:
         return lambda video: attack(network, video, epsilon, 10, random)
 
     named: dict[str, Change] = {
@@ -84,7 +85,7 @@ def changes(judge: IdentityJudge, seed: int, epsilons: tuple[int, ...] = (2, 4, 
 
 
 @torch.no_grad()
-def measure(judge: IdentityJudge, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
+def measure(judge: FaceNetwork, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
     """Row → measure → one value a person."""
     clips = PortraitClips("test", 3, size, size)
     gallery = portrait_gallery(judge, "test", range(people), size, size)

@@ -6,7 +6,8 @@
 A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or within one, and what stands between is replaced. What has
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
 becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/actions`, `judge`, `judge/line`, `attackability`,
-`attackability/EPSILON`, `evidence/SURROGATE`, `evidence/SURROGATE/line`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
+`attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`, `evidence/SURROGATE/line`, `bandwidth`,
+`size/CHECKPOINT`, `hashes`.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def percent(value: Json | None) -> str:
 
 
 FLAGS = {
-    "evidence.py": ("taps", "people", "seeds", "pgd_steps", "part", "centred"),
-    "attackability.py": ("people", "gallery", "steps", "epsilons", "parts", "taps", "centred"),
+    "evidence.py": ("sizes", "taps", "people", "seeds", "pgd_steps", "part", "attack", "faces", "keep", "centred"),
+    "attackability.py": ("people", "gallery", "steps", "epsilons", "parts", "taps", "faces", "keep", "centred"),
     "bandwidth.py": ("people", "steps"),
 }
 """Benchmark → the options that its table states; what they were is in the facts of its results."""
@@ -72,7 +73,7 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1)
 
 def source(command: str, facts: Json, *words: str) -> str:
     """The line under a table: what its figures depend on and the command, with its options, that gives them."""
-    for name in FLAGS.get(command, ()):
+    for name in FLAGS.get(command.split()[0], ()):
         value = facts.get(name)
         if value not in (None, False):
             given = "" if value is True else " " + (" ".join(f"{v}" for v in value) if isinstance(value, list) else f"{value}")
@@ -103,7 +104,7 @@ def world(root: Path, part: str) -> str:
 HEADINGS = {"residual_rms": "residual, RMS", "rms": "residual, RMS", "delta_e": "ΔE2000", "latent_gain": "latent gain", "ssim": "SSIM"}
 HEADINGS |= {"all_frames": "clip moved, RMS", "last_frame": "last frame moved, RMS", "presence": "face seen", "face": "face seen"}
 HEADINGS |= {"own": "like the person", "strangers": "like strangers", "kept": "likeness kept", "rank1": "named right"}
-HEADINGS |= {"way": "way to strangers", "photo_way": "photo's own way"}
+HEADINGS |= {"way": "way to strangers", "photo_way": "photo's own way", "share": "likeness lost, share of PGD's"}
 """Measure → how the tables call it. RMS is in 1/255, likeness in cosine."""
 
 ROUGH = ("residual_rms", "delta_e", "all_frames", "last_frame")
@@ -145,24 +146,46 @@ def attackability(root: Path, epsilon: str) -> str:
 
 
 def evidence(root: Path, part: str) -> str:
-    """What one pass of the generator does, beside noise and per-photo optimisation."""
+    """What one pass of the generator does, beside noise and per-photo optimisation, on one surrogate or in short on all."""
     data = load(root, "evidence/evidence")
     name, _, form = part.partition("/")
-    if name not in data["results"]:
+    if name and name not in data["results"]:
         raise FileNotFoundError
-    facts, found, seconds, last = data["facts"], data["results"][name], data["seconds"], list(data["results"][name])[-1]
-    pgd = last.upper().replace("_", "-")
+    facts, last = data["facts"], list(next(iter(data["results"].values())))[-1]
+    pgd, models = last.upper().replace("_", "-"), facts.get("surrogates", [])
+    command = "evidence.py" + (f" --surrogates {' '.join(models)}" if models not in ([], ["portrait-dit"]) else "")
+    known = [f"{facts['people']} people of the test split", f"{len(facts['seeds'])} clip seeds", f"epsilon {facts['epsilon']:g}"]
+    if not name:
+        chosen = ("clean", "white_noise", "one_pass", last)
+        return transfer(data, {key: VERSIONS.get(key, pgd) for key in chosen}) + source(command, facts, *known)
+    found, seconds, about = data["results"][name], data["seconds"], data.get("surrogates", {}).get(name, {})
     if form == "line":
         ways = {"one pass": "one_pass", "white noise": "white_noise", pgd: last}
         return "way to strangers " + ", ".join(f"{key}: {cell(found[row].get('way'))}" for key, row in ways.items())
-    lines = (([VERSIONS.get(key, f"{key.upper().replace('_', '-')}, each photo on its own")], of) for key, of in found.items())
+    on = f" against {models[0]}" if about.get("pgd") == "black box" else ""
+    lines = (([VERSIONS.get(key, f"{key.upper().replace('_', '-')}{on}, each photo on its own")], of) for key, of in found.items())
     shown = measured(lines, ["version"], "residual_rms delta_e all_frames ssim own way rank1 face photo_way")
-    shown += f"\n\nOne pass takes {cell(data['share'][name])} of the likeness that {pgd} takes from the clips"
-    if "one_pass" in seconds and last in seconds:
-        threads = f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)
-        shown += f", in {seconds['one_pass']:.3f} s a photo instead of {seconds[last]:.0f} s on {threads}"
-    known = (f"{facts['people']} people of the test split", f"{len(facts['seeds'])} clip seeds", f"epsilon {facts['epsilon']:g}")
-    return shown + "." + source("evidence.py", facts, *known, "RMS in 1/255")
+    if data["share"][name]["mean"] is None:
+        shown += f"\n\n{pgd}{on} takes no likeness from the clips, so one pass has no share of it"
+    else:
+        shown += f"\n\nOne pass takes {cell(data['share'][name])} of the likeness that {pgd}{on} takes from the clips"
+        if "one_pass" in seconds and last in seconds:
+            threads = f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)
+            shown += f", in {seconds['one_pass']:.3f} s a photo instead of {seconds[last]:.0f} s on {threads}"
+    if about:
+        known += [f"{about['frames']} frames of {about['size']}", f"{about['generator']} for the generator, {about['pgd']} for PGD"]
+    return shown + "." + source(command, facts, *known, "RMS in 1/255")
+
+
+def transfer(data: Json, versions: dict[str, str]) -> str:
+    """The clips of all surrogates in one table; a surrogate that a version was made against is a white box to it."""
+    rows = []
+    for model, found in data["results"].items():
+        about, share = data.get("surrogates", {}).get(model, {}), data["share"][model]
+        for version, words in versions.items():
+            box = about.get({"clean": "", "white_noise": "", "one_pass": "generator"}.get(version, "pgd"), "–")
+            rows.append(([model, words, box], {**found[version], "share": share if version == "one_pass" else None}))
+    return measured(rows, ["video model", "version", "white or black box"], "own way rank1 face photo_way share")
 
 
 def bandwidth(root: Path, part: str) -> str:

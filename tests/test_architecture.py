@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors",
         "resources metadata metrics ema schedule",
-        "images planes",
+        "images planes faces",
         "budget transforms spaces",
         "surrogates generators",
         "objectives protector",
@@ -56,6 +56,7 @@ LIGHT_DOORS = ("protector", "commands.protect", "resources", "__init__")
 
 LONG_FILES: dict[str, str] = {
     "anti_i2v/module.py": "one training module: what is built when, training, judgement and checkpoints are read together",
+    "benchmarks/evidence.py": "one benchmark from its command line to its files: load, protect, animate, judge, write, in that order",
     "benchmarks/tables.py": "a function for each table of the documents, one after the other; a reader needs one of them",
     "anti_i2v/surrogates/base.py": "the contract of every family, half of it docstrings",
 }

@@ -149,7 +149,8 @@ def test_validation_logs_damage_noise_and_visibility(world: Path, tmp_path: Path
     trainer = tiny_trainer(tmp_path)
     trainer.fit(module, tiny_data())
     logged = {name for name in trainer.callback_metrics if name.startswith("val/")}
-    assert logged == {"val/damage", "val/damage_noise", "val/damage_jpeg75", "val/psnr", "val/delta_e"}
+    parts = {f"val/part/{tap}" for tap in module.taps}
+    assert logged == {"val/loss", "val/damage", "val/damage_noise", "val/damage_jpeg75", "val/psnr", "val/delta_e", *parts}
     assert trainer.callback_metrics["val/psnr"] > 30  # epsilon 8 allows no worse: 20·log10(255/8)
     first = trainer.validate(module, tiny_data(), verbose=False)
     assert first == trainer.validate(module, tiny_data(), verbose=False)  # fixed draws

@@ -18,10 +18,9 @@ from anti_i2v.errors import UsageError
 from anti_i2v.images import resize
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Draw, Surrogate
-from anti_i2v.surrogates.base import DECODED
 
-Part = Literal["encoder", "taps", "both", "decoded"]
-"""What is attacked: what the pipeline computes from the photo (latents), its taps, both, or the photo that the autoencoder paints again."""
+Part = Literal["encoder", "taps", "both"]
+"""What is attacked: what the pipeline computes from the photo (latents), the surrogate's taps, or both."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
@@ -34,16 +33,13 @@ def features(surrogate: Surrogate, image: Tensor, text: Mapping[str, Tensor], dr
         image: `(B, 3, H, W)` in [0, 1], any size.
         text: From `surrogate.encode_text`.
         draw: From `surrogate.draw`, for B photos; without effect on the encoder.
-        part: `encoder`: every floating tensor of `surrogate.condition` by its name; `taps`; `both`; or `decoded`, see `DECODED`.
+        part: `encoder`: every floating tensor of `surrogate.condition` by its name; `taps`; or `both`.
 
     Returns:
         Name → features, float32.
     """
     seen = resize(image.float(), surrogate.height, surrogate.width)
     found: dict[str, Tensor] = {}
-    if part == "decoded":
-        with torch.autocast(seen.device.type, enabled=False):
-            return {DECODED: surrogate.decoded(surrogate.condition(seen)).float()}
     if part != "taps":
         with torch.autocast(seen.device.type, enabled=False):
             found |= {name: value.float() for name, value in surrogate.condition(seen).items() if value.is_floating_point()}

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from anti_i2v.evaluation.clips import movement
-from anti_i2v.evaluation.identity import Gallery, IdentityJudge, rank1, similarity, way_to_strangers
+from anti_i2v.evaluation.identity import Gallery, rank1, similarity, way_to_strangers
+from anti_i2v.faces import FaceNetwork
 from anti_i2v.metrics import rms255
 from anti_i2v.surrogates import Surrogate
 
@@ -54,7 +55,7 @@ class Bench:
     """
 
     surrogate: Surrogate
-    judge: IdentityJudge
+    judge: FaceNetwork
     gallery: Gallery
     clip_seeds: list[int]
 

@@ -11,6 +11,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.motion import dynamic_degree
 from anti_i2v.metrics import psnr, rms255
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.base import PHOTO
 
 MEASURES = {
     "first_frame": "first frame, RMS in 1/255",
@@ -136,6 +137,7 @@ def mean_damage(surrogate: Surrogate, clean: Tensor, other: Tensor, text: Mappin
     Returns:
         (B,) float32.
     """
+    surrogate = surrogate.tapped([tap for tap in surrogate.taps if tap != PHOTO])  # a changed photo is no damage of features
     random = torch.Generator().manual_seed(seed)
     total = torch.zeros(len(clean), device=clean.device)
     for _ in range(draws):

@@ -6,135 +6,26 @@ computed against the judge itself still misleads it (`benchmarks/judge.py`), so 
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
+from anti_i2v.faces import FaceNetwork, load_face_network
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.clips import Split
-from anti_i2v.resources import find_folder
-
-FORMAT = 1
-"""Version of the folder that `save_identity_judge` writes."""
 
 FACE = 0.5
 """Presence from which a frame counts as showing a face."""
 
 
-class IdentityJudge(nn.Module):
-    """An image backbone that gives each frame an embedding of the person and the probability that a face is there.
-
-    Args:
-        backbone: A timm model.
-        dim: Length of an embedding.
-        size: Height and width at which the backbone looks.
-        width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
-    """
-
-    def __init__(self, backbone: str = "resnet10t", dim: int = 128, size: int = 64, width: int = 0) -> None:
-        super().__init__()
-        import timm
-
-        self.backbone, self.dim, self.size, self.width = backbone, dim, size, width
-        options = {"channels": tuple(width << stage for stage in range(4))} if width else {}
-        self.network = timm.create_model(backbone, pretrained=False, num_classes=dim + 1, **options)
-        # Pooled features are all positive, so that all people would start out nearly alike: take their common mean away.
-        self.neck = nn.BatchNorm1d(dim, affine=False)
-
-    def config(self) -> dict[str, str | int]:
-        """The constructor's arguments."""
-        return {"backbone": self.backbone, "dim": self.dim, "size": self.size, "width": self.width}
-
-    def embed(self, images: Tensor, faces: int | None = None) -> tuple[Tensor, Tensor]:
-        """Unit embeddings (N, dim) and face logits (N,) of pictures (N, 3, size, size) in [0, 1], both in fp32.
-
-        With `faces` only so many pictures from the front are embedded: others shall not count in a training batch's statistics.
-        """
-        out = self.network((2.0 * images - 1.0).contiguous(memory_format=torch.channels_last)).float()
-        return F.normalize(self.neck(out[:faces, :-1]), dim=1), out[:, -1]
-
-    def frames(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Each frame by itself.
-
-        Args:
-            video: (B, T, 3, H, W) in [0, 1], any H and W.
-
-        Returns:
-            Unit-norm embeddings (B, T, dim) and the presence of a face (B, T) in [0, 1]. Lower presence is more protection; an
-            embedding says nothing where presence is low.
-
-        Raises:
-            UsageError: The video holds NaN or infinite values.
-        """
-        if not bool(torch.isfinite(video).all()):
-            raise UsageError("the video holds NaN or infinite values; nobody can be recognised in it, so mend what made it")
-        images = video.flatten(0, 1)
-        if images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        embedding, logit = self.embed(images)
-        b, t = video.shape[:2]
-        return embedding.view(b, t, -1), logit.sigmoid().view(b, t)
-
-    def forward(self, video: Tensor) -> Tensor:
-        """Unit-norm embeddings (B, dim) of clips (B, T, 3, H, W) in [0, 1]: the normalised mean over the frames."""
-        return F.normalize(self.frames(video)[0].mean(1), dim=1)
-
-
-def save_identity_judge(judge: IdentityJudge, folder: str | Path) -> None:
-    """Write `config.json` and `model.safetensors` (fp16), each complete or not at all."""
-    from safetensors.torch import save_file
-
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    state = {n: v.cpu().half() if v.is_floating_point() else v.cpu() for n, v in judge.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as temporary:
-        weights, config = Path(temporary) / "model.safetensors", Path(temporary) / "config.json"
-        save_file({name: value.contiguous() for name, value in state.items()}, weights)
-        config.write_text(json.dumps({"format": FORMAT, **judge.config()}, indent=2) + "\n", encoding="utf-8")
-        for file in (weights, config):
-            file.chmod(0o644)
-            file.replace(path / file.name)
-
-
-def load_identity_judge(folder: str | Path = "portrait-judge") -> IdentityJudge:
-    """The trained judge of a folder, in fp32, in eval mode, frozen.
-
-    Args:
-        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one, e.g. `portrait-judge`.
-
-    Raises:
-        UsageError: The folder or one of its files is missing, of another format version, or no identity judge.
-    """
-    from safetensors.torch import load_file
-
-    path = find_folder(folder)
-    config, weights = path / "config.json", path / "model.safetensors"
-    for file in (config, weights):
-        if not file.is_file():
-            raise UsageError(f"no {file.name} in {path}; give the folder of an identity judge, e.g. portrait-judge")
-    try:
-        settings = dict(json.loads(config.read_text(encoding="utf-8")))
-        version = settings.pop("format", None)
-        if version != FORMAT:
-            raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; give e.g. portrait-judge")
-        judge = IdentityJudge(**settings)
-    except (TypeError, ValueError, RuntimeError) as error:  # a JSONDecodeError is a ValueError, an unknown backbone a RuntimeError
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{config} does not describe an identity judge: {error}; give e.g. portrait-judge") from error
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()}
-    try:
-        judge.load_state_dict(state)
-    except RuntimeError as error:
-        raise UsageError(f"{weights} does not hold the weights that {config.name} describes; give e.g. portrait-judge") from error
-    return judge.eval().requires_grad_(False)
+def load_identity_judge(folder: str | Path = "portrait-judge") -> FaceNetwork:
+    """The judge of a folder, or of the name of a shipped one, frozen; see `load_face_network` for what it raises."""
+    return load_face_network(folder, "judge")
 
 
 @dataclass(frozen=True)
@@ -145,7 +36,7 @@ class Gallery:
     embeddings: Tensor
 
 
-def reference(judge: IdentityJudge, person: int, video: Tensor) -> Tensor:
+def reference(judge: FaceNetwork, person: int, video: Tensor) -> Tensor:
     """The normalised mean embedding (dim,) of the frames of one person's clips (B, T, 3, H, W) that show a face.
 
     Raises:
@@ -161,7 +52,7 @@ def reference(judge: IdentityJudge, person: int, video: Tensor) -> Tensor:
 
 
 def portrait_gallery(
-    judge: IdentityJudge, split: Split, people: Sequence[int], height: int, width: int, scenes: int = 4, num_frames: int = 3
+    judge: FaceNetwork, split: Split, people: Sequence[int], height: int, width: int, scenes: int = 4, num_frames: int = 3
 ) -> Gallery:
     """References of rendered people, from other scenes than scene 0, whose first frame is the photo that is attacked.
 

@@ -1,6 +1,6 @@
 """What trained judges say of clips: who is in them, whether a face is there at all, and what the person does.
 
-The first judge is `identity.IdentityJudge`, the second `actions.ActionClassifier`. Both know rendered people.
+The first judge is `identity.FaceNetwork`, the second `actions.ActionClassifier`. Both know rendered people.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
-from anti_i2v.evaluation.identity import FACE, Gallery, IdentityJudge, load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.evaluation.identity import FACE, Gallery, load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.faces import FaceNetwork
 from anti_i2v.portraits import ACTIONS
 
 IDENTITY = {
@@ -57,7 +58,7 @@ class Impression:
 class Judges:
     """The judges that can be used here; `notes` say which are left out and why."""
 
-    identity: IdentityJudge | None = None
+    identity: FaceNetwork | None = None
     actions: ActionClassifier | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -108,7 +109,7 @@ def action_shown(classifier: ActionClassifier, clip: Tensor, prompts: Sequence[s
 
 
 @torch.no_grad()
-def look(judge: IdentityJudge, clip: Tensor, photo: Tensor) -> Impression:
+def look(judge: FaceNetwork, clip: Tensor, photo: Tensor) -> Impression:
     """Let the judge look at clips (B, T, 3, H, W) and at the photos they were made from, (B, 3, H, W), all in [0, 1]."""
     embedding, presence = judge.frames(clip)
     photo_embedding, photo_presence = judge.frames(photo[:, None])
@@ -161,7 +162,7 @@ def identity_measures(impressions: Mapping[str, Impression], gallery: Gallery, w
     return measures
 
 
-def references(judge: IdentityJudge, clean: Impression, identity: Tensor | None, height: int, width: int) -> tuple[Gallery, Tensor, str]:
+def references(judge: FaceNetwork, clean: Impression, identity: Tensor | None, height: int, width: int) -> tuple[Gallery, Tensor, str]:
     """References for the people of a test set, the row of each photo in them, and in words what they are.
 
     Args:

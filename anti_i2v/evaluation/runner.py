@@ -15,8 +15,8 @@ from torch import Tensor
 from anti_i2v.baselines import random_residual, white_noise
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import check_finite, fidelity, mean_damage, movement
-from anti_i2v.evaluation.identity import IdentityJudge
 from anti_i2v.evaluation.judging import Impression, Judges, action_shown, identity_measures, look, references
+from anti_i2v.faces import FaceNetwork
 from anti_i2v.images import encode_photo, read_photo, resize, to_pil, to_tensor
 from anti_i2v.metrics import ciede2000, psnr, rms255
 from anti_i2v.protector import Protector
@@ -134,7 +134,7 @@ def animate_versions(
     return Trial(photos, clips, measures, impressions, identity)
 
 
-def with_identity(trials: Sequence[Trial], judge: IdentityJudge, height: int, width: int) -> tuple[list[Trial], str]:
+def with_identity(trials: Sequence[Trial], judge: FaceNetwork, height: int, width: int) -> tuple[list[Trial], str]:
     """Add to all trials of a test whether people are still recognised: strangers are the others of the test.
 
     Args:

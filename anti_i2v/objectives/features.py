@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
-from anti_i2v.surrogates.base import Draw
+from anti_i2v.surrogates.base import PHOTO, Draw
 
 
 class FeatureObjective(Objective):
@@ -18,7 +18,8 @@ class FeatureObjective(Objective):
     1 means that the features moved by as much as they vary within one photo.
 
     Args:
-        weights: Tap → weight of its distance in the mean; all taps alike if not given.
+        weights: Tap → weight of its distance in the mean; all taps alike if not given. The tap `photo` is left out unless it is named: a
+            changed photo is no damage.
         centred: Leave out of the difference its mean over each latent frame. A uniform tint moves every token alike, so
             without this it is the cheapest way to move features, and it leaves the person who they are.
         window: Leave out of the difference of maps, such as `decoded`, its mean over this many cells around each, an odd number; 0 for
@@ -42,6 +43,7 @@ class FeatureObjective(Objective):
 
     def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; the parts are the distances of the taps, by tap name."""
+        clean = {tap: value for tap, value in clean.items() if tap != PHOTO or tap in (self.weights or {})}
         weights = dict.fromkeys(clean, 1.0) if self.weights is None else self.weights
         if weights.keys() != clean.keys():
             named, taps = ", ".join(sorted(weights)), ", ".join(sorted(clean))

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from anti_i2v.portraits import ClipBatch, PortraitClips
@@ -21,6 +22,21 @@ Batch = dict[str, Tensor | list[str]]
 def to_bytes_with_face(batch: ClipBatch) -> Tensor:
     """`to_bytes`, and the mask of the face as a fourth channel: (B, T, 4, H, W) uint8."""
     return torch.cat([to_bytes(batch), (batch.face_mask * 255.0).round().to(torch.uint8)], dim=2)
+
+
+def face_share(mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """How much of each latent cell the face covers.
+
+    Args:
+        mask: (B, T, 1, H, W) in [0, 1].
+        shape: t, h, w of the latents, of which the first frame stands for the first of the clip and each further one for as many as fit.
+
+    Returns:
+        (B, 1, t, h, w) in [0, 1].
+    """
+    video, (frames, height, width) = mask.transpose(1, 2), shape
+    first = F.adaptive_avg_pool3d(video[:, :, :1], (1, height, width))
+    return torch.cat([first, F.adaptive_avg_pool3d(video[:, :, 1:], (frames - 1, height, width))], dim=2)
 
 
 class Endless(IterableDataset[Batch]):
@@ -188,14 +204,16 @@ class LatentData(BankData):
 
     @torch.no_grad()
     def form(self, batch: ClipBatch) -> Tensor:
-        """Normalised latents (B, C, 1 + (T - 1) / 2, H / 16, W / 16), on the CPU."""
+        """Normalised latents (B, C, 1 + (T - 1) / 2, H / 16, W / 16) and, as one more channel, `face_share`; on the CPU."""
         latents = pipeline.encode(self.vae, batch.video.to(self.vae.device))
         mean, std = pipeline.statistics(self.vae, latents)
-        return ((latents - mean) / std).cpu()
+        frames, height, width = latents.shape[2:]
+        face = face_share(batch.face_mask, (frames, height, width))
+        return torch.cat([((latents - mean) / std).cpu(), face], dim=1)
 
     def batch(self, rows: Rows) -> Batch:
-        """{"latents": (B, C, t, h, w), "prompt": list of B, "action": (B,)}."""
-        return {"latents": rows.values, "prompt": rows.prompts, "action": rows.action}
+        """{"latents": (B, C, t, h, w), "face": (B, 1, t, h, w) in [0, 1], "prompt": list of B, "action": (B,)}."""
+        return {"latents": rows.values[:, :-1], "face": rows.values[:, -1:], "prompt": rows.prompts, "action": rows.action}
 
     def training_batch(self) -> Batch:
         """The next draw, after a slow refresh."""

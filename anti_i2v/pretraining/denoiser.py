@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from anti_i2v.ema import decay_at, frozen_copy, update_average
+from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.pretraining import pipeline
 from anti_i2v.pretraining.optimizer import adamw
+from anti_i2v.resources import find_folder
 
 if TYPE_CHECKING:
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 
 
 class LatentBatch(TypedDict):
-    """A batch of `LatentData`: normalised latents (B, C, t, h, w) and the B prompts."""
+    """A batch of `LatentData`: normalised latents (B, C, t, h, w), the face's share of each cell (B, 1, t, h, w) and the B prompts."""
 
     latents: Tensor
+    face: Tensor
     prompt: list[str]
 
 
@@ -91,7 +94,9 @@ class DenoiserModule(LightningModule):
         lr: Highest learning rate.
         warmup: Steps to reach it.
         weight_decay: Of AdamW.
+        face_weight: How much more a cell counts in the loss that the face covers, beside 1 of a wall's.
         ema_decay: Of the running mean of the weights.
+        start_from: World folder whose denoiser to go on from, of the same size and the same autoencoder; None starts anew.
         seed: Of noise levels, noise and dropped prompts.
     """
 
@@ -109,12 +114,15 @@ class DenoiserModule(LightningModule):
         warmup: int = 200,
         weight_decay: float = 0.01,
         ema_decay: float = 0.998,
+        face_weight: float = 2.0,
+        start_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.folder, self.size = Path(folder), (heads, head_dim, layers, ffn_dim, text_dim)
         self.flow_shift, self.text_dropout = flow_shift, text_dropout
         self.lr, self.warmup, self.weight_decay, self.ema_decay, self.seed = lr, warmup, weight_decay, ema_decay, seed
+        self.face_weight, self.start_from = face_weight, start_from
         self.transformer: WanTransformer3DModel | None = None
         self.ema: WanTransformer3DModel | None = None
         self.world: list[WanImageToVideoPipeline] = []  # in a list: its frozen parts are no part of a checkpoint
@@ -129,6 +137,13 @@ class DenoiserModule(LightningModule):
         self.transformer = pipeline.build_denoiser(vae.config.z_dim, *self.size)
         # In half precision the blocks compute in it, while the sum that runs through them stays fp32.
         self.transformer.patch_embedding.register_forward_hook(in_fp32)
+        if self.start_from is not None:
+            held = pipeline.load_denoiser(find_folder(self.start_from))
+            try:
+                self.transformer.load_state_dict(held.state_dict())
+            except RuntimeError as error:
+                size = "heads {}, head_dim {}, layers {}, ffn_dim {}, text_dim {}".format(*self.size)
+                raise UsageError(f"the denoiser of {self.start_from} is of another size than {size}; give it its own") from error
         self.ema = frozen_copy(self.transformer)
         prompts = [prompt for action in ACTIONS for prompt in action.prompts]
         self.world = [pipeline.build_pipeline(vae, self.transformer, prompts, self.flow_shift)]
@@ -155,8 +170,8 @@ class DenoiserModule(LightningModule):
                 self.texts.update(zip(missing, features.to(self.device), strict=True))
         return torch.stack([self.texts[prompt] for prompt in prompts])
 
-    def loss(self, network: nn.Module, latents: Tensor, prompts: list[str], sigma: Tensor, noise: Tensor) -> Tensor:
-        """Squared error of the velocity ε - x_0 over the noisy frames: (B,)."""
+    def errors(self, network: nn.Module, latents: Tensor, prompts: list[str], sigma: Tensor, noise: Tensor) -> Tensor:
+        """Squared error of the velocity ε - x_0 in the cells of the noisy frames, mean over channels: (B, t - 1, h, w)."""
         text = self.encode_text(prompts)
         # On a CPU in bf16, the backward pass of the fused attention kernel takes half of a step; the plain one hardly anything.
         with sdpa_kernel(SDPBackend.MATH) if latents.device.type == "cpu" else nullcontext():
@@ -166,7 +181,7 @@ class DenoiserModule(LightningModule):
                 encoder_hidden_states=text,
                 return_dict=False,
             )[0]
-        return (velocity.float() - (noise - latents))[:, :, 1:].square().flatten(1).mean(1)
+        return (velocity.float() - (noise - latents))[:, :, 1:].square().mean(1)
 
     def training_step(self, batch: LatentBatch, batch_idx: int) -> Tensor:
         """One draw of noise level, noise and dropped prompts for latents (B, C, t, h, w)."""
@@ -176,9 +191,10 @@ class DenoiserModule(LightningModule):
         noise = torch.randn(latents.shape, generator=self.random).to(latents)
         keep, style = torch.rand(2, len(latents), generator=self.random).tolist()
         typed = [as_typed(p, style[i]) if keep[i] >= self.text_dropout else "" for i, p in enumerate(prompts)]
-        loss = self.loss(self.transformer, latents, typed, sigma, noise).mean()
-        self.log("train/loss", loss, prog_bar=True)
-        return loss
+        errors = self.errors(self.transformer, latents, typed, sigma, noise)
+        weight = 1.0 + self.face_weight * batch["face"][:, 0, 1:]
+        self.log("train/loss", errors.detach().mean(), prog_bar=True)
+        return (weight * errors).sum() / weight.sum()
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Average the weights."""
@@ -191,12 +207,15 @@ class DenoiserModule(LightningModule):
         assert self.ema is not None
         latents, prompts = batch["latents"], batch["prompt"]
         random = torch.Generator().manual_seed(self.seed + batch_idx)
-        losses = {}
+        losses, face, inside = {}, batch["face"][:, 0, 1:], []
         for level in (0.3, 0.6, 0.9, 0.98):
             noise = torch.randn(latents.shape, generator=random).to(latents)
             sigma = torch.full((len(latents),), level, device=latents.device)
-            losses[f"val/loss_{level}"] = self.loss(self.ema, latents, prompts, sigma, noise).mean()
+            errors = self.errors(self.ema, latents, prompts, sigma, noise)
+            losses[f"val/loss_{level}"] = errors.mean()
+            inside.append((errors * face).sum() / face.sum().clamp_min(1e-6))
         self.log_dict(losses, batch_size=len(latents))
+        self.log("val/face", torch.stack(inside).mean(), prog_bar=True, batch_size=len(latents))
         self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, batch_size=len(latents))
 
     def on_validation_epoch_end(self) -> None:

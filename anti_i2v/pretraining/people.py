@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.identity import sample_identities
 from anti_i2v.pretraining.data import Batch, Endless, to_bytes_with_face
+from anti_i2v.schedule import share_of_run
 
 SEEN = 0.02
 """Share of a frame that a face covers at least, to count as seen."""
@@ -28,11 +29,12 @@ class PeopleBank:
         render: Height and width at which is rendered.
         size: Height and width that are kept.
         seed: Of all its draws.
+        from_end: Take people from the end of the seed's order.
     """
 
-    def __init__(self, people: int, scenes: int, frames: int, render: int, size: int, seed: int) -> None:
+    def __init__(self, people: int, scenes: int, frames: int, render: int, size: int, seed: int, from_end: bool = False) -> None:
         self.clips = PortraitClips("train", frames, render, render)
-        self.people, self.scenes, self.size = people, scenes, size
+        self.people, self.scenes, self.size, self.from_end = people, scenes, size, from_end
         self.random = torch.Generator().manual_seed(seed)
         self.queue: list[int] = []
         self.pixels = torch.zeros(people, scenes, frames, 4, size, size, dtype=torch.uint8)  # the fourth channel is the face
@@ -48,7 +50,7 @@ class PeopleBank:
         for _ in range(count):
             if not self.queue:
                 self.queue = torch.randperm(self.clips.people, generator=self.random).tolist()
-            person = self.queue.pop()
+            person = self.queue.pop(0 if self.from_end else -1)
             scenes = torch.randperm(self.clips.each, generator=self.random)[: self.scenes].tolist()
             rendered = self.clips.batch([person + scene * self.clips.people for scene in scenes])
             slot = self.written % self.people
@@ -114,6 +116,7 @@ class PeopleData(LightningDataModule):
         batch_people: People in a batch, two views each.
         alike: People in a group of the batch whose skin and hair have nearly the same colours, so that colours alone do not tell
             them apart; 1 is a batch at random.
+        alike_from: Share of the run from which batches hold such groups, 0–1; a network that still knows nobody learns nothing of them.
         faceless: Frames in a batch that are made faceless.
         people: People the bank holds.
         start: People rendered before the first step.
@@ -124,12 +127,15 @@ class PeopleData(LightningDataModule):
         fresh: People rendered a step.
         validation_people: People of the validation split.
         seed: Of the draws.
+        from_end: Take the people of the seed's order from its end: two networks trained with one seed, one from each end, know
+            no person in common as long as both together see fewer than there are.
     """
 
     def __init__(
         self,
         batch_people: int = 64,
         alike: int = 8,
+        alike_from: float = 0.6,
         faceless: int = 24,
         people: int = 2048,
         start: int = 1024,
@@ -140,12 +146,13 @@ class PeopleData(LightningDataModule):
         fresh: float = 0.5,
         validation_people: int = 100,
         seed: int = 0,
+        from_end: bool = False,
     ) -> None:
         super().__init__()
         self.batch_people, self.faceless, self.people, self.start = batch_people, faceless, people, start
-        self.alike = alike
+        self.alike, self.alike_from = alike, alike_from
         self.scenes, self.frames, self.render, self.size, self.fresh = scenes, frames, render, size, fresh
-        self.validation_people, self.seed = validation_people, seed
+        self.validation_people, self.seed, self.from_end = validation_people, seed, from_end
         self.bank: PeopleBank | None = None
         self.held: list[Batch] = []
 
@@ -159,7 +166,7 @@ class PeopleData(LightningDataModule):
                 seen.append(shrunk(rendered, self.size).view(4, self.frames, 4, self.size, self.size).float() / 255.0)
             self.held = [{"scenes": torch.stack(seen)}]
         if stage == "fit" and self.bank is None:
-            self.bank = PeopleBank(self.people, self.scenes, self.frames, self.render, self.size, self.seed)
+            self.bank = PeopleBank(self.people, self.scenes, self.frames, self.render, self.size, self.seed, self.from_end)
             self.bank.fill(self.start)
 
     def _stream(self) -> Iterator[Batch]:
@@ -168,7 +175,8 @@ class PeopleData(LightningDataModule):
             self.bank.random.manual_seed(self.seed + 7919 * self.trainer.global_step)
         while True:
             self.bank.refresh(self.fresh)
-            pairs, others = self.bank.draw(self.batch_people, self.alike), self.bank.anything(self.faceless)
+            late = self.trainer is None or share_of_run(self.trainer, self.trainer.global_step) >= self.alike_from
+            pairs, others = self.bank.draw(self.batch_people, self.alike if late else 1), self.bank.anything(self.faceless)
             yield {"pairs": pairs.float() / 255.0, "others": others.float() / 255.0}
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -218,3 +218,20 @@ def load_autoencoder(folder: Path) -> AutoencoderKLWan:
     part = str(folder / "vae")
     vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(part, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
     return quicken(vae.eval().requires_grad_(False))
+
+
+def load_denoiser(folder: Path) -> WanTransformer3DModel:
+    """The trained denoiser of a world folder, in fp32.
+
+    Raises:
+        UsageError: The denoiser stage has not written it yet.
+    """
+    from diffusers import WanTransformer3DModel
+
+    part = folder / "transformer"
+    if not (part / "config.json").is_file():
+        raise UsageError(f"no denoiser in {folder}; give the folder of a trained world, e.g. portrait-dit")
+    denoiser: WanTransformer3DModel = WanTransformer3DModel.from_pretrained(
+        str(part), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+    )
+    return denoiser

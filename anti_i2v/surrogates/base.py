@@ -33,6 +33,11 @@ FAMILIES = {
 DECODED = "decoded"
 """The tap that is no layer: the photo as the autoencoder paints it again, where a change of shape can be told from a tint."""
 
+PHOTO = "photo"
+"""The tap that is no layer either: the photo as the pipeline is given it, for objectives that say what it shall stay."""
+
+PICTURES = (DECODED, PHOTO)
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -62,7 +67,7 @@ class Surrogate(nn.Module, ABC):
 
     Args:
         pipeline: The loaded diffusers pipeline; its denoiser and autoencoder are frozen in place.
-        taps: Names of layers of the denoiser, and `decoded` for the photo through the autoencoder and back.
+        taps: Names of layers of the denoiser, `decoded` for the photo through the autoencoder and back, `photo` for itself.
         height: Height of the photos and clips in pixels.
         width: Width of the photos and clips in pixels.
         num_frames: Length of the clips.
@@ -79,9 +84,7 @@ class Surrogate(nn.Module, ABC):
         self.pipeline = pipeline  # a plain attribute: only what `to()` must move is registered below
         self.denoiser: nn.Module = getattr(pipeline, self.denoiser_name)
         self.vae: nn.Module = pipeline.vae
-        if list(taps) != [DECODED]:
-            check_taps(self.denoiser, [tap for tap in taps if tap != DECODED])
-        self.taps = tuple(dict.fromkeys(taps))
+        self.taps = self._checked(taps)
         self.height, self.width, self.num_frames, self.steps = height, width, num_frames, steps
         scheduler = self._schedule(steps)
         self.timesteps: Tensor = scheduler.timesteps
@@ -100,7 +103,7 @@ class Surrogate(nn.Module, ABC):
         Args:
             source: A pipeline folder, the name of a shipped checkpoint such as `portrait-dit`, or a hub id such as
                 `Wan-AI/Wan2.2-TI2V-5B-Diffusers`.
-            taps: Names of layers of the denoiser, such as `blocks.11`; `decoded` is the photo through the autoencoder and back.
+            taps: Names of layers of the denoiser, such as `blocks.11`; `decoded` and `photo`, see the class.
             height: Height of the photos in pixels.
             width: Width of the photos in pixels.
             num_frames: Length of the clips.
@@ -121,6 +124,18 @@ class Surrogate(nn.Module, ABC):
     def train(self, mode: bool = True) -> Surrogate:
         """Stay in evaluation mode: a training loop's `train()` must not switch a frozen model's behaviour."""
         return super().train(False)
+
+    def _checked(self, taps: Sequence[str]) -> tuple[str, ...]:
+        layers = [tap for tap in taps if tap not in PICTURES]
+        if layers or not taps:
+            check_taps(self.denoiser, layers)
+        return tuple(dict.fromkeys(taps))
+
+    def tapped(self, taps: Sequence[str]) -> Surrogate:
+        """The same frozen model, its weights shared, read at other taps."""
+        other = copy.copy(self)
+        other.taps = self._checked(taps)
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -200,7 +215,7 @@ class Surrogate(nn.Module, ABC):
 
         Returns:
             Tap → features with the photos first, float32: of a transformer `(B, tokens, channels)`, of a U-Net
-            `(B, channels, frames, h, w)`; `decoded` `(B, 3, height, width)` in [0, 1].
+            `(B, channels, frames, h, w)`; `decoded` and `photo` `(B, 3, height, width)` in [0, 1].
 
         Raises:
             UsageError: Size of the photos, number of prompts or number of noises do not fit.
@@ -211,7 +226,8 @@ class Surrogate(nn.Module, ABC):
         with self._float32():
             condition = self.condition(image, draw.image_noise)
             features = {DECODED: self.decoded(condition).float()} if DECODED in self.taps else {}
-            layers = [tap for tap in self.taps if tap != DECODED]
+            features |= {PHOTO: image} if PHOTO in self.taps else {}
+            layers = [tap for tap in self.taps if tap not in PICTURES]
             if layers:  # without, the denoiser need not run
                 arguments = self.inputs(condition, text, self.noisy(condition, draw), draw.timestep)
                 read = capture(self.denoiser, layers, {**arguments, "return_dict": False}, early_exit)

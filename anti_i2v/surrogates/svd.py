@@ -112,6 +112,12 @@ class SVDSurrogate(Surrogate):
             return split.transpose(1, 2) if value.ndim == 4 else split.permute(0, 3, 1, 2).unsqueeze(3)
         return value if len(value) == batch else value.reshape(batch, -1, value.shape[-1])
 
+    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `Surrogate.decoded`: a clip of one frame for each photo, of its latent, which is not scaled."""
+        with self._float32():
+            frame: Tensor = self.vae.decode(condition["latents"], num_frames=1, return_dict=False)[0]
+        return unit(frame / 2 + 0.5)
+
     def decode(self, latents: Tensor) -> Tensor:
         """Latents `(B, frames, channels, h, w)` → clips `(B, num_frames, 3, height, width)`."""
         with self._float32():

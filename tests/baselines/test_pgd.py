@@ -120,5 +120,7 @@ def test_unusable_input_is_refused_with_the_value(surrogate: Surrogate, text: di
         pgd(surrogate, photos, text, FeatureObjective(), EPSILON, 5, random(), keep=[9])
     with pytest.raises(UsageError, match="part is 'decoder'; choose one of encoder, taps, both"):
         pgd(surrogate, photos, text, FeatureObjective(), EPSILON, 5, random(), part="decoder")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="part is 'decoded'"):  # a tap of the surrogate, see `named_attack`
+        pgd(surrogate, photos, text, FeatureObjective(), EPSILON, 5, random(), part="decoded")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="epsilon 99"):
         pgd(surrogate, photos, text, FeatureObjective(), 99, 5, random())

@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from anti_i2v.evaluation.identity import IdentityJudge, save_identity_judge
-from anti_i2v.surrogates import Surrogate
-from benchmarks.attackability import COLUMNS, Table, main, objective_for
+from benchmarks.attackability import COLUMNS, Table, main
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny_judges import write_faces, write_judges
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +21,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("judge")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        untrained = IdentityJudge(dim=8, size=32)
-    with torch.no_grad():
-        untrained.network.get_classifier().bias[-1] = 9.0  # it sees a face everywhere
-    save_identity_judge(untrained, folder)
-    return folder
+    return write_judges(tmp_path_factory.mktemp("judges"))[0]
 
 
 def test_it_writes_a_row_for_every_attack_and_its_noise(world: Path, judge: Path, tmp_path: Path) -> None:
     sizes = f"--people 3 --gallery 4 --batch 2 --steps 2 --denoising-steps 2 --frames {FRAMES} --size {HEIGHT} {WIDTH} --sheet-people 1"
-    attacks = "--epsilons 2 4 --parts encoder both --taps blocks.1 blocks.2 --centred --clip-seeds 0 1"
-    main([*sizes.split(), *attacks.split(), "--surrogate", str(world), "--judge", str(judge), "--out", str(tmp_path / "out")])
+    attacks = "--epsilons 2 4 --parts both identity --taps blocks.1 blocks.2 --centred --clip-seeds 0 1"
+    models = ["--surrogate", str(world), "--judge", str(judge), "--faces", str(write_faces(tmp_path / "faces"))]
+    main([*sizes.split(), *attacks.split(), *models, "--out", str(tmp_path / "out")])
 
     data = json.loads((tmp_path / "out" / "attackability.json").read_text(encoding="utf-8"))
     assert (data["facts"]["people"], data["facts"]["steps"], data["facts"]["clip_seeds"]) == (3, 2, [0, 1])
     rows = {(row["epsilon"], row["part"], row["version"]): row for row in data["rows"]}
-    attacked = {(e, p, v) for e in (2.0, 4.0) for p in ("encoder", "both") for v in ("PGD", "white noise, equal RMS")}
+    attacked = {(e, p, v) for e in (2.0, 4.0) for p in ("both", "identity") for v in ("PGD", "white noise, equal RMS")}
     assert set(rows) == attacked | {(None, "none", "clean photo"), (None, "none", "clean photo, other seed")}
     for key in attacked:
         measures, people = rows[key]["measures"], rows[key]["people"]
@@ -60,14 +53,6 @@ def test_it_writes_a_row_for_every_attack_and_its_noise(world: Path, judge: Path
     with Image.open(tmp_path / "out" / "attackability.png") as picture:  # one person, two parts, at the largest epsilon
         assert picture.size == (12 * (WIDTH + 2) - 2, 2 * (HEIGHT + 2) - 2)
     assert len(list((tmp_path / "out").iterdir())) == 3
-
-
-def test_encoder_and_taps_weigh_the_same_together(world: Path) -> None:
-    surrogate = Surrogate.from_pretrained(str(world), ["blocks.1", "blocks.2"], HEIGHT, WIDTH, FRAMES, 2)
-    photo = torch.zeros(1, 3, HEIGHT, WIDTH)
-    assert objective_for(surrogate, photo, "both", centred=True).weights == {"latents": 1.0, "blocks.1": 0.5, "blocks.2": 0.5}
-    assert objective_for(surrogate, photo, "taps", centred=True).weights == {"blocks.1": 0.5, "blocks.2": 0.5}
-    assert objective_for(surrogate, photo, "encoder", centred=True).centred
 
 
 def test_people_without_a_way_are_counted_and_left_out() -> None:

@@ -76,6 +76,38 @@ def test_a_surrogate_that_was_not_judged_is_not_measured_yet(tmp_path: Path) -> 
     assert "\nnot measured yet\n" in fill(START.format(name="evidence/portrait-unet"), tmp_path)
 
 
+def test_several_surrogates_have_a_table_each_and_one_together(tmp_path: Path) -> None:
+    data = evidence(0.3)
+    facts, results, share = data["facts"], data["results"], data["share"]
+    assert isinstance(facts, dict)
+    assert isinstance(results, dict)
+    assert isinstance(share, dict)
+    facts |= {"surrogates": ["portrait-dit", "portrait-unet"], "sizes": ["128x128", "64x64"], "frames": [9, 9]}
+    facts |= {"attack": "identity", "faces": ["portrait-faces"], "keep": 1.0, "centred": False}
+    results["portrait-unet"] = {name: {"way": interval(0.125, 0.0, 0.25)} for name in results["portrait-dit"]}
+    share["portrait-unet"] = interval(None)
+    boxes = {"portrait-dit": ("white box", "white box", "128x128"), "portrait-unet": ("black box", "black box", "64x64")}
+    data["surrogates"] = {n: {"generator": g, "pgd": p, "size": s, "frames": 9, "left_out": []} for n, (g, p, s) in boxes.items()}
+    write(tmp_path, "evidence/evidence", data)
+
+    command = "evidence.py --surrogates portrait-dit portrait-unet --sizes 128x128 64x64 --people 64 --seeds 0 1 2 --attack identity "
+    white = fill(START.format(name="evidence/portrait-dit"), tmp_path)
+    assert "| PGD-100, each photo on its own |" in white
+    assert "9 frames of 128x128, white box for the generator, white box for PGD" in white
+    black = fill(START.format(name="evidence/portrait-unet"), tmp_path)
+    assert "| PGD-100 against portrait-dit, each photo on its own |" in black
+    assert "PGD-100 against portrait-dit takes no likeness from the clips, so one pass has no share of it." in black
+    assert "9 frames of 64x64, black box for the generator, black box for PGD" in black
+    together = fill(START.format(name="evidence"), tmp_path)
+    assert "| portrait-dit | **protected, one pass** | white box | – | 0.30 [0.29, 0.31] |" in together
+    assert "| portrait-unet | **protected, one pass** | black box | – | 0.12 [0.00, 0.25] |" in together
+    assert "| portrait-unet | white noise, equal RMS | – |" in together
+    assert "| portrait-dit | PGD-100 | white box |" in together
+    assert together.count("| portrait-unet |") == 4
+    for text in (white, black, together):
+        assert f"`python benchmarks/{command}--faces portrait-faces --keep 1.0`" in text
+
+
 def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
     row = {"measures": {"way": interval(0.4, 0.3, 0.5), "rank1": interval(1.0, 1.0, 1.0)}}
     rows = [{"epsilon": e, "part": "taps", "version": "PGD", **row} for e in (None, 4.0, 8.0)]
@@ -85,6 +117,21 @@ def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
     some = fill(START.format(name="attackability/8"), tmp_path)
     assert "| 8 | taps | PGD | – | 0.40 [0.30, 0.50] |" in some
     assert "| 4 |" not in some
+
+    facts: dict[str, object] = {
+        "people": 16,
+        "steps": 100,
+        "parts": ["identity"],
+        "faces": ["portrait-faces"],
+        "keep": 1.0,
+        "centred": False,
+    }
+    write(
+        tmp_path, "attackability/attackability", {"facts": facts, "rows": [{"epsilon": 8.0, "part": "identity", "version": "PGD", **row}]}
+    )
+    attacked = fill(START.format(name="attackability/8"), tmp_path)
+    assert "| 8 | identity | PGD | – | 0.40 [0.30, 0.50] |" in attacked
+    assert "--people 16 --steps 100 --parts identity --faces portrait-faces --keep 1.0`" in attacked
 
     of = {name: interval(0.9, 0.8, 1.0) for name in ("rank1", "own", "strangers", "kept", "presence")}
     write(tmp_path, "judge/judge", {"facts": {"people": 100, "size": 128}, "rows": {"clean": of, "JPEG, quality 50": of}})

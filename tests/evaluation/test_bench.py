@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from anti_i2v.evaluation.bench import Batch, Bench, latent_gain
-from anti_i2v.evaluation.identity import Gallery, IdentityJudge, similarity
+from anti_i2v.evaluation.identity import Gallery, similarity
+from anti_i2v.faces import FaceNetwork
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 
@@ -21,7 +22,7 @@ def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
 def bench(surrogate: Surrogate) -> Bench:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        judge = IdentityJudge(dim=8, size=32).eval()
+        judge = FaceNetwork(dim=8, size=32).eval()
         people = torch.nn.functional.normalize(torch.randn(3, 8), dim=1)
     return Bench(surrogate, judge, Gallery([0, 1, 2], people), clip_seeds=[0, 1])
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.clips import check_finite, feature_damage, fidelity, flicker, movement
+from anti_i2v.evaluation.clips import check_finite, feature_damage, fidelity, flicker, mean_damage, movement
+from anti_i2v.surrogates import Surrogate
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 
 
 def test_movement_is_the_rms_of_the_difference_in_255ths() -> None:
@@ -31,6 +35,16 @@ def test_feature_damage_is_relative_to_the_spread_within_each_photo_and_averages
     clean = {"a": torch.tensor([[[-1.0, 1.0]], [[-10.0, 10.0]]]), "b": torch.tensor([[0.0, 2.0], [0.0, 2.0]])}
     other = {"a": clean["a"] + 1, "b": clean["b"]}
     assert torch.allclose(feature_damage(clean, other), torch.tensor([0.5, 0.005]))
+
+
+def test_a_changed_photo_is_no_damage_of_what_the_model_makes_of_it(tmp_path: Path) -> None:
+    surrogate = Surrogate.from_pretrained(str(tiny_world(tmp_path)), ["blocks.1", "photo"], HEIGHT, WIDTH, FRAMES, 4)
+    text, clean = surrogate.encode_text(["a person nods"]), torch.rand(2, 3, HEIGHT, WIDTH)
+    other = (clean + 0.05).clamp(0, 1)
+    damage = mean_damage(surrogate, clean, other, text, seed=0, draws=2)
+    torch.testing.assert_close(damage, mean_damage(surrogate.tapped(["blocks.1"]), clean, other, text, seed=0, draws=2))
+    assert bool((damage > 0).all())
+    assert surrogate.taps == ("blocks.1", "photo")
 
 
 def test_fidelity_of_a_clip_to_the_clean_clip_and_of_its_first_frame_to_the_photo() -> None:

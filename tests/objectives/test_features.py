@@ -126,3 +126,11 @@ def test_maps_smaller_than_the_window_are_refused() -> None:
     small = torch.rand(1, 1, 4, 4)
     with pytest.raises(UsageError, match="maps of 4 x 4 are too small for a window of 9"):
         FeatureObjective(window=9)({"a": small}, {"a": small}, DRAW)
+
+
+def test_the_photo_itself_is_no_damage_unless_it_is_named() -> None:
+    clean = {"decoded": torch.tensor([[[[0.0, 1.0]]]]), "photo": torch.zeros(1, 1, 1, 2)}
+    moved = {"decoded": torch.tensor([[[[0.5, 1.5]]]]), "photo": torch.full((1, 1, 1, 2), 9.0)}
+    loss, parts = FeatureObjective()(clean, moved, DRAW)
+    assert loss.item() == pytest.approx(-1.0)  # 0.5² / Var(0, 1)
+    assert list(parts) == ["decoded"]

@@ -9,7 +9,7 @@ from world import BANK
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.pretraining import pipeline
-from anti_i2v.pretraining.data import FrameAndClipData, LatentData
+from anti_i2v.pretraining.data import FrameAndClipData, LatentData, face_share
 
 
 def test_frames_and_clips_come_in_the_asked_share() -> None:
@@ -39,3 +39,24 @@ def test_latents_are_normalised_as_the_pipeline_does_it(trained_autoencoder: Pat
     raw = vae.encode(truth.video.transpose(1, 2) * 2 - 1).latent_dist.mode()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
     torch.testing.assert_close(data.held[0]["latents"], (raw - mean) / std, rtol=1e-4, atol=1e-4)
+
+
+def test_the_share_of_a_face_by_hand() -> None:
+    mask = torch.zeros(1, 5, 1, 4, 4)
+    mask[0, 0, 0, :2, :2] = 1  # the first frame has a latent frame of its own: its face fills the upper left cell
+    mask[0, 1] = 1  # of frames 1 and 2, one is all face
+    mask[0, 3, 0, 3, 3] = 1  # one pixel of 2 frames x 2 x 2
+    mask[0, 4, 0, 0, 3] = 0.5  # half a pixel of them
+    share = face_share(mask, (3, 2, 2))
+    assert share.shape == (1, 1, 3, 2, 2)
+    assert share[0, 0].tolist() == [[[1, 0], [0, 0]], [[0.5, 0.5], [0.5, 0.5]], [[0, 0.0625], [0, 0.125]]]
+
+
+def test_latents_come_with_the_share_of_the_face_in_each_cell(trained_autoencoder: Path) -> None:
+    data = LatentData(str(trained_autoencoder), batch_size=2, **BANK)  # type: ignore[arg-type]
+    data.setup("validate")
+    truth = PortraitClips("validation", num_frames=5, height=32, width=32).batch(range(4)).face_mask[:, :, 0]
+    cells = truth.view(4, 5, 2, 16, 2, 16).mean((3, 5))
+    expected = torch.stack([cells[:, 0], (cells[:, 1] + cells[:, 2]) / 2, (cells[:, 3] + cells[:, 4]) / 2], dim=1)
+    torch.testing.assert_close(data.held[0]["face"], expected.unsqueeze(1))
+    assert data.held[0]["latents"].shape == (4, 4, 3, 2, 2)  # type: ignore[union-attr]  # the share is no channel of theirs

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from world import BANK, DENOISER, fit
 
+from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS, PortraitClips
 from anti_i2v.pretraining import pipeline
 from anti_i2v.pretraining.data import LatentData
@@ -100,8 +101,55 @@ def test_a_network_that_knows_the_velocity_has_no_loss(trained: tuple[Path, Deno
             return (velocity,)
 
     latents, noise = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4)
-    loss = trained[1].loss(Knowing(), latents, ["a person nods", ""], torch.rand(2), noise)
-    assert loss.tolist() == [0.0, 0.0]
+    errors = trained[1].errors(Knowing(), latents, ["a person nods", ""], torch.rand(2), noise)
+    assert errors.shape == (2, 2, 4, 4)
+    assert bool((errors == 0).all())
+
+
+@pytest.mark.parametrize(("face_weight", "expected"), [(0.0, 5 / 8), (3.0, (4 * 4 + 2.5 * 1) / (4 + 2.5 + 6))])
+def test_a_cell_that_the_face_covers_counts_more_in_the_loss(face_weight: float, expected: float) -> None:
+    class Wrong(torch.nn.Module):
+        """Off by 2 in one cell and by 1 in another; of latents that are zero, the velocity is the noise."""
+
+        def forward(self, hidden_states: Tensor, timestep: Tensor, **_: object) -> tuple[Tensor]:
+            velocity = hidden_states / (timestep.max() / 1000)
+            velocity[0, :, 1, 0, 0] += 2
+            velocity[0, :, 2, 1, 1] -= 1
+            return (velocity,)
+
+    module = DenoiserModule("unused", text_dropout=1.0, face_weight=face_weight)
+    module.transformer, module.texts, module.random = Wrong(), {"": torch.zeros(24, 64)}, torch.Generator().manual_seed(0)
+    face = torch.zeros(1, 1, 3, 2, 2)
+    face[:, :, 0] = 1  # the clean frame is never scored
+    face[0, 0, 1, 0, 0], face[0, 0, 2, 1, 1] = 1, 0.5
+    loss = module.training_step({"latents": torch.zeros(1, 4, 3, 2, 2), "face": face, "prompt": ["a person nods"]}, 0)
+    # squared errors 4 and 1 in two of eight noisy cells, of weight 1 + face_weight and 1 + face_weight / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_run_starts_from_the_denoiser_of_a_folder(trained: tuple[Path, DenoiserModule]) -> None:
+    from safetensors.torch import load_file
+
+    world = trained[0]
+    module = DenoiserModule(str(world), **DENOISER, start_from=str(world))  # type: ignore[arg-type]
+    module.configure_model()
+    (file,) = (world / "transformer").glob("*.safetensors")
+    held = load_file(file)
+    for network in (module.transformer, module.ema):
+        assert network is not None
+        weights = network.state_dict()
+        assert weights.keys() == held.keys()
+        assert {value.dtype for value in weights.values()} == {torch.float32}
+        assert all(torch.equal(value, held[name].float()) for name, value in weights.items())
+    assert all(p.requires_grad for p in module.transformer.parameters())  # type: ignore[union-attr]
+
+
+def test_a_denoiser_that_cannot_be_gone_on_from_is_refused(trained: tuple[Path, DenoiserModule], trained_autoencoder: Path) -> None:
+    sizes = {**DENOISER, "layers": 3}
+    with pytest.raises(UsageError, match="of another size than heads 2, head_dim 16, layers 3, ffn_dim 32, text_dim 16"):
+        DenoiserModule(str(trained[0]), **sizes, start_from=str(trained[0])).configure_model()  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"no denoiser in .*portrait-dit; give the folder of a trained world"):
+        DenoiserModule(str(trained[0]), **DENOISER, start_from=str(trained_autoencoder)).configure_model()  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_holds_the_network_and_its_average_and_nothing_frozen(trained: tuple[Path, DenoiserModule]) -> None:

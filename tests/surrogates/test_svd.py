@@ -162,6 +162,28 @@ def test_features_come_photo_by_photo(folder: Path, photos: Tensor, tap: str, sh
     torch.testing.assert_close(together[1:], surrogate(photos[1:], {}, second)[tap], atol=1e-4, rtol=1e-4)
 
 
+def test_decoded_is_each_photo_alone_through_the_autoencoder_and_the_denoiser_stays_out_of_it(
+    pipeline: StableVideoDiffusionPipeline, surrogate: Surrogate, photos: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the denoiser ran")
+
+    monkeypatch.setattr(surrogate.denoiser, "forward", fail)
+    photo = photos.clone().requires_grad_()
+    drawn = surrogate.draw(2, torch.Generator().manual_seed(7))
+    features = surrogate.tapped(["decoded"])(photo, {}, drawn)
+    assert list(features) == ["decoded"]
+    assert drawn.image_noise is not None
+    for i in range(2):
+        with torch.no_grad():  # the pipeline's call shows the autoencoder a photo with noise of 0.02 on it
+            latents = pipeline.vae.encode(2 * photos[i : i + 1] - 1 + 0.02 * drawn.image_noise[i : i + 1]).latent_dist.mode()
+            expected = (pipeline.vae.decode(latents, num_frames=1).sample / 2 + 0.5).clamp(0, 1)
+        torch.testing.assert_close(features["decoded"][i : i + 1], expected, atol=1e-5, rtol=0)
+    features["decoded"].square().sum().backward()  # type: ignore[no-untyped-call]
+    assert photo.grad is not None
+    assert photo.grad.flatten(1).abs().sum(1).gt(0).all()
+
+
 def test_frames_of_a_map_stay_in_order(surrogate: Surrogate) -> None:
     by_photo: Callable[[Tensor, int], Tensor] = surrogate.by_photo
     value = torch.arange(2 * FRAMES * 4 * 2 * 2).view(2 * FRAMES, 4, 2, 2)

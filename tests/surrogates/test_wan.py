@@ -175,3 +175,39 @@ def test_decoded_stands_beside_layers_in_the_order_asked_for(world: Path, photos
     with torch.no_grad():
         features = surrogate(photos, surrogate.encode_text([PROMPT]), draw)
     assert list(features) == ["blocks.0", "decoded", "blocks.1"]
+
+
+def test_photo_is_the_photo_itself_and_its_gradient_and_the_denoiser_stays_out_of_it(
+    surrogate: Surrogate, photos: Tensor, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the denoiser ran")
+
+    monkeypatch.setattr(surrogate.denoiser, "forward", fail)
+    photo = photos.clone().requires_grad_()
+    features = surrogate.tapped(["photo"])(photo, surrogate.encode_text([PROMPT]), draw)
+    assert list(features) == ["photo"]
+    assert torch.equal(features["photo"], photos)
+    features["photo"].sum().backward()  # type: ignore[no-untyped-call]
+    assert photo.grad is not None
+    assert bool((photo.grad == 1).all())
+
+
+def test_one_frozen_model_is_read_at_several_taps_at_once(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
+    text = surrogate.encode_text([PROMPT])
+    other = surrogate.tapped(["photo", "blocks.2", "decoded", "photo"])
+    with torch.no_grad():
+        seen, features = other(photos, text, draw), surrogate(photos, text, draw)
+    assert list(seen) == ["photo", "blocks.2", "decoded"]
+    assert list(features) == ["blocks.1", "blocks.2"]  # as it was made
+    assert torch.equal(seen["blocks.2"], features["blocks.2"])
+    mine = {name: value.data_ptr() for name, value in surrogate.state_dict().items()}
+    assert {name: value.data_ptr() for name, value in other.state_dict().items()} == mine  # no second copy of the weights
+    assert torch.equal(other.animate(photos, text, 0, steps=1), surrogate.animate(photos, text, 0, steps=1))
+
+
+def test_other_taps_are_checked_as_the_first_ones(surrogate: Surrogate) -> None:
+    with pytest.raises(UsageError, match=r"no tap 'blocks\.9'"):
+        surrogate.tapped(["photo", "blocks.9"])
+    with pytest.raises(UsageError, match="no taps given"):
+        surrogate.tapped([])

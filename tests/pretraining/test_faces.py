@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from world import fit
 
 from anti_i2v.evaluation.identity import load_identity_judge
-from anti_i2v.pretraining.judge import IdentityJudgeModule, contrast
+from anti_i2v.pretraining.faces import FaceNetworkModule, contrast
 from anti_i2v.pretraining.people import PeopleData
 
 
@@ -23,8 +23,8 @@ def test_contrast_is_the_cross_entropy_of_naming_the_other_view() -> None:
 def test_training_writes_a_folder_that_loads_and_recovers_from_a_resume(tmp_path: Path) -> None:
     torch.manual_seed(0)
 
-    def module() -> IdentityJudgeModule:
-        return IdentityJudgeModule(str(tmp_path / "judge"), dim=16, size=32, width=8)
+    def module() -> FaceNetworkModule:
+        return FaceNetworkModule(str(tmp_path / "judge"), "judge", dim=16, size=32, width=8)
 
     def data() -> PeopleData:
         return PeopleData(batch_people=3, faceless=5, people=4, start=4, scenes=3, frames=2, render=32, size=32, validation_people=4)
@@ -33,15 +33,15 @@ def test_training_writes_a_folder_that_loads_and_recovers_from_a_resume(tmp_path
     fit(first, data(), 4, tmp_path)
     judge = load_identity_judge(tmp_path / "judge")
     video = torch.rand(2, 2, 3, 32, 32)
-    assert first.judge is not None
-    torch.testing.assert_close(judge(video), first.judge.eval()(video), rtol=0.02, atol=0.02)
+    assert first.network is not None
+    torch.testing.assert_close(judge(video), first.network.eval()(video), rtol=0.02, atol=0.02)
     assert sorted(p.name for p in (tmp_path / "judge").iterdir()) == ["config.json", "model.safetensors"]
     trainer = fit(module(), data(), 6, tmp_path, tmp_path / "last.ckpt")
     assert trainer.global_step == 6
 
 
 def test_residuals_keep_their_bound_and_move_against_the_weights() -> None:
-    module = IdentityJudgeModule(dim=16, size=32)
+    module = FaceNetworkModule("unused", "judge", dim=16, size=32)
     module.bound = torch.tensor([0.0, 4.0]).view(2, 1, 1, 1) / 255.0
     module.smooth = torch.tensor([False, False]).view(2, 1, 1, 1)
     module.residual = torch.zeros(2, 3, 32, 32, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The judge of identity, trained on rendered portraits made worse and on residuals computed against itself.
+"""A network that tells people apart, trained on rendered portraits made worse and on residuals computed against itself.
 
 Two views of a person are frames of two scenes. The loss is InfoNCE over all views of a batch (SimCLR's, arXiv 2002.05709, with
 people in place of pictures). Adversarial training is "free" (arXiv 1904.12843): a batch is trained on several times, and each
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.evaluation.identity import Gallery, IdentityJudge, rank1, reference, save_identity_judge, similarity
+from anti_i2v.evaluation.identity import Gallery, rank1, reference, similarity
+from anti_i2v.faces import FaceNetwork, Role, save_face_network
 from anti_i2v.pretraining.augment import faceless, smooth, worsened
 from anti_i2v.pretraining.muon import Muon
 from anti_i2v.pretraining.optimizer import scheduled
@@ -31,11 +32,12 @@ def contrast(embedding: Tensor, temperature: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(n, device=device).roll(n // 2))
 
 
-class IdentityJudgeModule(LightningModule):
-    """Trains the judge and writes its folder after every validation and at the end.
+class FaceNetworkModule(LightningModule):
+    """Trains a face network and writes its folder after every validation and at the end.
 
     Args:
         folder: Folder to write: `config.json` and `model.safetensors` (fp16).
+        role: What the network is for; it is refused for the other.
         backbone: A timm model.
         dim: Length of an embedding.
         size: Height and width at which the backbone looks.
@@ -54,7 +56,8 @@ class IdentityJudgeModule(LightningModule):
 
     def __init__(
         self,
-        folder: str = "checkpoints/portrait-judge",
+        folder: str,
+        role: Role,
         backbone: str = "resnet10t",
         dim: int = 128,
         size: int = 64,
@@ -70,17 +73,17 @@ class IdentityJudgeModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.folder, self.shape = Path(folder), (backbone, dim, size, width)
+        self.folder, self.role, self.shape = Path(folder), role, (backbone, dim, size, width)
         self.lr, self.warmup, self.presence_weight = lr, warmup, presence_weight
         self.epsilon, self.attacked, self.worsened, self.replays, self.seed = epsilon, attacked, worsened, replays, seed
         self.log_temperature = torch.nn.Parameter(torch.tensor(temperature).log())
-        self.judge: IdentityJudge | None = None
+        self.network: FaceNetwork | None = None
         self.images: Tensor | None = None
 
     def configure_model(self) -> None:
         """Build the network once; channels last is what its convolutions run fastest in."""
-        if self.judge is None:
-            self.judge = IdentityJudge(*self.shape).to(memory_format=torch.channels_last)
+        if self.network is None:
+            self.network = FaceNetwork(*self.shape).to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""
@@ -108,13 +111,13 @@ class IdentityJudgeModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The contrastive loss of the views and the presence of their faces, against those of faceless pictures."""
-        assert self.judge is not None
+        assert self.network is not None
         if batch_idx % self.replays == 0 or self.images is None:
             self.renew(batch)
         assert self.images is not None
         self.residual = self.residual.detach().requires_grad_()
         people = 2 * len(batch["pairs"])
-        embedding, logit = self.judge.embed((self.images + self.residual).clamp(0, 1), people)
+        embedding, logit = self.network.embed((self.images + self.residual).clamp(0, 1), people)
         temperature = self.log_temperature.exp().clamp(0.05, 1.0)
         loss = contrast(embedding, temperature)
         target = (torch.arange(len(logit), device=logit.device) < people).float()
@@ -131,18 +134,18 @@ class IdentityJudgeModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Recognise scene 0 of each person by the other scenes: clean, with white noise and attacked, epsilon 8."""
-        assert self.judge is not None
+        assert self.network is not None
         scenes = batch["scenes"]
         clips, who = scenes[:, 0, :, :3], torch.arange(len(scenes), device=scenes.device)
-        gallery = Gallery(who.tolist(), torch.stack([reference(self.judge, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
+        gallery = Gallery(who.tolist(), torch.stack([reference(self.network, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
         random = torch.Generator().manual_seed(batch_idx)
         noise = torch.empty_like(clips).uniform_(-1, 1, generator=random) * (8.0 / 255.0)
-        for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack(self.judge, clips, 8.0, 10, random))):
-            embedding = self.judge(video.clamp(0, 1))
+        for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack(self.network, clips, 8.0, 10, random))):
+            embedding = self.network(video.clamp(0, 1))
             own, strangers = similarity(embedding, gallery, who)
             values = {"rank1": rank1(embedding, gallery, who).mean(), "own": own.mean(), "strangers": strangers.mean()}
             self.log_dict({f"val/{key}_{name}": value for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
-        _, presence = self.judge.frames(clips)
+        _, presence = self.network.frames(clips)
         right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= SEEN)
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))
 
@@ -158,5 +161,5 @@ class IdentityJudgeModule(LightningModule):
     def write(self) -> None:
         """Write the folder once for all processes."""
         if self.trainer.is_global_zero:
-            assert self.judge is not None
-            save_identity_judge(self.judge, self.folder)
+            assert self.network is not None
+            save_face_network(self.network, self.folder, self.role)

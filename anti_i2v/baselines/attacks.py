@@ -1,0 +1,71 @@
+"""Which part of a surrogate PGD attacks, by name: what it reads there and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from anti_i2v.baselines.pgd import Part
+from anti_i2v.objectives import FeatureObjective, IdentityObjective, Objective
+from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.base import DECODED, PHOTO
+
+AttackName = Literal["encoder", "taps", "both", "decoded", "identity"]
+"""`encoder`: the latents; `taps`: layers of the denoiser; `both`; `decoded`: the decoded photo's pixels; `identity`: who is seen in it."""
+
+ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
+
+FACES = ("portrait-faces", "portrait-faces-2")
+"""The shipped face networks that are made for objectives."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What `pgd` is given: the surrogate with the taps it needs, the objective, and the part it sees."""
+
+    surrogate: Surrogate
+    objective: Objective
+    part: Part
+
+
+@torch.no_grad()
+def named_attack(
+    name: AttackName,
+    surrogate: Surrogate,
+    photo: Tensor,
+    taps: Sequence[str],
+    faces: Sequence[str] = FACES,
+    centred: bool = True,
+    keep: float = 1.0,
+    jitter: float = 0.1,
+) -> Attack:
+    """An attack on one part of a surrogate.
+
+    Args:
+        name: Which.
+        surrogate: Frozen; its own taps are left as they are.
+        photo: Any photos (B, 3, height, width), to see what the encoder computes.
+        taps: Layers of the denoiser for `taps` and `both`.
+        faces: Face networks for `identity`, each made for objectives; several weigh the same.
+        centred: Leave a tint out of distances of features; see `FeatureObjective`.
+        keep: How much the photo itself shall keep its likeness; see `IdentityObjective`.
+        jitter: How much `identity` moves each look at a picture.
+
+    Raises:
+        UsageError: A tap is unknown, or a face network is missing or a judge.
+    """
+    if name == "identity":
+        objective = IdentityObjective(list(faces), keep, jitter)
+        return Attack(surrogate.tapped([DECODED, PHOTO]), objective.to(surrogate.device), "taps")
+    if name == "decoded":
+        return Attack(surrogate.tapped([DECODED]), FeatureObjective(centred=centred), "taps")
+    read = surrogate if name == "encoder" else surrogate.tapped(taps)
+    # In `both`, encoder and taps weigh the same however many tensors each has.
+    names = [key for key, value in surrogate.condition(photo[:1]).items() if value.is_floating_point()]
+    encoder, layers = dict.fromkeys(names, 1 / len(names)), dict.fromkeys(read.taps, 1 / len(read.taps))
+    weights = {"encoder": encoder, "taps": layers, "both": encoder | layers}[name]
+    return Attack(read, FeatureObjective(weights, centred=centred), name)

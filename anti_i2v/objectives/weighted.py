@@ -1,0 +1,42 @@
+"""Several objectives at once, each with its weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.objectives.base import Objective
+from anti_i2v.surrogates.base import Draw
+
+
+class WeightedObjective(Objective):
+    """The weighted sum of named objectives.
+
+    Args:
+        objectives: Name → objective.
+        weights: Name → weight of its loss, not negative; 1 for all if not given.
+
+    Raises:
+        UsageError: There are no objectives, or the weights name others, or one is negative or not finite.
+    """
+
+    def __init__(self, objectives: dict[str, Objective], weights: dict[str, float] | None = None) -> None:
+        super().__init__()
+        self.weights = dict.fromkeys(objectives, 1.0) if weights is None else weights
+        if not objectives or self.weights.keys() != objectives.keys():
+            named, given = ", ".join(sorted(self.weights)), ", ".join(sorted(objectives))
+            raise UsageError(f"the weights name {named or 'nothing'}, the objectives are {given or 'none'}; give each objective a weight")
+        if bad := {name: weight for name, weight in self.weights.items() if not 0 <= weight < float("inf")}:
+            raise UsageError(f"weights must be finite and not negative; got {bad}")
+        self.objectives = nn.ModuleDict(objectives)
+
+    def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective.forward`; a part is named `objective/part`, and each objective's own loss by its name."""
+        losses: list[Tensor] = []
+        parts: dict[str, Tensor] = {}
+        for name, objective in self.objectives.items():
+            loss, found = objective(clean, protected, draw)
+            losses.append(self.weights[name] * loss)
+            parts |= {name: loss.detach(), **{f"{name}/{part}": value for part, value in found.items()}}
+        return torch.stack(losses).sum(), parts
