@@ -17,6 +17,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.images import resize
 from anti_i2v.metrics import psnr
+from anti_i2v.muon import Muon
 from anti_i2v.objectives import Objective
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
 from anti_i2v.resources import find_folder
@@ -48,9 +49,10 @@ class ProtectionModule(LightningModule):
         min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
         epsilon: Budget of validation, test and the exported generator, in 1/255.
         epsilon_low, epsilon_high: Training draws each photo's budget between these, in 1/255.
-        lr: Highest learning rate of AdamW.
+        lr: Highest learning rate.
         warmup_steps: Steps to reach it; then a cosine falls to 2 % at the trainer's last step or `max_time`.
         weight_decay: Of AdamW.
+        muon: Train with Muon instead of AdamW.
         ema_decay: Of the running average of the weights.
         seed: Of noise, draws and budgets.
         judge: Folder of the judge of identity that `test` asks, or a shipped name; null leaves its columns out.
@@ -76,6 +78,7 @@ class ProtectionModule(LightningModule):
         lr: float = 1e-3,
         warmup_steps: int = 50,
         weight_decay: float = 1e-2,
+        muon: bool = False,
         ema_decay: float = 0.995,
         seed: int = 0,
         judge: Path | None = Path("portrait-judge"),
@@ -89,7 +92,7 @@ class ProtectionModule(LightningModule):
         self.taps, self.source, self.weights = list(taps), Path(surrogate), weights
         self.height, self.width, self.num_frames, self.steps, self.min_sigma = height, width, num_frames, steps, min_sigma
         self.lr, self.warmup_steps, self.weight_decay, self.ema_decay = lr, warmup_steps, weight_decay, ema_decay
-        self.seed, self.judge, self.actions = seed, judge, actions
+        self.muon, self.seed, self.judge, self.actions = muon, seed, judge, actions
         if weights is not None:
             generator = Protector.from_pretrained(weights).generator
         self._adopt(generator)
@@ -227,9 +230,10 @@ class ProtectionModule(LightningModule):
             update_average(self.ema, self.generator, decay_at(self.global_step, self.ema_decay))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warmup and a cosine over the run."""
+        """Muon or AdamW with warmup and a cosine over the run."""
         trained = [p for p in self.generator.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        adamw = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        optimizer = Muon(trained, self.lr) if self.muon else adamw
 
         def rate(step: int) -> float:
             return warmup_cosine(step, self.warmup_steps, share_of_run(self.trainer, step))

@@ -223,3 +223,12 @@ def test_test_asks_the_judges_about_people_and_actions(world: Path, tmp_path: Pa
     assert "like the person, cosine" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no-such-judge"):
         tiny_trainer(tmp_path).test(tiny_module(world, judge=Path("no-such-judge")), tiny_data())
+
+
+def test_muon_trains_too_and_learns_from_the_first_step(world: Path, tmp_path: Path) -> None:
+    module = tiny_module(world, muon=True, lr=5e-3)
+    before = {name: value.clone() for name, value in module.generator.state_dict().items()}
+    tiny_trainer(tmp_path).fit(module, tiny_data())
+    assert type(module.optimizers().optimizer).__name__ == "Muon"  # type: ignore[union-attr]
+    moved = [name for name, value in module.generator.state_dict().items() if not torch.equal(value, before[name])]
+    assert len(moved) > len(before) / 2

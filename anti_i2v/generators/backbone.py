@@ -1,8 +1,8 @@
 """A timm backbone with a light pyramid decoder and one head for each perturbation space.
 
 The backbone is trained from scratch (nothing can be downloaded where this trains), on batches of a few photos. That
-decides the details: batch norm becomes group norm, and the heads start small but not at zero, because around a zero
-residual a squared feature distance has no gradient.
+decides the details: batch norm becomes group norm, or keeps fixed statistics where the weights of a face network are taken
+over. Both heads paint at full strength from the first step on; what is learned is the pattern.
 
 The default backbone was chosen by how well it follows a fixed random network's photo-dependent fields on unseen
 portraits after 14 s of one CPU core (R², one seed, working size 64, batch 8; steps in brackets):
@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
+from anti_i2v.faces import load_face_network
 from anti_i2v.generators.base import Generator
 from anti_i2v.spaces.frequency import cosine_basis
 
-BOUND = 1.5  # largest value of both heads in units of epsilon: beyond it the budget's tanh has hardly a gradient left to come back with
-INITIAL_RMS = 0.3  # of both heads' output, in units of epsilon: far enough from zero to survive 8-bit rounding.
+BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
+STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
 
 
 class BackboneGenerator(Generator):
@@ -38,9 +39,14 @@ class BackboneGenerator(Generator):
         chroma_size: Side of the a*/b* field, ≤ working_size.
         cutoff: DCT coefficients along each axis, ≤ working_size.
         width: Channels of the decoder.
+        backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
+        face_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
+        start_from: Folder of a face network made for objectives, or the name of a shipped one: the backbone begins with its weights, so
+            that it knows faces before its first step. Of the same backbone, with `face_norm`; not part of the configuration.
 
     Raises:
-        UsageError: Unknown backbone (close names are listed), one without feature maps, or impossible sizes.
+        UsageError: Unknown backbone (close names are listed), one without feature maps, impossible sizes, or a face network that does not
+            fit.
     """
 
     def __init__(
@@ -50,6 +56,9 @@ class BackboneGenerator(Generator):
         chroma_size: int = 16,
         cutoff: int = 16,
         width: int = 64,
+        backbone_width: int = 0,
+        face_norm: bool = False,
+        start_from: str | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("chroma_size", chroma_size), ("cutoff", cutoff)):
@@ -57,10 +66,15 @@ class BackboneGenerator(Generator):
                 raise UsageError(f"{name} {size} must be between 1 and working_size {working_size}")
         if working_size < 32 or width < 16 or width % 8:
             raise UsageError(f"working_size {working_size} must be ≥ 32, and width {width} a multiple of 8 from 16 on")
+        if start_from is not None and not face_norm:
+            raise UsageError(f"start_from {start_from} would lose the norms that its weights were trained with; set face_norm=true")
         self.backbone_name, self.working_size = backbone, working_size
         self.chroma_size, self.cutoff, self.width = chroma_size, cutoff, width
 
-        self.backbone, channels, sizes = _backbone(backbone, working_size)
+        self.backbone_width, self.face_norm = backbone_width, face_norm
+        self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, face_norm)
+        if start_from is not None:
+            _begin(self.backbone, start_from)
         wanted = max(chroma_size, cutoff)
         # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
         self.used = list(reversed(range(len(sizes))))
@@ -93,6 +107,8 @@ class BackboneGenerator(Generator):
             "chroma_size": self.chroma_size,
             "cutoff": self.cutoff,
             "width": self.width,
+            "backbone_width": self.backbone_width,
+            "face_norm": self.face_norm,
         }
 
     def forward(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
@@ -118,13 +134,16 @@ class BackboneGenerator(Generator):
 
 
 def _pattern(x: Tensor) -> Tensor:
-    """Bounded and without a mean: (B, C, h, w) → the same.
+    """The same strength for every photo, and without a mean: (B, C, h, w) → the same.
 
-    Without this the first thing training finds is to tint the whole photo by epsilon, and it never leaves that: features and
-    clips move by as much, and the video is as good as ever.
+    With a mean, the first thing training finds is to tint the whole photo by epsilon, and it never leaves that: features and clips
+    move by as much, and the video is as good as ever. With a free strength, the second thing it finds is one pattern for all photos at
+    twice the budget, where the budget's tanh has hardly a gradient left: what a photo's own pattern could be is learned late or never.
     """
-    x = BOUND * torch.tanh(x / BOUND)
-    return x - x.mean((2, 3), keepdim=True)
+    x = x - x.mean((2, 3), keepdim=True)
+    x = x / x.square().mean((1, 2, 3), keepdim=True).add(1e-6).sqrt()
+    x = torch.tanh(x / BOUND)
+    return STRENGTH * BOUND * (x - x.mean((2, 3), keepdim=True))
 
 
 def _scaled(x: Tensor, size: int) -> Tensor:
@@ -141,20 +160,38 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 def _head(width: int, outputs: int) -> nn.Sequential:
     last = nn.Conv2d(width, outputs, 3, padding=1, bias=False)
     # GELU of a normalised map has a mean square of about 0.42.
-    nn.init.normal_(last.weight, std=INITIAL_RMS / math.sqrt(0.42 * 9 * width))
+    nn.init.normal_(last.weight, std=1 / math.sqrt(0.42 * 9 * width))
     return nn.Sequential(_block(width, width), last)
 
 
-def _backbone(name: str, size: int) -> tuple[nn.Module, list[int], list[int]]:
+def _begin(backbone: nn.Module, source: str) -> None:
+    """Copy a face network's weights; the two name their layers alike but for dots, and differ in scale and channels of what they see."""
+    held = {name.replace(".", "_"): value for name, value in load_face_network(source, "objective").network.state_dict().items()}
+    own = backbone.state_dict()
+    missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in held]
+    if missing:
+        raise UsageError(f"{source} has no {missing[0]}; start_from needs a face network of the same backbone")
+    for i, (name, value) in enumerate(own.items()):
+        given = held.get(name.replace(".", "_"), value)
+        if i == 0:  # it saw colours from -1 to 1, here they run from -2 to 2, and the fourth channel is epsilon
+            given = torch.cat([given / 2, torch.zeros_like(given[:, :1])], dim=1)
+        if given.shape != value.shape:
+            shapes = f"{tuple(given.shape)} instead of {tuple(value.shape)}"
+            raise UsageError(f"{name} of {source} is {shapes}; give backbone and backbone_width of that network")
+        value.copy_(given)
+
+
+def _backbone(name: str, size: int, width: int, face_norm: bool) -> tuple[nn.Module, list[int], list[int]]:
     """A feature pyramid by name: the network, the channels and the sides of its maps, shallowest first."""
-    import timm  # two seconds of import, and only needed where a generator is built
+    import timm.layers  # two seconds of import, and only needed where a generator is built
 
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
         raise UsageError(f"unknown backbone {name!r}; close names: {', '.join(close) or 'see timm.list_models()'}")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, in_chans=4)
-        network = _without_batch_norm(network).eval()
+        options = {"channels": tuple(width << stage for stage in range(4))} if width else {}
+        network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, in_chans=4, **options)
+        network = (timm.layers.freeze_batch_norm_2d(network) if face_norm else _without_batch_norm(network)).eval()
         with torch.no_grad():
             shapes = [tuple(feature.shape) for feature in network(torch.zeros(1, 4, size, size))]
     except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:

@@ -12,8 +12,8 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from anti_i2v.muon import Muon
 from anti_i2v.pretraining import pipeline
-from anti_i2v.pretraining.muon import Muon
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.surrogates.quick import quicken
 

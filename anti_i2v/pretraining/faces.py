@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from anti_i2v.evaluation.adversary import attack
 from anti_i2v.evaluation.identity import Gallery, rank1, reference, similarity
 from anti_i2v.faces import FaceNetwork, Role, save_face_network
+from anti_i2v.muon import Muon
 from anti_i2v.pretraining.augment import faceless, smooth, worsened
-from anti_i2v.pretraining.muon import Muon
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.pretraining.people import SEEN
 from anti_i2v.schedule import share_of_run

@@ -12,9 +12,9 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from anti_i2v.muon import Muon
 from anti_i2v.pretraining import unet_pipeline
 from anti_i2v.pretraining.autoencoder import reconstruction_loss
-from anti_i2v.pretraining.muon import Muon
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.pretraining.pipeline import save_part
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anti_i2v.pretraining.muon import Muon, orthogonal
+from anti_i2v.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
