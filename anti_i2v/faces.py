@@ -24,8 +24,11 @@ FORMAT = 1
 Role = Literal["judge", "objective"]
 """What a network is for: to judge clips, or to be optimised against."""
 
-SHIPPED: dict[Role, str] = {"judge": "portrait-judge", "objective": "portrait-faces"}
-"""Role → the network of that role that ships."""
+FACES = ("portrait-faces", "portrait-faces-2")
+"""The shipped networks that objectives attack."""
+
+SHIPPED: dict[Role, str] = {"judge": "portrait-judge", "objective": FACES[0]}
+"""Role → a network of that role that ships."""
 
 
 class FaceNetwork(nn.Module):

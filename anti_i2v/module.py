@@ -232,8 +232,9 @@ class ProtectionModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon or AdamW with warmup and a cosine over the run."""
         trained = [p for p in self.generator.parameters() if p.requires_grad]
-        adamw = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
-        optimizer = Muon(trained, self.lr) if self.muon else adamw
+        optimizer: torch.optim.Optimizer = (
+            Muon(trained, self.lr) if self.muon else torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        )
 
         def rate(step: int) -> float:
             return warmup_cosine(step, self.warmup_steps, share_of_run(self.trainer, step))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.baselines.pgd import Part
+from anti_i2v.faces import FACES
 from anti_i2v.objectives import FeatureObjective, IdentityObjective, Objective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.base import DECODED, PHOTO
@@ -18,9 +19,6 @@ AttackName = Literal["encoder", "taps", "both", "decoded", "identity"]
 """`encoder`: the latents; `taps`: layers of the denoiser; `both`; `decoded`: the decoded photo's pixels; `identity`: who is seen in it."""
 
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
-
-FACES = ("portrait-faces", "portrait-faces-2")
-"""The shipped face networks that are made for objectives."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What trained judges say of clips: who is in them, whether a face is there at all, and what the person does.
 
-The first judge is `identity.FaceNetwork`, the second `actions.ActionClassifier`. Both know rendered people.
+The first judge is a `faces.FaceNetwork` in the role of a judge, the second `actions.ActionClassifier`. Both know rendered people.
 """
 
 from __future__ import annotations

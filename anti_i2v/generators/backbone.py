@@ -40,9 +40,9 @@ class BackboneGenerator(Generator):
         cutoff: DCT coefficients along each axis, ≤ working_size.
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
-        face_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
+        frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
         start_from: Folder of a face network made for objectives, or the name of a shipped one: the backbone begins with its weights, so
-            that it knows faces before its first step. Of the same backbone, with `face_norm`; not part of the configuration.
+            that it knows faces before its first step. Of the same backbone, with `frozen_norm`; not part of the configuration.
 
     Raises:
         UsageError: Unknown backbone (close names are listed), one without feature maps, impossible sizes, or a face network that does not
@@ -57,7 +57,7 @@ class BackboneGenerator(Generator):
         cutoff: int = 16,
         width: int = 64,
         backbone_width: int = 0,
-        face_norm: bool = False,
+        frozen_norm: bool = False,
         start_from: str | None = None,
     ) -> None:
         super().__init__()
@@ -66,13 +66,13 @@ class BackboneGenerator(Generator):
                 raise UsageError(f"{name} {size} must be between 1 and working_size {working_size}")
         if working_size < 32 or width < 16 or width % 8:
             raise UsageError(f"working_size {working_size} must be ≥ 32, and width {width} a multiple of 8 from 16 on")
-        if start_from is not None and not face_norm:
-            raise UsageError(f"start_from {start_from} would lose the norms that its weights were trained with; set face_norm=true")
+        if start_from is not None and not frozen_norm:
+            raise UsageError(f"start_from {start_from} would lose the norms that its weights were trained with; set frozen_norm=true")
         self.backbone_name, self.working_size = backbone, working_size
         self.chroma_size, self.cutoff, self.width = chroma_size, cutoff, width
 
-        self.backbone_width, self.face_norm = backbone_width, face_norm
-        self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, face_norm)
+        self.backbone_width, self.frozen_norm = backbone_width, frozen_norm
+        self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, frozen_norm)
         if start_from is not None:
             _begin(self.backbone, start_from)
         wanted = max(chroma_size, cutoff)
@@ -108,7 +108,7 @@ class BackboneGenerator(Generator):
             "cutoff": self.cutoff,
             "width": self.width,
             "backbone_width": self.backbone_width,
-            "face_norm": self.face_norm,
+            "frozen_norm": self.frozen_norm,
         }
 
     def forward(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
@@ -181,7 +181,7 @@ def _begin(backbone: nn.Module, source: str) -> None:
         value.copy_(given)
 
 
-def _backbone(name: str, size: int, width: int, face_norm: bool) -> tuple[nn.Module, list[int], list[int]]:
+def _backbone(name: str, size: int, width: int, frozen_norm: bool) -> tuple[nn.Module, list[int], list[int]]:
     """A feature pyramid by name: the network, the channels and the sides of its maps, shallowest first."""
     import timm.layers  # two seconds of import, and only needed where a generator is built
 
@@ -191,7 +191,7 @@ def _backbone(name: str, size: int, width: int, face_norm: bool) -> tuple[nn.Mod
     try:
         options = {"channels": tuple(width << stage for stage in range(4))} if width else {}
         network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, in_chans=4, **options)
-        network = (timm.layers.freeze_batch_norm_2d(network) if face_norm else _without_batch_norm(network)).eval()
+        network = (timm.layers.freeze_batch_norm_2d(network) if frozen_norm else _without_batch_norm(network)).eval()
         with torch.no_grad():
             shapes = [tuple(feature.shape) for feature in network(torch.zeros(1, 4, size, size))]
     except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.faces import FaceNetwork, load_face_network
+from anti_i2v.faces import FACES, FaceNetwork, load_face_network
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.base import DECODED, PHOTO, Draw
 
@@ -30,10 +30,10 @@ class IdentityObjective(Objective):
             a network at one place only misleads no other network (input diversity, arXiv 1803.06978).
 
     Raises:
-        UsageError: A folder holds no such network, none is given, or `keep` is negative or not finite.
+        UsageError: A folder holds no such network, none is given, or `keep` or `jitter` is out of its range.
     """
 
-    def __init__(self, networks: Sequence[str] = ("portrait-faces", "portrait-faces-2"), keep: float = 1.0, jitter: float = 0.0) -> None:
+    def __init__(self, networks: Sequence[str] = FACES, keep: float = 1.0, jitter: float = 0.0) -> None:
         super().__init__()
         if not 0 <= keep < float("inf"):
             raise UsageError(f"keep is {keep}; give a finite number from 0 on")

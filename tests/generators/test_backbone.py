@@ -123,7 +123,7 @@ def test_impossible_settings_are_refused_with_the_remedy() -> None:
         BackboneGenerator("mambaout_femto", working_size=32, chroma_size=4, cutoff=4)
 
 
-FACE = {"backbone": "resnet10t", "backbone_width": 8, "face_norm": True, "working_size": 32, "chroma_size": 8, "cutoff": 8, "width": 16}
+FACE = {"backbone": "resnet10t", "backbone_width": 8, "frozen_norm": True, "working_size": 32, "chroma_size": 8, "cutoff": 8, "width": 16}
 
 
 def test_a_backbone_that_starts_from_a_face_network_sees_what_that_network_sees(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_backbone_that_starts_from_a_face_network_sees_what_that_network_sees(
 
 def test_a_face_network_that_does_not_fit_is_refused_with_the_remedy(tmp_path: Path) -> None:
     folder = str(write_faces(tmp_path))
-    with pytest.raises(UsageError, match="face_norm=true"):
-        BackboneGenerator(**{**FACE, "face_norm": False}, start_from=folder)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="frozen_norm=true"):
+        BackboneGenerator(**{**FACE, "frozen_norm": False}, start_from=folder)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="give backbone and backbone_width of that network"):
         BackboneGenerator(**{**FACE, "backbone_width": 16}, start_from=folder)  # type: ignore[arg-type]
