@@ -7,7 +7,6 @@ nothing but that residual.
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
 from anti_i2v.resources import find_folder
+from anti_i2v.weights import write_network
 
 FORMAT = 1
 """Version of the folder that `save_face_network` writes."""
@@ -95,18 +95,7 @@ class FaceNetwork(nn.Module):
 
 def save_face_network(network: FaceNetwork, folder: str | Path, role: Role) -> None:
     """Write `config.json` and `model.safetensors` (fp16), each complete or not at all."""
-    from safetensors.torch import save_file
-
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    state = {n: v.cpu().half() if v.is_floating_point() else v.cpu() for n, v in network.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as temporary:
-        weights, config = Path(temporary) / "model.safetensors", Path(temporary) / "config.json"
-        save_file({name: value.contiguous() for name, value in state.items()}, weights)
-        config.write_text(json.dumps({"format": FORMAT, "role": role, **network.config()}, indent=2) + "\n", encoding="utf-8")
-        for file in (weights, config):
-            file.chmod(0o644)
-            file.replace(path / file.name)
+    write_network(network, {"format": FORMAT, "role": role, **network.config()}, folder)
 
 
 def load_face_network(folder: str | Path, role: Role) -> FaceNetwork:

@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors",
-        "resources metadata metrics ema schedule muon",
+        "resources metadata metrics ema schedule muon weights",
         "images planes faces",
         "budget transforms spaces",
         "surrogates generators",

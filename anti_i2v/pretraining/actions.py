@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.evaluation.actions import ActionClassifier
 from anti_i2v.portraits import ACTIONS
-from anti_i2v.pretraining.data import BankData, Batch
+from anti_i2v.pretraining.data import BankData
 from anti_i2v.pretraining.optimizer import adamw
+from anti_i2v.pretraining.stage import Stage
+from anti_i2v.weights import write_network
 
 
 def worsen(video: Tensor, generator: torch.Generator) -> Tensor:
@@ -87,14 +86,8 @@ class ActionData(BankData):
         super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
         self.batch_size = batch_size
 
-    def training_batch(self) -> Batch:
-        """{"video": (B, T, 3, H, W) in [0, 1], "prompt": list of B, "action": (B,)}."""
-        assert self.bank is not None
-        self.bank.refresh(self.fresh)
-        return self.batch(self.bank.draw(self.batch_size))
 
-
-class ActionClassifierModule(LightningModule):
+class ActionClassifierModule(Stage):
     """Trains the classifier and writes its folder after every validation and at the end.
 
     Args:
@@ -156,28 +149,7 @@ class ActionClassifierModule(LightningModule):
             right = (self.classifier(video).argmax(1) == batch["action"]).float().mean()
             self.log(f"val/accuracy_{name}", right, prog_bar=True, batch_size=len(video))
 
-    def on_validation_epoch_end(self) -> None:
-        """Write the folder."""
-        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
-            self.write()
-
-    def on_fit_end(self) -> None:
-        """Write the last weights."""
-        self.write()
-
     def write(self) -> None:
         """Write `config.json` and `model.safetensors`, each complete or not at all."""
-        from safetensors.torch import save_file
-
-        if not self.trainer.is_global_zero:
-            return
         assert self.classifier is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {n: v.cpu().half() if v.is_floating_point() else v.cpu() for n, v in self.classifier.state_dict().items()}
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as temporary:
-            weights, config = Path(temporary) / "model.safetensors", Path(temporary) / "config.json"
-            save_file({name: value.contiguous() for name, value in state.items()}, weights)
-            config.write_text(json.dumps(self.classifier.config(), indent=2) + "\n")
-            for file in (weights, config):
-                file.chmod(0o644)
-                file.replace(self.folder / file.name)
+        write_network(self.classifier, self.classifier.config(), self.folder)

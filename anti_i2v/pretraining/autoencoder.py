@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from anti_i2v.muon import Muon
 from anti_i2v.pretraining import pipeline
 from anti_i2v.pretraining.optimizer import scheduled
+from anti_i2v.pretraining.stage import Stage
 from anti_i2v.surrogates.quick import quicken
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def reconstruction_loss(rebuilt: Tensor, video: Tensor, weight: Tensor, chroma_w
     return loss
 
 
-class AutoencoderModule(LightningModule):
+class AutoencoderModule(Stage):
     """Trains the autoencoder and writes `FOLDER/vae` after every validation and at the end.
 
     The Wan pipeline reads only the mean of the posterior. So the mean is trained, under fixed noise that keeps the latent space
@@ -129,17 +129,10 @@ class AutoencoderModule(LightningModule):
         latents = torch.cat(self.seen, 1)
         self.latents_mean, self.latents_std = latents.mean(1), latents.std(1)
         self.seen = []
-        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
-            self.write()
-
-    def on_fit_end(self) -> None:
-        """Write the last weights."""
-        self.write()
+        super().on_validation_epoch_end()
 
     def write(self) -> None:
         """Write `FOLDER/vae`: fp16 weights and the statistics of the latents."""
-        if not self.trainer.is_global_zero:
-            return
         assert self.vae is not None
         vae = copy.deepcopy(self.vae)
         vae.register_to_config(latents_mean=self.latents_mean.tolist(), latents_std=self.latents_std.tolist())

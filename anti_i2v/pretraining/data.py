@@ -52,6 +52,9 @@ class Endless(IterableDataset[Batch]):
 class BankData(LightningDataModule):
     """What the data modules of all stages share: a bank to train from, fixed clips to validate on."""
 
+    batch_size = 1
+    """Clips in a batch."""
+
     def __init__(self, num_frames: int, size: int, capacity: int, start: int, fresh: float, validation_clips: int, seed: int) -> None:
         super().__init__()
         self.num_frames, self.size, self.capacity = num_frames, size, capacity
@@ -68,8 +71,10 @@ class BankData(LightningDataModule):
         return {"video": rows.values.float() / 255.0, "prompt": rows.prompts, "action": rows.action}
 
     def training_batch(self) -> Batch:
-        """The next batch to train on."""
-        raise NotImplementedError
+        """The next draw, after a slow refresh."""
+        assert self.bank is not None
+        self.bank.refresh(self.fresh)
+        return self.batch(self.bank.draw(self.batch_size))
 
     def _clips(self, split: Literal["train", "validation"]) -> PortraitClips:
         return PortraitClips(split, num_frames=self.num_frames, height=self.size, width=self.size)
@@ -214,9 +219,3 @@ class LatentData(BankData):
     def batch(self, rows: Rows) -> Batch:
         """{"latents": (B, C, t, h, w), "face": (B, 1, t, h, w) in [0, 1], "prompt": list of B, "action": (B,)}."""
         return {"latents": rows.values[:, :-1], "face": rows.values[:, -1:], "prompt": rows.prompts, "action": rows.action}
-
-    def training_batch(self) -> Batch:
-        """The next draw, after a slow refresh."""
-        assert self.bank is not None
-        self.bank.refresh(self.fresh)
-        return self.batch(self.bank.draw(self.batch_size))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -21,6 +20,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.pretraining import pipeline
 from anti_i2v.pretraining.optimizer import adamw
+from anti_i2v.pretraining.stage import Stage
 from anti_i2v.resources import find_folder
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def in_fp32(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
     return output.float()
 
 
-class DenoiserModule(LightningModule):
+class DenoiserModule(Stage):
     """Trains the denoiser and writes the rest of the world folder after every validation and at the end.
 
     The folder gets the running mean of the weights (EMA), and is complete from the first writing on:
@@ -218,19 +218,8 @@ class DenoiserModule(LightningModule):
         self.log("val/face", torch.stack(inside).mean(), prog_bar=True, batch_size=len(latents))
         self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, batch_size=len(latents))
 
-    def on_validation_epoch_end(self) -> None:
-        """Write the folder, so that the generator's training can begin at any time."""
-        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
-            self.write()
-
-    def on_fit_end(self) -> None:
-        """Write the last weights."""
-        self.write()
-
     def write(self) -> None:
         """Write everything but the autoencoder: transformer (EMA, fp16), text parts, scheduler and, last, the index."""
-        if not self.trainer.is_global_zero:
-            return
         assert self.ema is not None
         world = self.world[0]
         pipeline.save_part(self.ema, self.folder / "transformer")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +21,7 @@ from anti_i2v.muon import Muon
 from anti_i2v.pretraining.augment import faceless, smooth, worsened
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.pretraining.people import SEEN
+from anti_i2v.pretraining.stage import Stage
 from anti_i2v.schedule import share_of_run
 
 
@@ -32,7 +32,7 @@ def contrast(embedding: Tensor, temperature: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(n, device=device).roll(n // 2))
 
 
-class FaceNetworkModule(LightningModule):
+class FaceNetworkModule(Stage):
     """Trains a face network and writes its folder after every validation and at the end.
 
     Args:
@@ -149,17 +149,7 @@ class FaceNetworkModule(LightningModule):
         right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= SEEN)
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))
 
-    def on_validation_epoch_end(self) -> None:
-        """Write the folder."""
-        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
-            self.write()
-
-    def on_fit_end(self) -> None:
-        """Write the last weights."""
-        self.write()
-
     def write(self) -> None:
-        """Write the folder once for all processes."""
-        if self.trainer.is_global_zero:
-            assert self.network is not None
-            save_face_network(self.network, self.folder, self.role)
+        """Write `config.json` and `model.safetensors`."""
+        assert self.network is not None
+        save_face_network(self.network, self.folder, self.role)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -17,12 +16,13 @@ from anti_i2v.pretraining import unet_pipeline
 from anti_i2v.pretraining.autoencoder import reconstruction_loss
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.pretraining.pipeline import save_part
+from anti_i2v.pretraining.stage import Stage
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder
 
 
-class UnetAutoencoderModule(LightningModule):
+class UnetAutoencoderModule(Stage):
     """Trains the autoencoder and writes `FOLDER/vae` after every validation and at the end.
 
     The mean of the posterior is trained under fixed noise, as in the first world. The pipeline knows one scale for all latent
@@ -100,17 +100,10 @@ class UnetAutoencoderModule(LightningModule):
         """Measure the latents and write the folder, so that the next stage can begin at any time."""
         self.latents_rms = torch.stack(self.seen).mean(0).sqrt()
         self.seen = []
-        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
-            self.write()
-
-    def on_fit_end(self) -> None:
-        """Write the last weights."""
-        self.write()
+        super().on_validation_epoch_end()
 
     def write(self) -> None:
         """Write `FOLDER/vae`: fp16 weights whose latents have mean square 1, with the training's noise as the posterior's variance."""
-        if not self.trainer.is_global_zero:
-            return
         assert self.vae is not None
         vae = copy.deepcopy(self.vae)
         count, rms = self.size[1], self.latents_rms.clamp(min=1e-6)

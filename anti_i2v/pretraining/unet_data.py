@@ -71,9 +71,3 @@ class UnetLatentData(BankData):
         pieces = torch.split(rows.values.float(), [shape.numel() for shape in self.shapes], dim=1)
         names = ("latents", "image_latents", "photo", "motion")
         return {name: piece.reshape(-1, *shape) for name, piece, shape in zip(names, pieces, self.shapes, strict=True)}
-
-    def training_batch(self) -> Batch:
-        """The next draw, after a slow refresh."""
-        assert self.bank is not None
-        self.bank.refresh(self.fresh)
-        return self.batch(self.bank.draw(self.batch_size))

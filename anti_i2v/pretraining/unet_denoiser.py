@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,6 +19,7 @@ from anti_i2v.ema import decay_at, frozen_copy, update_average
 from anti_i2v.pretraining import unet_pipeline
 from anti_i2v.pretraining.optimizer import adamw
 from anti_i2v.pretraining.pipeline import Saveable, save_index, save_part
+from anti_i2v.pretraining.stage import Stage
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -59,7 +59,7 @@ def sample_sigma(count: int, mean: float, deviation: float, generator: torch.Gen
     return (mean + deviation * normal).exp()
 
 
-class UnetDenoiserModule(LightningModule):
+class UnetDenoiserModule(Stage):
     """Trains U-Net and image encoder and writes the rest of the world folder after every validation and at the end.
 
     The folder gets the running mean of the weights (EMA), and is complete from the first writing on:
@@ -207,19 +207,8 @@ class UnetDenoiserModule(LightningModule):
         self.log_dict(losses, batch_size=len(latents))
         self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, batch_size=len(latents))
 
-    def on_validation_epoch_end(self) -> None:
-        """Write the folder, so that the model can be used at any time."""
-        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
-            self.write()
-
-    def on_fit_end(self) -> None:
-        """Write the last weights."""
-        self.write()
-
     def write(self) -> None:
         """Write everything but the autoencoder: U-Net (EMA, fp16), image encoder (EMA), the rest and, last, the index."""
-        if not self.trainer.is_global_zero:
-            return
         assert self.ema is not None
         world = self.world[0]
         save_part(cast(Saveable, self.ema["unet"]), self.folder / "unet")
