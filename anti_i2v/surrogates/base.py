@@ -88,7 +88,7 @@ class Surrogate(nn.Module, ABC):
         self.height, self.width, self.num_frames, self.steps = height, width, num_frames, steps
         scheduler = self._schedule(steps)
         self.timesteps: Tensor = scheduler.timesteps
-        self.sigmas: list[float] = self.noise_shares(scheduler.sigmas[: len(self.timesteps)]).tolist()
+        self.sigmas: list[float] = self.noise_shares(scheduler).tolist()
         self._texts: dict[str, dict[str, Tensor]] = {}
         for part in (self, getattr(pipeline, "text_encoder", None)):
             if part is not None:
@@ -118,8 +118,7 @@ class Surrogate(nn.Module, ABC):
             raise UsageError(f"{source} is a {name}; supported pipelines: {', '.join(sorted(FAMILIES))}")
         module, _, attribute = FAMILIES[name].rpartition(".")
         family: type[Surrogate] = getattr(importlib.import_module(module), attribute)
-        family.check_index(source, index)
-        return family(load_pipeline(location), taps, height, width, num_frames, steps)
+        return family.variant(source, index)(load_pipeline(location), taps, height, width, num_frames, steps)
 
     def train(self, mode: bool = True) -> Surrogate:
         """Stay in evaluation mode: a training loop's `train()` must not switch a frozen model's behaviour."""
@@ -229,8 +228,9 @@ class Surrogate(nn.Module, ABC):
             features |= {PHOTO: image} if PHOTO in self.taps else {}
             layers = [tap for tap in self.taps if tap not in PICTURES]
             if layers:  # without, the denoiser need not run
+                condition = self.joined(condition, text)
                 arguments = self.inputs(condition, text, self.noisy(condition, draw), draw.timestep)
-                read = capture(self.denoiser, layers, {**arguments, "return_dict": False}, early_exit)
+                read = capture(self.denoiser_at(draw.timestep), layers, {**arguments, "return_dict": False}, early_exit)
                 features |= {tap: self.by_photo(value, len(image)).float() for tap, value in read.items()}
             return {tap: features[tap] for tap in self.taps}
 
@@ -260,14 +260,20 @@ class Surrogate(nn.Module, ABC):
                 image_noise.append(self._image_noise(1, generator))
                 noise.append(torch.randn(self.latent_shape(1), generator=generator))
             drawn = [one for one in image_noise if one is not None]
-            condition = self.condition(image, torch.cat(drawn) if drawn else None)
+            condition = self.joined(self.condition(image, torch.cat(drawn) if drawn else None), text)
             latents = torch.cat(noise).to(self.device) * scheduler.init_noise_sigma
-            for timestep in scheduler.timesteps:
-                scaled = scheduler.scale_model_input(latents, timestep)
-                arguments = self.inputs(condition, text, scaled, timestep)
-                output = self.denoiser(**arguments, return_dict=False)[0]
-                latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
-            return self.decode(self.final(condition, latents))
+            return self.decode(self.final(condition, self.denoise(latents, condition, text, scheduler)))
+
+    def denoise(
+        self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin
+    ) -> Tensor:
+        """The pipeline's own loop from noise to latents; overridden where a scheduler's step takes or returns more than most."""
+        for timestep in scheduler.timesteps:
+            scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
+            arguments = self.inputs(condition, text, scaled, timestep)
+            output = self.denoiser_at(timestep)(**arguments, return_dict=False)[0]
+            latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
+        return latents
 
     def _fitting(self, image: Tensor, text: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Photos in float32 and one text for each, or a `UsageError`."""
@@ -282,8 +288,17 @@ class Surrogate(nn.Module, ABC):
 
     # ------------------------------------------------------------------------------------------------ per family
     @classmethod
-    def check_index(cls, source: str, index: Mapping[str, object]) -> None:
-        """Refuse a variant of the pipeline, known by its model_index.json, before gigabytes are loaded."""
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+        """The class for a pipeline of this family by its model_index.json, which is known before gigabytes are loaded.
+
+        Raises:
+            UsageError: This variant of the family is not supported.
+        """
+        return cls
+
+    def denoiser_at(self, timestep: Tensor) -> nn.Module:
+        """The network that is in charge at a timestep; the only one unless overridden."""
+        return self.denoiser
 
     @abstractmethod
     def latent_shape(self, batch: int) -> tuple[int, ...]:
@@ -293,8 +308,9 @@ class Surrogate(nn.Module, ABC):
         """Shape of the noise that the pipeline adds to the photos before it encodes them; None if it adds none."""
         return None
 
-    def noise_shares(self, sigmas: Tensor) -> Tensor:
-        """The scheduler's noise levels as shares of noise in [0, 1], see `Draw.sigma`; a flow's levels are shares."""
+    def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
+        """Shares of noise `(steps,)` of the scheduler's timesteps, see `Draw.sigma`; a flow's levels are shares."""
+        sigmas: Tensor = scheduler.sigmas[: len(scheduler.timesteps)]
         return sigmas
 
     @abstractmethod
@@ -307,6 +323,10 @@ class Surrogate(nn.Module, ABC):
 
         `image_noise` is a draw's; without it a pipeline that adds noise to the photo is shown the photo itself.
         """
+
+    def joined(self, condition: dict[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`condition` with what depends on the photo and the prompt together; as it is unless overridden."""
+        return condition
 
     @abstractmethod
     def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:

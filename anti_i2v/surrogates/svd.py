@@ -18,7 +18,7 @@ from anti_i2v.images import unit
 from anti_i2v.surrogates.base import Draw, Surrogate
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline
+    from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, SchedulerMixin
 
 CLIP_SIZE = 224
 """Height and width at which the pipeline shows a photo to CLIP, whatever the size of either."""
@@ -72,8 +72,9 @@ class SVDSurrogate(Surrogate):
         """`(B, 3, height, width)`."""
         return (batch, 3, self.height, self.width)
 
-    def noise_shares(self, sigmas: Tensor) -> Tensor:
+    def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
         """Standard deviations of noise added to latents → shares of noise."""
+        sigmas = super().noise_shares(scheduler)
         return sigmas / (1 + sigmas)
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:

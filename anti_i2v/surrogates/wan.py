@@ -48,13 +48,14 @@ class WanSurrogate(Surrogate):
             self.register_buffer(name, value, persistent=False)
 
     @classmethod
-    def check_index(cls, source: str, index: Mapping[str, object]) -> None:
-        """Refuse Wan 2.1 and 2.2 A14B."""
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+        """Wan 2.1 and 2.2 A14B are refused."""
         if not index.get("expand_timesteps"):
             raise UsageError(
                 f"{source} is a Wan pipeline without expand_timesteps (Wan 2.1, 2.2 A14B), which is not supported; "
                 "supported: the layout of Wan 2.2 TI2V-5B, such as the shipped portrait-dit"
             )
+        return cls
 
     def latent_shape(self, batch: int) -> tuple[int, ...]:
         """`(B, channels, latent frames, latent height, latent width)`."""

@@ -1,0 +1,95 @@
+"""What a test must know of a family to hold its surrogate against the real pipeline's own call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from torch import Tensor
+
+from anti_i2v.surrogates import Surrogate
+
+PROMPT = "a dog runs"
+STEPS = 4
+
+
+@dataclass(frozen=True)
+class Family:
+    """A tiny pipeline of the real classes, and how a user would call it.
+
+    Attributes:
+        name: Of the row.
+        write: Writes the pipeline into a folder.
+        taps: Two layers of the denoiser, the shallower first.
+        num_frames: Length of the clips.
+        height, width: Of photo and clip; not square, so that a swap of the two shows.
+        denoiser: Attribute of the pipeline that holds the denoiser of the first steps.
+        options: Arguments of the pipeline's call beside photo, prompt, size, length, steps and generator.
+        prompted: Whether the call takes a prompt.
+        samples: Whether the pipeline samples the photo's latent; the surrogate takes the mode, so the test makes it do so too.
+        rounded: Argument of the denoiser → how far it may lie off because the pipeline rounds a resized photo to 8 bits.
+        shown: Share of the photo's pixels that must get a gradient.
+    """
+
+    name: str
+    write: Callable[[Path], Path]
+    taps: tuple[str, str]
+    num_frames: int
+    height: int = 32
+    width: int = 48
+    denoiser: str = "transformer"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prompted: bool = True
+    samples: bool = False
+    rounded: Mapping[str, float] = field(default_factory=dict)
+    shown: float = 1.0
+
+    def surrogate(self, folder: Path, taps: tuple[str, ...] | None = None) -> Surrogate:
+        """The surrogate of the folder that `write` wrote."""
+        return Surrogate.from_pretrained(str(folder), list(taps or self.taps), self.height, self.width, self.num_frames, STEPS)
+
+    def load(self, folder: Path) -> DiffusionPipeline:
+        """The same folder, loaded by diffusers itself, in float32."""
+        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def photos(self) -> Tensor:
+        """Two photos on the 8-bit grid, `(2, 3, height, width)` in [0, 1]."""
+        return torch.randint(0, 256, (2, 3, self.height, self.width), generator=torch.Generator().manual_seed(1)) / 255
+
+    def call(self, pipeline: DiffusionPipeline, photo: Tensor, seed: int) -> Tensor:
+        """The pipeline's own call on a photo `(3, H, W)`, given as the picture a user would give: `(1, T, 3, H, W)` in [0, 1]."""
+        picture = Image.fromarray((photo * 255).round().byte().permute(1, 2, 0).numpy())
+        with mode_instead_of_sample() if self.samples else contextlib.nullcontext():
+            frames: Tensor = pipeline(
+                image=picture,
+                **({"prompt": PROMPT} if self.prompted else {}),
+                height=self.height,
+                width=self.width,
+                num_frames=self.num_frames,
+                num_inference_steps=STEPS,
+                generator=torch.Generator().manual_seed(seed),
+                output_type="pt",
+                **self.options,
+            ).frames
+        return frames
+
+
+@contextlib.contextmanager
+def mode_instead_of_sample() -> Iterator[None]:
+    """Every autoencoder's posterior gives its mean where it is asked for a sample, and the generator is left alone."""
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+    sample = DiagonalGaussianDistribution.sample
+    DiagonalGaussianDistribution.sample = lambda self, generator=None: self.mean
+    try:
+        yield
+    finally:
+        DiagonalGaussianDistribution.sample = sample

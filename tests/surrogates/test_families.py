@@ -1,0 +1,190 @@
+"""Every family against the real pipeline's own call, and the promises of the contract: the same tests for all.
+
+A new family adds its row to `FAMILIES`; what is peculiar to it stands in a test file of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from anti_i2v.surrogates import Draw, Surrogate
+from tests.surrogates.family import PROMPT, STEPS, Family
+from tests.surrogates.oracle import record
+from tests.tiny import FRAMES as WAN_FRAMES
+from tests.tiny import tiny_world
+from tests.tiny_unet import FRAMES as SVD_FRAMES
+from tests.tiny_unet import tiny_unet_world
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "wan-2.2-5b", tiny_world, ("blocks.1", "blocks.2"), WAN_FRAMES, options={"guidance_scale": 1.0, "max_sequence_length": 32}
+    ),
+    Family(
+        "svd",
+        tiny_unet_world,
+        ("down_blocks.0", "mid_block"),
+        SVD_FRAMES,
+        denoiser="unet",
+        options={"min_guidance_scale": 1.0, "max_guidance_scale": 1.0},
+        prompted=False,
+        rounded={"encoder_hidden_states": 1e-5},
+    ),
+)
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+def family(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return family.write(tmp_path_factory.mktemp(family.name))
+
+
+@pytest.fixture(scope="module")
+def surrogate(family: Family, folder: Path) -> Surrogate:
+    return family.surrogate(folder)
+
+
+@pytest.fixture(scope="module")
+def pipeline(family: Family, folder: Path) -> DiffusionPipeline:
+    return family.load(folder)
+
+
+@pytest.fixture(scope="module")
+def photos(family: Family) -> Tensor:
+    return family.photos()
+
+
+def assert_same(family: Family, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Every argument that the pipeline gives, and no other but those at the denoiser's own default."""
+    assert theirs.keys() - mine.keys() == set()
+    assert {name for name in mine.keys() - theirs.keys() if mine[name] is not None} == set()
+    for name, value in theirs.items():
+        for mine_part, their_part in zip(parts(mine[name]), parts(value), strict=True):
+            if isinstance(their_part, Tensor):
+                atol = family.rounded.get(name, 1e-5)
+                torch.testing.assert_close(mine_part.to(their_part.dtype), their_part, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+            else:
+                assert mine_part == their_part, name
+
+
+def parts(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (tuple, list)) else [value]
+
+
+def first_draw(surrogate: Surrogate, seed: int) -> Draw:
+    """Step 0 with the noise that the pipeline's call makes of the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = surrogate.image_noise_shape(1)
+    image_noise = None if shape is None else torch.randn(shape, generator=generator)
+    noise = torch.randn(surrogate.latent_shape(1), generator=generator)
+    return Draw(0, surrogate.timesteps[0], surrogate.sigmas[0], noise, image_noise)
+
+
+def gradient(surrogate: Surrogate, photos: Tensor, draw: Draw, early_exit: bool = True) -> tuple[dict[str, Tensor], Tensor]:
+    leaf = photos.clone().requires_grad_()
+    features = surrogate(leaf, surrogate.encode_text([PROMPT]), draw, early_exit)
+    sum(value.square().mean() for value in features.values()).backward()
+    assert leaf.grad is not None
+    return features, leaf.grad
+
+
+def test_the_first_step_gets_what_the_pipeline_gives_its_denoiser(
+    family: Family, surrogate: Surrogate, pipeline: DiffusionPipeline, photos: Tensor
+) -> None:
+    theirs = record(getattr(pipeline, family.denoiser), lambda: family.call(pipeline, photos[0], 3))
+    text, draw = surrogate.encode_text([PROMPT]), first_draw(surrogate, 3)
+    mine = record(surrogate.denoiser_at(draw.timestep), lambda: surrogate(photos[:1], text, draw))
+    assert_same(family, mine, theirs)
+
+
+def test_later_steps_get_what_the_pipeline_gives_its_denoiser(
+    family: Family, surrogate: Surrogate, pipeline: DiffusionPipeline, photos: Tensor
+) -> None:
+    theirs = record(getattr(pipeline, family.denoiser), lambda: family.call(pipeline, photos[0], 3), skip=1)
+    text = surrogate.encode_text([PROMPT])
+    mine = record(surrogate.denoiser, lambda: surrogate.animate(photos[:1], text, 3), skip=1)
+    assert_same(family, mine, theirs)
+
+
+def test_animate_equals_the_pipeline(family: Family, surrogate: Surrogate, pipeline: DiffusionPipeline, photos: Tensor) -> None:
+    clips = surrogate.animate(photos[:1], surrogate.encode_text([PROMPT]), seed=11)
+    assert clips.shape == (1, family.num_frames, 3, family.height, family.width)
+    loose = 1e-4 if not family.rounded else max(1e-4, *family.rounded.values())
+    torch.testing.assert_close(clips, family.call(pipeline, photos[0], 11), atol=loose, rtol=0)
+
+
+def test_a_batch_equals_its_members(surrogate: Surrogate, photos: Tensor) -> None:
+    text = surrogate.encode_text([PROMPT, "she waves"])
+    draw = surrogate.draw(2, torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        together = surrogate(photos, text, draw)
+        for i in range(2):
+            image_noise = None if draw.image_noise is None else draw.image_noise[i : i + 1]
+            own = Draw(draw.step, draw.timestep, draw.sigma, draw.noise[i : i + 1], image_noise)
+            alone = surrogate(photos[i : i + 1], {key: value[i : i + 1] for key, value in text.items()}, own)
+            for tap, value in alone.items():
+                torch.testing.assert_close(together[tap][i : i + 1], value, atol=1e-4, rtol=1e-4)
+
+
+def test_the_gradient_reaches_the_photo_also_where_it_is_black_or_white(family: Family, surrogate: Surrogate, photos: Tensor) -> None:
+    saturated = photos.clone()
+    saturated[:, :, :8], saturated[:, :, -8:] = 0, 1
+    _, slope = gradient(surrogate, saturated, surrogate.draw(2, torch.Generator().manual_seed(7)))
+    assert slope.isfinite().all()
+    assert (slope != 0).float().mean() >= family.shown
+
+
+def test_nothing_learns_and_nothing_changes_its_mode(surrogate: Surrogate, photos: Tensor) -> None:
+    gradient(surrogate, photos, surrogate.draw(2, torch.Generator().manual_seed(7)))
+    assert not any(p.requires_grad or p.grad is not None for p in surrogate.parameters())
+    assert not any(module.training for module in surrogate.train().modules())
+
+
+def test_early_exit_changes_no_bit(surrogate: Surrogate, photos: Tensor) -> None:
+    draw = surrogate.draw(2, torch.Generator().manual_seed(7))
+    quick, quick_slope = gradient(surrogate, photos, draw)
+    full, full_slope = gradient(surrogate, photos, draw, early_exit=False)
+    assert all(torch.equal(quick[tap], full[tap]) for tap in full)
+    assert torch.equal(quick_slope, full_slope)
+
+
+def test_every_step_of_the_schedule_gives_finite_features_photo_by_photo(surrogate: Surrogate, photos: Tensor) -> None:
+    text = surrogate.encode_text([PROMPT])
+    drawn = surrogate.draw(2, torch.Generator().manual_seed(7))
+    for step in range(STEPS):
+        draw = Draw(step, surrogate.timesteps[step], surrogate.sigmas[step], drawn.noise, drawn.image_noise)
+        with torch.no_grad():
+            features = surrogate(photos, text, draw)
+        for value in features.values():
+            assert len(value) == 2
+            assert value.dtype == torch.float32
+            assert value.isfinite().all()
+
+
+def test_noise_shares_fall_from_all_to_little(surrogate: Surrogate) -> None:
+    assert len(surrogate.sigmas) == STEPS
+    assert surrogate.sigmas == sorted(surrogate.sigmas, reverse=True)
+    assert surrogate.sigmas[0] > 0.99
+    assert surrogate.sigmas[-1] >= 0
+
+
+def test_decoded_is_the_photo_through_the_autoencoder(family: Family, surrogate: Surrogate, photos: Tensor) -> None:
+    leaf = photos.clone().requires_grad_()
+    text, draw = surrogate.encode_text([PROMPT]), surrogate.draw(2, torch.Generator().manual_seed(7))
+    decoded = surrogate.tapped(["decoded"])(leaf, text, draw)["decoded"]
+    assert decoded.shape == photos.shape
+    assert decoded.min() >= 0
+    assert decoded.max() <= 1
+    decoded.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    assert (leaf.grad != 0).float().mean() > 0.9
