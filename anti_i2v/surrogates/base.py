@@ -264,9 +264,7 @@ class Surrogate(nn.Module, ABC):
             latents = torch.cat(noise).to(self.device) * scheduler.init_noise_sigma
             return self.decode(self.final(condition, self.denoise(latents, condition, text, scheduler)))
 
-    def denoise(
-        self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin
-    ) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop from noise to latents; overridden where a scheduler's step takes or returns more than most."""
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents

@@ -22,9 +22,7 @@ from tests.tiny_unet import FRAMES as SVD_FRAMES
 from tests.tiny_unet import tiny_unet_world
 
 FAMILIES: tuple[Family, ...] = (
-    Family(
-        "wan-2.2-5b", tiny_world, ("blocks.1", "blocks.2"), WAN_FRAMES, options={"guidance_scale": 1.0, "max_sequence_length": 32}
-    ),
+    Family("wan-2.2-5b", tiny_world, ("blocks.1", "blocks.2"), WAN_FRAMES, options={"guidance_scale": 1.0, "max_sequence_length": 32}),
     Family(
         "svd",
         tiny_unet_world,
