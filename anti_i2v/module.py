@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,9 +13,9 @@ from torch import Tensor
 from anti_i2v.budget import check_epsilon
 from anti_i2v.data import PhotoBatch, PhotoDataModule
 from anti_i2v.ema import decay_at, frozen_copy, update_average
+from anti_i2v.ensemble import Ensemble, SurrogateConfig
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
-from anti_i2v.images import resize
 from anti_i2v.metrics import psnr
 from anti_i2v.muon import Muon
 from anti_i2v.objectives import Objective
@@ -41,6 +41,9 @@ class ProtectionModule(LightningModule):
         transform: What happens to a protected photo before the surrogate sees it (EOT).
         taps: Layers of the surrogate's denoiser, such as `blocks.11`.
         surrogate: Pipeline folder, name of a shipped checkpoint, or hub id.
+        surrogates: Several frozen models by name instead; then `taps`, `surrogate` and the sizes of the one are not read.
+        use: With several, a training step asks `one` of them, drawn by weight, or `all`.
+        assign: With several processes, each holds all of them (`every`), or members of its own (`by-rank`).
         weights: Generator folder or shipped name to start from, whose network then takes the place of `generator`;
             random weights if not given. `validate` and `test` without it and without `--ckpt_path` take the shipped one.
         height, width: Size in pixels at which the surrogate sees photos.
@@ -64,7 +67,7 @@ class ProtectionModule(LightningModule):
         generator: Generator,
         objective: Objective,
         transform: Transform,
-        taps: list[str],
+        taps: list[str] | None = None,
         surrogate: Path = Path("portrait-dit"),
         weights: Path | None = None,
         height: int = 128,
@@ -80,6 +83,9 @@ class ProtectionModule(LightningModule):
         weight_decay: float = 1e-2,
         muon: bool = False,
         ema_decay: float = 0.995,
+        surrogates: dict[str, SurrogateConfig] | None = None,
+        use: Literal["one", "all"] = "one",
+        assign: Literal["every", "by-rank"] = "every",
         seed: int = 0,
         judge: Path | None = Path("portrait-judge"),
         actions: Path | None = Path("portrait-actions"),
@@ -89,18 +95,23 @@ class ProtectionModule(LightningModule):
         if not check_epsilon(epsilon_low) <= check_epsilon(epsilon_high):
             raise UsageError(f"epsilon_low {epsilon_low} is above epsilon_high {epsilon_high}; swap them")
         self.epsilon_low, self.epsilon_high = epsilon_low, epsilon_high
-        self.taps, self.source, self.weights = list(taps), Path(surrogate), weights
-        self.height, self.width, self.num_frames, self.steps, self.min_sigma = height, width, num_frames, steps, min_sigma
+        self.weights = weights
+        if surrogates is None:
+            if taps is None:
+                raise UsageError("no taps given; name layers of the surrogate's denoiser, such as --model.taps [decoded,photo]")
+            one = SurrogateConfig(Path(surrogate), list(taps), height, width, num_frames, steps, min_sigma)
+            surrogates = {one.source.name if one.source.is_dir() else one.source.as_posix(): one}
+        elif taps is not None:
+            raise UsageError(f"taps {taps} and surrogates {', '.join(surrogates)} are both given; each of the surrogates has its own taps")
+        self.ensemble = Ensemble(surrogates, objective, use, assign)
         self.lr, self.warmup_steps, self.weight_decay, self.ema_decay = lr, warmup_steps, weight_decay, ema_decay
         self.muon, self.seed, self.judge, self.actions = muon, seed, judge, actions
         if weights is not None:
             generator = Protector.from_pretrained(weights).generator
         self._adopt(generator)
-        # Lists and dicts hide modules from Lightning: nothing here may enter a checkpoint, be cast, or be trained.
-        self._hidden = {"objective": objective, "transform": transform}
-        self._surrogates: list[Surrogate] = []
+        # A list hides a module from Lightning: it may not enter a checkpoint, be cast, or be trained.
+        self._transform = [transform]
         self._fresh = weights is None
-        self._random = torch.Generator()
         self._judges: Judges | None = None  # no module, so that nothing of it enters a checkpoint
         self._trials: list[Trial] = []
         self._averaged = 0
@@ -111,17 +122,18 @@ class ProtectionModule(LightningModule):
 
     # ---------------------------------------------------------------------------------------------- what is built when
     def configure_model(self) -> None:
-        """Load the surrogate, once; Lightning calls this at every entry."""
-        if not self._surrogates:
-            source = str(self.source)
-            self._surrogates.append(Surrogate.from_pretrained(source, self.taps, self.height, self.width, self.num_frames, self.steps))
+        """Load the surrogates that this process holds, once; Lightning calls this at every entry."""
+        self.ensemble.load(*self._process())
+
+    def _process(self) -> tuple[int, int]:
+        """Rank and number of processes."""
+        trainer = self._trainer  # none where the module is used without
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     @property
     def surrogate(self) -> Surrogate:
-        """The frozen video model, on this module's device."""
-        if not self._surrogates:
-            raise RuntimeError("the surrogate is loaded by the trainer or by configure_model()")
-        return self._surrogates[0]
+        """The first frozen video model, on this module's device: what validation and test look at."""
+        return self.ensemble.first.surrogate
 
     def protector(self, averaged: bool = True) -> Protector:
         """The protector around the averaged generator, or around the one in training; it shares their weights."""
@@ -140,14 +152,12 @@ class ProtectionModule(LightningModule):
         self.print(f"no --ckpt_path and no --model.weights: judging the shipped generator {folder}")
 
     def _place(self) -> None:
-        """Move what Lightning does not see, and encode every prompt once so that the text encoder can go."""
-        self.surrogate.to(self.device)
-        for part in self._hidden.values():
-            part.to(self.device)
+        """Move what Lightning does not see, and encode every prompt once so that the text encoders can go."""
+        self.ensemble.to(self.device)
+        self._transform[0].to(self.device)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PhotoDataModule):  # another data module may bring prompts that nobody listed
-            self.surrogate.encode_text(list(data.prompts))
-            self.surrogate.drop_text_encoder()
+            self.ensemble.learn(data.prompts)
 
     def on_fit_start(self) -> None:
         """See `_place`."""
@@ -172,7 +182,7 @@ class ProtectionModule(LightningModule):
             raise UsageError(f"test runs in one process, not {self.trainer.world_size}; add --trainer.devices 1")
         data = getattr(self.trainer, "datamodule", None)
         prompts = data.prompts if isinstance(data, PhotoDataModule) else ()
-        self._judges = load_judges(self.judge, self.actions, self.num_frames, prompts, self.device)
+        self._judges = load_judges(self.judge, self.actions, self.surrogate.num_frames, prompts, self.device)
         self._place()
         self._judge_shipped()
         self._trials.clear()
@@ -180,13 +190,16 @@ class ProtectionModule(LightningModule):
     # ------------------------------------------------------------------------------------------------------- training
     def training_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
         """One step; see `PhotoBatch` for the batch. Every photo draws its own epsilon, the batch shares one noise level."""
-        # By the number of the step, so that an interrupted run draws what the uninterrupted one does.
+        image, (rank, _) = batch["image"], self._process()
+        # By the number of the step, so that an interrupted run draws what the uninterrupted one does. Processes that hold
+        # different members draw the same, so that together they compute the step of one that holds them all.
+        alike = len(self.ensemble.names) if self.ensemble.assign == "by-rank" else 1
         part = batch_idx % self.trainer.accumulate_grad_batches
-        self._random.manual_seed(((self.seed * 1_000_003 + self.global_step) * 4099 + self.global_rank) * 64 + part)
-        image = batch["image"]
-        spread = torch.rand(len(image), generator=self._random).to(image)
+        seed = (((self.seed * 1_000_003 + self.global_step) * 4099 + rank // alike) * 64 + part) % 2**57
+        random = torch.Generator().manual_seed(seed)
+        spread = torch.rand(len(image), generator=random).to(image)
         protected = self.protector(averaged=False)(image, self.epsilon_low + (self.epsilon_high - self.epsilon_low) * spread)
-        loss, parts = self._compare(image, protected, batch["prompt"])
+        loss, parts = self._compare(image, protected, batch["prompt"], seed, random)
         if not bool(loss.isfinite()):
             raise UsageError(f"the loss is {loss.item()} at step {self.global_step}; lower --model.lr (now {self.lr:g})")
         figures = {"train/loss": loss.detach(), "train/psnr": psnr(image, protected.detach()).mean()}
@@ -194,29 +207,20 @@ class ProtectionModule(LightningModule):
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(image))
         return loss
 
-    def _compare(self, image: Tensor, protected: Tensor, prompts: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on what the surrogate makes of both photos after the same transform, at the same draw.
+    def _compare(
+        self, image: Tensor, protected: Tensor, prompts: list[str], seed: int, random: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the step's surrogates make of both photos after the same transform.
 
         The clean photo goes through the transform too: otherwise the change that JPEG makes to any photo would count
         as protection.
         """
-        transform, state = self._hidden["transform"], self._random.get_state()
-        with torch.autocast(image.device.type, enabled=False):  # reduced precision moves latents more than a residual does
-            worn = transform(protected.float(), self._random)
+        transform, state = self._transform[0], random.get_state()
+        with torch.autocast(image.device.type, enabled=False):
+            worn = transform(protected.float(), random)
             with torch.no_grad():
                 clean = transform(image.float(), torch.Generator().set_state(state))
-            return self._objective(clean, worn, prompts, self._random)
-
-    def _objective(self, clean: Tensor, worn: Tensor, prompts: list[str], random: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on what the surrogate makes of two versions of photos at one draw."""
-        with torch.autocast(clean.device.type, enabled=False):
-            with torch.no_grad():
-                text = self.surrogate.encode_text(prompts)
-                draw = self.surrogate.draw(len(clean), random, self.min_sigma)
-                reference = self.surrogate(resize(clean.float(), self.height, self.width), text, draw)
-            seen = self.surrogate(resize(worn.float(), self.height, self.width), text, draw)
-            result: tuple[Tensor, dict[str, Tensor]] = self._hidden["objective"](reference, seen, draw)
-        return result
+        return self.ensemble.loss(clean, worn, prompts, seed, *self._process())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of the gradient, before clipping, and the learning rate."""
@@ -249,7 +253,7 @@ class ProtectionModule(LightningModule):
 
         protector, image, prompts, seed = self.protector(), batch["image"], batch["prompt"], self.seed + batch_idx
         figures = photo_measures(self.surrogate, protector, image, prompts, self.epsilon, seed)
-        loss, parts = self._objective(image, protector(image, self.epsilon), prompts, torch.Generator().manual_seed(seed))
+        loss, parts = self.ensemble.first.loss(image, protector(image, self.epsilon), prompts, torch.Generator().manual_seed(seed))
         found = {"loss": loss, **{f"part/{name}": value for name, value in parts.items()}}
         self.log_dict({f"val/{name}": value for name, value in found.items()}, batch_size=len(image), sync_dist=True)
         for name, values in figures.items():
@@ -271,7 +275,7 @@ class ProtectionModule(LightningModule):
         judges, trials = self._judges, self._trials
         notes = [] if judges is None else list(judges.notes)
         if judges is not None and judges.identity is not None:
-            trials, note = with_identity(trials, judges.identity, self.height, self.width)
+            trials, note = with_identity(trials, judges.identity, self.surrogate.height, self.surrogate.width)
             notes.append(note)
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
         summary = summarise([trial.measures for trial in trials])
@@ -292,14 +296,15 @@ class ProtectionModule(LightningModule):
     # ---------------------------------------------------------------------------------------------------- checkpoints
     def facts(self) -> dict[str, object]:
         """What a generator of this run is, in plain types, for checkpoints, cards and reports."""
-        name = self.source.name if self.source.is_dir() else self.source.as_posix()
+        configs = self.ensemble.configs
+        first = next(iter(configs.values()))
         return {
             "epsilon": self.epsilon,
-            "protects_against": name,
-            "surrogate": name,
-            "objective": type(self._hidden["objective"]).__name__,
-            "taps": list(self.taps),
-            "size": f"{self.num_frames} frames of {self.height}x{self.width}",
+            "protects_against": ", ".join(configs),
+            "surrogate": next(iter(configs)),
+            "objective": type(self.ensemble.objective).__name__,
+            "taps": list(first.taps),
+            "size": f"{first.num_frames} frames of {first.height}x{first.width}",
             "seed": self.seed,
         }
 

@@ -27,6 +27,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "portraits release baselines",
         "data evaluation",
         "evaluation.runner evaluation.report pretraining",
+        "ensemble",
         "module",
         "callbacks",
         "__init__",

@@ -1,0 +1,199 @@
+"""The frozen models that a training protects against: one, or several by name, and which of them a step asks.
+
+What the generator minimises is Σ share · loss over the members, shares being weights by their sum. A step computes all of
+it, or one member drawn in proportion to its share, which is the same in the mean and costs one member. With several
+processes each may hold members of its own: every process scales its loss so that the mean gradient, which is what
+processes exchange, is the gradient of the whole sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from anti_i2v.errors import UsageError
+from anti_i2v.images import resize
+from anti_i2v.objectives import Objective
+from anti_i2v.surrogates import Surrogate
+
+
+@dataclass
+class SurrogateConfig:
+    """One frozen model: what to load, and how a training looks at it.
+
+    Attributes:
+        source: Pipeline folder, name of a shipped checkpoint, or hub id.
+        taps: Layers of its denoiser, such as `blocks.11`; `decoded` and `photo`.
+        height, width: Size in pixels at which it sees photos.
+        num_frames: Length of the clips.
+        steps: Length of its schedule.
+        min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
+        weight: What it counts beside the others.
+        objective: What is minimised on its features; the training's own unless given.
+    """
+
+    source: Path
+    taps: list[str]
+    height: int = 128
+    width: int = 128
+    num_frames: int = 9
+    steps: int = 20
+    min_sigma: float = 0.75
+    weight: float = 1.0
+    objective: Objective | None = None
+
+
+class Member:
+    """A loaded surrogate with its objective.
+
+    Args:
+        config: What to load.
+        objective: Where the config has none.
+    """
+
+    def __init__(self, config: SurrogateConfig, objective: Objective) -> None:
+        self.config = config
+        self.objective = config.objective if config.objective is not None else objective
+        self.surrogate = Surrogate.from_pretrained(
+            str(config.source), config.taps, config.height, config.width, config.num_frames, config.steps
+        )
+
+    def to(self, device: torch.device) -> None:
+        """Move the frozen model and the objective."""
+        self.surrogate.to(device)
+        self.objective.to(device)
+
+    def loss(self, clean: Tensor, protected: Tensor, prompts: list[str], random: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on what the model makes of two versions of photos (B, 3, H, W) in [0, 1] at one draw."""
+        with torch.autocast(clean.device.type, enabled=False):  # reduced precision moves latents more than a residual does
+            with torch.no_grad():
+                text = self.surrogate.encode_text(prompts)
+                draw = self.surrogate.draw(len(clean), random, self.config.min_sigma)
+                reference = self.surrogate(resize(clean.float(), self.config.height, self.config.width), text, draw)
+            seen = self.surrogate(resize(protected.float(), self.config.height, self.config.width), text, draw)
+            result: tuple[Tensor, dict[str, Tensor]] = self.objective(reference, seen, draw)
+        return result
+
+
+class Ensemble:
+    """Frozen models by name. No module: nothing of it may enter a checkpoint, be cast, or be trained.
+
+    Args:
+        configs: Name → model; at least one.
+        objective: For those without one of their own.
+        use: A step asks `one` of the members, drawn by weight, or `all`.
+        assign: Every process holds all members (`every`), or the process of rank r members r, r + R, … of R processes (`by-rank`).
+
+    Raises:
+        UsageError: No members, or weights that are not positive.
+    """
+
+    def __init__(
+        self,
+        configs: Mapping[str, SurrogateConfig],
+        objective: Objective,
+        use: Literal["one", "all"] = "one",
+        assign: Literal["every", "by-rank"] = "every",
+    ) -> None:
+        if not configs:
+            raise UsageError("surrogates is empty; name at least one")
+        wrong = {name: config.weight for name, config in configs.items() if not 0 < config.weight < float("inf")}
+        if wrong:
+            raise UsageError(f"weights of surrogates must be positive, not {wrong}; leave out what should not count")
+        self.configs, self.objective, self.use, self.assign = dict(configs), objective, use, assign
+        self.names = list(configs)
+        total = sum(config.weight for config in configs.values())
+        self.shares = [config.weight / total for config in configs.values()]
+        self.members: dict[str, Member] = {}
+
+    def held(self, rank: int = 0, processes: int = 1) -> list[int]:
+        """Numbers of the members that a process holds; with more processes than members several hold the same."""
+        everyone = range(len(self.names))
+        if self.assign == "every":
+            return list(everyone)
+        return [k for k in everyone if k % processes == rank] if rank < len(self.names) else [rank % len(self.names)]
+
+    def load(self, rank: int = 0, processes: int = 1) -> None:
+        """Load what this process holds, once."""
+        for k in self.held(rank, processes):
+            name = self.names[k]
+            if name not in self.members:
+                self.members[name] = Member(self.configs[name], self.objective)
+
+    @property
+    def first(self) -> Member:
+        """The first member this process holds: what validation and test look at."""
+        if not self.members:
+            raise RuntimeError("the surrogate is loaded by the trainer or by configure_model()")
+        return next(iter(self.members.values()))
+
+    def to(self, device: torch.device) -> None:
+        """Move all members that are loaded."""
+        for member in self.members.values():
+            member.to(device)
+
+    def learn(self, prompts: Sequence[str]) -> None:
+        """Encode every prompt once, so that the text encoders can go."""
+        for member in self.members.values():
+            member.surrogate.encode_text(list(prompts))
+            member.surrogate.drop_text_encoder()
+
+    def asked(self, seed: int, rank: int = 0, processes: int = 1) -> list[tuple[int, float]]:
+        """Which members a step asks, and by how much their losses count in this process: number, factor.
+
+        Args:
+            seed: Of the step; decides the draw.
+            rank: Of this process.
+            processes: How many there are.
+        """
+        held = self.held(rank, processes)
+        holders = [sum(k in self.held(r, processes) for r in range(processes)) for k in held]
+        factors = [self.shares[k] * processes / count for k, count in zip(held, holders, strict=True)]
+        if self.use == "all" or len(held) == 1:
+            return list(zip(held, factors, strict=True))
+        drawn = int(torch.multinomial(torch.tensor(factors), 1, generator=torch.Generator().manual_seed(seed)))
+        return [(held[drawn], sum(factors))]
+
+    def loss(
+        self, clean: Tensor, protected: Tensor, prompts: list[str], seed: int, rank: int = 0, processes: int = 1
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a step minimises.
+
+        Of several members each goes backward to the protected photo on its own, so that never more than one keeps its
+        activations: the gradient is complete although the value's own graph is a product with a constant.
+
+        Args:
+            clean: (B, 3, H, W) in [0, 1].
+            protected: Likewise, with a graph.
+            prompts: One a photo.
+            seed: Of the step; each member draws from a generator of its own, whoever else is asked.
+            rank: Of this process.
+            processes: How many there are.
+
+        Returns:
+            The scalar to minimise, and its named parts; of several members with their names before.
+        """
+        asked = self.asked(seed, rank, processes)
+        several = len(self.names) > 1
+        leaf = protected.detach().requires_grad_(torch.is_grad_enabled()) if len(asked) > 1 else protected
+        total, slope = protected.new_zeros((), dtype=torch.float32), torch.zeros_like(protected, dtype=torch.float32)
+        parts: dict[str, Tensor] = {}
+        for k, factor in asked:
+            name = self.names[k]
+            random = torch.Generator().manual_seed(seed * 64 + k)
+            loss, own = self.members[name].loss(clean, leaf, prompts, random)
+            loss = factor * loss
+            if len(asked) > 1 and torch.is_grad_enabled():
+                slope += torch.autograd.grad(loss, leaf)[0]
+                loss = loss.detach()
+            total = total + loss
+            parts |= {f"{name}/{part}" if several else part: value for part, value in own.items()}
+        if len(asked) > 1 and torch.is_grad_enabled():
+            through = (protected.float() * slope).sum()
+            total = total.detach() + through - through.detach()
+        return total, parts
