@@ -18,7 +18,7 @@ class WeightedObjective(Objective):
         weights: Name → weight of its loss, not negative; 1 for all if not given.
 
     Raises:
-        UsageError: There are no objectives, or the weights name others, or one is negative or not finite.
+        UsageError: There are no objectives, or one is named with a dot, or the weights name others, or one is negative or not finite.
     """
 
     def __init__(self, objectives: dict[str, Objective], weights: dict[str, float] | None = None) -> None:
@@ -27,6 +27,8 @@ class WeightedObjective(Objective):
         if not objectives or self.weights.keys() != objectives.keys():
             named, given = ", ".join(sorted(self.weights)), ", ".join(sorted(objectives))
             raise UsageError(f"the weights name {named or 'nothing'}, the objectives are {given or 'none'}; give each objective a weight")
+        if dotted := [name for name in objectives if "." in name]:
+            raise UsageError(f"the objective {dotted[0]!r} has a dot in its name; a dot parts levels of a config, choose another")
         if bad := {name: weight for name, weight in self.weights.items() if not 0 <= weight < float("inf")}:
             raise UsageError(f"weights must be finite and not negative; got {bad}")
         self.objectives = nn.ModuleDict(objectives)

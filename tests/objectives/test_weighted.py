@@ -55,3 +55,8 @@ def test_each_objective_needs_a_weight_and_no_other_has_one() -> None:
 def test_unusable_weights_are_refused_with_their_name(weight: float) -> None:
     with pytest.raises(UsageError, match=f"weights must be finite and not negative; got {{'shape': {weight}}}"):
         WeightedObjective(both(), {"all": 1.0, "shape": weight})
+
+
+def test_a_name_with_a_dot_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'wan2\.2' has a dot in its name"):
+        WeightedObjective({"wan2.2": FeatureObjective()})
