@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from anti_i2v.surrogates.families import FAMILIES
+
 ROOT = Path(__file__).resolve().parent.parent
 
 ROWS: tuple[frozenset[str], ...] = tuple(
@@ -41,10 +43,12 @@ A name stands for a file or a folder of `anti_i2v`; a longer name wins over its 
 hands out `Protector` lazily. Put a new file where its imports allow it, as low as possible.
 """
 
+FAMILY_FILES = " ".join(sorted({path.rpartition(".")[0].removeprefix("anti_i2v.") for path in FAMILIES.values()}))
+
 FORBIDDEN = {
     "surrogates": "spaces budget transforms",  # a frozen model knows nothing of what is done to photos
     "generators": "surrogates",  # the network that learns knows nothing of diffusion
-    "objectives": "surrogates.wan surrogates.svd spaces budget",  # the contract, no family
+    "objectives": f"spaces budget surrogates.base {FAMILY_FILES}",  # what a draw is, no model and no family
     "portraits": "surrogates generators protector",  # a data set
     "images": "torchvision",
 }

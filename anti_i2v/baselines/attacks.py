@@ -13,7 +13,7 @@ from anti_i2v.baselines.pgd import Part
 from anti_i2v.faces import FACES
 from anti_i2v.objectives import FeatureObjective, IdentityObjective, Objective
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.base import DECODED, PHOTO
+from anti_i2v.surrogates.draw import DECODED, PHOTO
 
 AttackName = Literal["encoder", "taps", "both", "decoded", "identity"]
 """`encoder`: the latents; `taps`: layers of the denoiser; `both`; `decoded`: the decoded photo's pixels; `identity`: who is seen in it."""

@@ -11,7 +11,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.motion import dynamic_degree
 from anti_i2v.metrics import psnr, rms255
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.base import PHOTO
+from anti_i2v.surrogates.draw import PHOTO
 
 MEASURES = {
     "first_frame": "first frame, RMS in 1/255",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from anti_i2v.surrogates.base import Draw
+from anti_i2v.surrogates.draw import Draw
 
 
 class Objective(nn.Module, ABC):

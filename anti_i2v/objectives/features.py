@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
-from anti_i2v.surrogates.base import PHOTO, Draw
+from anti_i2v.surrogates.draw import PHOTO, Draw
 
 
 class FeatureObjective(Objective):

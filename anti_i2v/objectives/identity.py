@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from anti_i2v.errors import UsageError
 from anti_i2v.faces import FACES, FaceNetwork, load_face_network
 from anti_i2v.objectives.base import Objective
-from anti_i2v.surrogates.base import DECODED, PHOTO, Draw
+from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
 
 
 class IdentityObjective(Objective):

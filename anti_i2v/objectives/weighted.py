@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
-from anti_i2v.surrogates.base import Draw
+from anti_i2v.surrogates.draw import Draw
 
 
 class WeightedObjective(Objective):

@@ -1,5 +1,7 @@
 """Frozen image-to-video pipelines seen through one contract: photo, prompt, draw → features. See `base.Surrogate`."""
 
-from anti_i2v.surrogates.base import FAMILIES, Draw, Surrogate
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families import FAMILIES
 
 __all__ = ["FAMILIES", "Draw", "Surrogate"]

@@ -7,56 +7,22 @@ loading, text, noise levels, reading layers, sampling a clip, is here and the sa
 from __future__ import annotations
 
 import copy
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.capture import capture, check_taps
-from anti_i2v.surrogates.loading import load_pipeline, read_index
+from anti_i2v.surrogates.capture import blocks_needed, capture, check_taps
+from anti_i2v.surrogates.draw import DECODED, PHOTO, PICTURES, Draw
+from anti_i2v.surrogates.families import family_of
+from anti_i2v.surrogates.loading import load_pipeline, read_index, text_identity
+from anti_i2v.surrogates.texts import TextStore
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
-
-FAMILIES = {
-    "StableVideoDiffusionPipeline": "anti_i2v.surrogates.svd.SVDSurrogate",
-    "WanImageToVideoPipeline": "anti_i2v.surrogates.wan.WanSurrogate",
-}
-"""Class of a diffusers pipeline → class path of its surrogate, imported only when asked for."""
-
-
-DECODED = "decoded"
-"""The tap that is no layer: the photo as the autoencoder paints it again, where a change of shape can be told from a tint."""
-
-PHOTO = "photo"
-"""The tap that is no layer either: the photo as the pipeline is given it, for objectives that say what it shall stay."""
-
-PICTURES = (DECODED, PHOTO)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What does not depend on the photo, so that a photo and its protected version see the same.
-
-    Attributes:
-        step: Index into the pipeline's own schedule; 0 is the noisiest.
-        timestep: Scalar, what the pipeline hands its denoiser at that step.
-        sigma: Share of noise at that step, in [0, 1]: the flow's own; where noise of standard deviation s is added to the
-            latents instead, s / (1 + s), the share of the same signal-to-noise ratio.
-        noise: Unit Gaussian in the layout of the pipeline's latents, float32.
-        image_noise: Unit Gaussian like the photos, for pipelines that add noise to the photo before they encode it.
-    """
-
-    step: int
-    timestep: Tensor
-    sigma: float
-    noise: Tensor
-    image_noise: Tensor | None = None
 
 
 class Surrogate(nn.Module, ABC):
@@ -76,8 +42,16 @@ class Surrogate(nn.Module, ABC):
 
     denoiser_name = "transformer"
     """The denoiser's attribute in the pipeline."""
+    denoiser_names: tuple[str, ...] = ("transformer",)
+    """All of them, where timesteps are shared out."""
+    block_lists: ClassVar[Mapping[str, str]] = {}
+    """Lists of blocks in the denoiser, in the order of computation → the entry of its configuration with their number."""
     has_text = True
     """Whether the pipeline takes prompts; without, every text is the empty dictionary."""
+    text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
+    """Parts of the pipeline on which the encoding of prompts depends, the encoder that can be dropped first."""
+    uncast: frozenset[str] = frozenset({"timestep", "image_rotary_emb"})
+    """Arguments of the denoiser that stay in float32 where its weights do not."""
 
     def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
         super().__init__()
@@ -90,35 +64,83 @@ class Surrogate(nn.Module, ABC):
         self.timesteps: Tensor = scheduler.timesteps
         self.sigmas: list[float] = self.noise_shares(scheduler).tolist()
         self._texts: dict[str, dict[str, Tensor]] = {}
+        self._store: TextStore | None = None
+        self.features_only = False
         for part in (self, getattr(pipeline, "text_encoder", None)):
             if part is not None:
                 part.requires_grad_(False).eval()
 
     @staticmethod
     def from_pretrained(
-        source: str, taps: Sequence[str], height: int = 128, width: int = 128, num_frames: int = 9, steps: int = 20
+        source: str,
+        taps: Sequence[str],
+        height: int = 128,
+        width: int = 128,
+        num_frames: int = 9,
+        steps: int = 20,
+        prompts: Sequence[str] = (),
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        checkpointing: bool = False,
+        features_only: bool = False,
     ) -> Surrogate:
-        """Load a diffusers pipeline in float32 and wrap it in the class of its family.
+        """Load a diffusers pipeline and wrap it in the class of its family.
 
         Args:
             source: A pipeline folder, the name of a shipped checkpoint such as `portrait-dit`, or a hub id such as
-                `Wan-AI/Wan2.2-TI2V-5B-Diffusers`.
+                `Wan-AI/Wan2.2-TI2V-5B-Diffusers`, which `@` and a revision may follow.
             taps: Names of layers of the denoiser, such as `blocks.11`; `decoded` and `photo`, see the class.
             height: Height of the photos in pixels.
             width: Width of the photos in pixels.
             num_frames: Length of the clips.
             steps: Length of the schedule that draws come from.
+            prompts: All that will be asked for. They are encoded once and kept on disk (see `texts`), and the text encoder is
+                not held, or not even loaded where they all lie there.
+            dtype: Of the denoiser; autoencoder and image encoder are always float32.
+            checkpointing: Compute layers again in the backward pass instead of keeping what they need, where the classes can.
+            features_only: Load what features at the taps need and no more; such a surrogate cannot animate.
 
         Raises:
             UsageError: The source is no pipeline of a supported class, or the other arguments do not fit it.
         """
         location, index = read_index(source)
-        name = str(index.get("_class_name"))
-        if name not in FAMILIES:
-            raise UsageError(f"{source} is a {name}; supported pipelines: {', '.join(sorted(FAMILIES))}")
-        module, _, attribute = FAMILIES[name].rpartition(".")
-        family: type[Surrogate] = getattr(importlib.import_module(module), attribute)
-        return family.variant(source, index)(load_pipeline(location), taps, height, width, num_frames, steps)
+        family = family_of(source, index)
+        store = None
+        if prompts and family.has_text:  # families read the same encoder to different lengths
+            store = TextStore(f"{family.__name__} {text_identity(location, family.text_parts)}")
+        known = {prompt: store.get(prompt) for prompt in dict.fromkeys(prompts)} if store is not None else {}
+        spared = known and all(value is not None for value in known.values())
+        layers = [tap for tap in taps if tap not in PICTURES]
+        counts = blocks_needed(layers, family.block_lists) if features_only else {}
+        pipeline = load_pipeline(
+            location,
+            getattr(torch, dtype),
+            family.text_parts[:1] if spared else (),
+            {name: counts for name in family.denoiser_names} if counts else None,
+        )
+        made = family(pipeline, taps, height, width, num_frames, steps)
+        made._store = store
+        made._texts = {prompt: value for prompt, value in known.items() if value is not None}
+        if prompts:
+            made.encode_text(list(prompts))
+            made.drop_text_encoder()
+        if checkpointing:
+            made.checkpoint_layers()
+        if features_only:
+            made.drop_what_animates()
+        return made
+
+    def checkpoint_layers(self) -> None:
+        """Compute layers again in the backward pass instead of keeping what they need, where the classes can."""
+        for name in (*self.denoiser_names, "vae"):
+            part = getattr(self.pipeline, name, None)
+            if part is not None and getattr(part, "_supports_gradient_checkpointing", False):
+                part.enable_gradient_checkpointing()
+
+    def drop_what_animates(self) -> None:
+        """Free the decoder unless the tap `decoded` needs it; no clips from now on."""
+        self.features_only = True
+        if DECODED not in self.taps:
+            setattr(self.vae, "decoder", None)  # noqa: B010  # a module's attribute to the type checker
 
     def train(self, mode: bool = True) -> Surrogate:
         """Stay in evaluation mode: a training loop's `train()` must not switch a frozen model's behaviour."""
@@ -128,6 +150,8 @@ class Surrogate(nn.Module, ABC):
         layers = [tap for tap in taps if tap not in PICTURES]
         if layers or not taps:
             check_taps(self.denoiser, layers)
+        if DECODED in taps and self.vae.decoder is None:
+            raise UsageError(f"the decoder was dropped, so there is no tap {DECODED!r}; name it when loading")
         return tuple(dict.fromkeys(taps))
 
     def tapped(self, taps: Sequence[str]) -> Surrogate:
@@ -145,8 +169,12 @@ class Surrogate(nn.Module, ABC):
         if steps < 1:
             raise UsageError(f"steps is {steps}; a schedule needs at least 1")
         scheduler = copy.deepcopy(self.pipeline.scheduler)  # it is stateful, and the pipeline's own may be in use
-        scheduler.set_timesteps(steps, device=self.device)
+        self._set_timesteps(scheduler, steps)
         return scheduler
+
+    def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
+        """The pipeline's own way to a schedule of that length; overridden where it takes more than the length."""
+        scheduler.set_timesteps(steps, device=self.device)
 
     def _float32(self) -> torch.autocast:
         return torch.autocast(self.device.type, enabled=False)
@@ -164,19 +192,22 @@ class Surrogate(nn.Module, ABC):
             return {}
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if new:
-            if getattr(self.pipeline, "text_encoder", None) is None:
+            if getattr(self.pipeline, self.text_parts[0], None) is None:
                 raise UsageError(f"the text encoder was dropped before the prompt {new[0]!r} was encoded")
             with torch.no_grad(), self._float32():
                 encoded = self.encode_prompts(new)
             for i, prompt in enumerate(new):
-                self._texts[prompt] = {key: value[i].clone() for key, value in encoded.items()}
+                values = {key: value[i] for key, value in encoded.items()}
+                self._texts[prompt] = {k: v.float() if v.is_floating_point() else v.clone() for k, v in values.items()}
+                if self._store is not None:
+                    self._store.put(prompt, self._texts[prompt])
         rows = [self._texts[prompt] for prompt in prompts]
         return {key: torch.stack([row[key] for row in rows]).to(self.device) for key in rows[0]} if rows else {}
 
     def drop_text_encoder(self) -> None:
         """Free the text encoder, the largest part of most pipelines; prompts encoded so far stay known."""
         if self.has_text:
-            self.pipeline.text_encoder = None
+            setattr(self.pipeline, self.text_parts[0], None)
 
     def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0) -> Draw:
         """Draw a noise level of the pipeline's own schedule, uniformly, and noise for a batch.
@@ -229,7 +260,7 @@ class Surrogate(nn.Module, ABC):
             layers = [tap for tap in self.taps if tap not in PICTURES]
             if layers:  # without, the denoiser need not run
                 condition = self.joined(condition, text)
-                arguments = self.inputs(condition, text, self.noisy(condition, draw), draw.timestep)
+                arguments = self._typed(self.inputs(condition, text, self.noisy(condition, draw), draw.timestep))
                 read = capture(self.denoiser_at(draw.timestep), layers, {**arguments, "return_dict": False}, early_exit)
                 features |= {tap: self.by_photo(value, len(image)).float() for tap, value in read.items()}
             return {tap: features[tap] for tap in self.taps}
@@ -251,27 +282,46 @@ class Surrogate(nn.Module, ABC):
         Returns:
             `(B, num_frames, 3, height, width)` in [0, 1].
         """
+        if self.features_only:
+            raise UsageError("this surrogate was loaded for features only; load it without features_only to animate")
         image, text = self._fitting(image, text)
         scheduler = self._schedule(self.steps if steps is None else steps)
         with self._float32():
             generator = torch.Generator().manual_seed(seed)
-            image_noise, noise = [], []
-            for _ in range(len(image)):  # photo after photo, each in the pipelines' own order
+            image_noise, noise, own = [], [], []
+            for position in range(len(image)):  # photo after photo, each in the pipelines' own order
                 image_noise.append(self._image_noise(1, generator))
                 noise.append(torch.randn(self.latent_shape(1), generator=generator))
+                own.append(generator.clone_state())  # goes on where the pipeline's own generator would
+                if position:  # elsewhere that would repeat a neighbour's noise
+                    own[-1].manual_seed(int(torch.randint(2**62, (1,), generator=own[-1])))
+            scheduler = self.seeded(scheduler, own)
             drawn = [one for one in image_noise if one is not None]
             condition = self.joined(self.condition(image, torch.cat(drawn) if drawn else None), text)
-            latents = torch.cat(noise).to(self.device) * scheduler.init_noise_sigma
+            latents = torch.cat(noise).to(self.device) * getattr(scheduler, "init_noise_sigma", 1.0)  # flows start from unit noise
             return self.decode(self.final(condition, self.denoise(latents, condition, text, scheduler)))
 
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop from noise to latents; overridden where a scheduler's step takes or returns more than most."""
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
-            arguments = self.inputs(condition, text, scaled, timestep)
-            output = self.denoiser_at(timestep)(**arguments, return_dict=False)[0]
+            output = self.predict(condition, text, scaled, timestep)
             latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
         return latents
+
+    def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+        """The denoiser's answer in float32; latents as `inputs` takes them."""
+        arguments = self._typed(self.inputs(condition, text, latents, timestep))
+        output: Tensor = self.denoiser_at(timestep)(**arguments, return_dict=False)[0]
+        return output.float()
+
+    def _typed(self, arguments: dict[str, object]) -> dict[str, object]:
+        """Arguments in the type of the denoiser's weights, as the pipelines cast them; see `uncast`."""
+        kind: torch.dtype = self.denoiser.dtype  # type: ignore[assignment]  # diffusers' own: not that of layers kept in float32
+        return {
+            name: value.to(kind) if isinstance(value, Tensor) and value.is_floating_point() and name not in self.uncast else value
+            for name, value in arguments.items()
+        }
 
     def _fitting(self, image: Tensor, text: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Photos in float32 and one text for each, or a `UsageError`."""
@@ -310,6 +360,10 @@ class Surrogate(nn.Module, ABC):
         """Shares of noise `(steps,)` of the scheduler's timesteps, see `Draw.sigma`; a flow's levels are shares."""
         sigmas: Tensor = scheduler.sigmas[: len(scheduler.timesteps)]
         return sigmas
+
+    def seeded(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
+        """The scheduler of one `animate`; overridden where its steps draw noise, to draw it from a photo's own generator."""
+        return scheduler
 
     @abstractmethod
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:

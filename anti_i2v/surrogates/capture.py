@@ -82,3 +82,26 @@ def capture(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object],
         known = describe_taps(model)
         raise UsageError(f"the forward pass never computes {', '.join(missing)}; choose other taps: {known}")
     return {tap: features[tap] for tap in taps}
+
+
+def blocks_needed(taps: Sequence[str], lists: Mapping[str, str]) -> dict[str, int]:
+    """How many blocks of a denoiser are computed for some taps.
+
+    Args:
+        taps: Layers of the denoiser.
+        lists: List of blocks → entry of the denoiser's configuration that holds its length, in the order of computation.
+
+    Returns:
+        Entry → number of blocks, for the list of the deepest tap and those behind it; nothing where a tap lies in none of
+        the lists, because it may come after them all. Of the first list one block is always kept: where no layer is read,
+        the denoiser still says on which device it is.
+    """
+    order = list(lists)
+    deepest = (0, 0)
+    for tap in taps:
+        name, _, number = tap.partition(".")
+        if name not in lists or not number.split(".")[0].isdigit():
+            return {}
+        deepest = max(deepest, (order.index(name), int(number.split(".")[0])))
+    where, block = deepest
+    return {lists[name]: block + 1 if i == where else 0 for i, name in enumerate(order) if i >= where}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,11 @@ import torch
 
 from anti_i2v.errors import UsageError
 from anti_i2v.resources import find_folder
+from anti_i2v.surrogates.texts import fingerprint
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers import DiffusionPipeline, ModelMixin
+    from transformers import PreTrainedTokenizerFast
 
 WORLD = 2
 """Version of the embedded worlds: how people are drawn and at which size. Figures of two versions cannot be compared."""
@@ -26,14 +28,14 @@ def read_index(source: str) -> tuple[str, Mapping[str, object]]:
     """Where a pipeline lies and what its model_index.json says, without loading a weight.
 
     Args:
-        source: A folder, the name of a shipped checkpoint, or a hub id `owner/name`.
+        source: A folder, the name of a shipped checkpoint, or a hub id `owner/name`, which `@` and a revision may follow.
 
     Raises:
         UsageError: It cannot be found, is not a pipeline, or is an embedded world of another version.
     """
     from diffusers import DiffusionPipeline
 
-    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not Path(source).exists()
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source) is not None and not Path(source).exists()
     location = source if on_hub else str(find_folder(source))
     if not on_hub and not (Path(location) / "model_index.json").is_file():
         raise UsageError(
@@ -42,11 +44,12 @@ def read_index(source: str) -> tuple[str, Mapping[str, object]]:
     if not on_hub:
         _check_world(Path(location))
     try:
-        return location, dict(DiffusionPipeline.load_config(location))
+        path, revision = where(location)
+        return location, dict(DiffusionPipeline.load_config(path, **revision))
     except (OSError, ValueError) as error:
         here = f"cannot read {location}/model_index.json"
-        where = f"no folder {source!r}, and the hub did not give it" if on_hub else here
-        raise UsageError(f"{where}: {_first_line(error)}; give an existing pipeline folder or hub id") from error
+        what = f"no folder {source!r}, and the hub did not give it" if on_hub else here
+        raise UsageError(f"{what}: {_first_line(error)}; give an existing pipeline folder or hub id") from error
 
 
 def _check_world(folder: Path) -> None:
@@ -65,21 +68,105 @@ def _check_world(folder: Path) -> None:
         )
 
 
-def load_pipeline(location: str) -> DiffusionPipeline:
-    """The pipeline at a location from `read_index`, all weights in float32, also those stored in half precision.
+def where(location: str) -> tuple[str, dict[str, str]]:
+    """A location from `read_index` as what `from_pretrained` methods take: folder or hub id, and the revision if one is named."""
+    name, _, revision = ("", "", "") if Path(location).exists() else location.partition("@")
+    return (name, {"revision": revision}) if revision else (location, {})
+
+
+def text_identity(location: str, parts: Sequence[str]) -> str:
+    """What the encoding of a prompt depends on beside the prompt: see `fingerprint`; of a pipeline on the hub the commit.
+
+    Args:
+        location: From `read_index`.
+        parts: Parts of the pipeline that prompts go through.
+
+    Raises:
+        UsageError: The hub cannot be asked for its commit, and nothing is in its local cache.
+    """
+    from diffusers import DiffusionPipeline
+
+    path, revision = where(location)
+    if Path(path).is_dir():
+        return fingerprint(Path(path), parts)
+    try:
+        _, commit = DiffusionPipeline.load_config(path, return_commit_hash=True, **revision)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot find {location}: {_first_line(error)}; give an existing pipeline folder or hub id") from error
+    return f"{path}@{commit}"
+
+
+def load_pipeline(
+    location: str,
+    dtype: torch.dtype = torch.float32,
+    without: Sequence[str] = (),
+    blocks: Mapping[str, Mapping[str, int]] | None = None,
+) -> DiffusionPipeline:
+    """The pipeline at a location from `read_index`, whatever precision its files are stored in.
+
+    Args:
+        location: A folder or a hub id.
+        dtype: Of the weights; autoencoder and image encoder are always float32, because reduced precision moves what they
+            make of a photo by more than a small residual does.
+        without: Parts to leave out.
+        blocks: Denoiser's name in the pipeline → entry of its configuration → how many blocks to load.
 
     Raises:
         UsageError: A file is missing, unreadable or not safetensors.
     """
+    import diffusers
     from diffusers import DiffusionPipeline
     from safetensors import SafetensorError
 
+    path, revision = where(location)
+    types = {"default": dtype, "vae": torch.float32, "image_encoder": torch.float32}
     try:  # safetensors only: nothing is ever loaded by pickle
-        pipeline = DiffusionPipeline.from_pretrained(location, dtype=torch.float32, use_safetensors=True)
+        index = dict(DiffusionPipeline.load_config(path, **revision))
+        parts: dict[str, object] = {name: None for name in without if name in index}
+        parts |= {name: part for name, part in _llama_tokenizers(location, index).items() if name not in parts}
+        for name, counts in (blocks or {}).items():
+            if index.get(name) not in (None, [None, None]):
+                parts[name] = _load_denoiser(location, name, index, dtype, counts)
+        # By its own class: the base class would load again what is given for a part that the class calls optional.
+        kind: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
+        pipeline = kind.from_pretrained(path, dtype=types, use_safetensors=True, **revision, **parts)
     except (OSError, ValueError, SafetensorError) as error:
         reason = _first_line(error)
         raise UsageError(f"cannot load the pipeline {location}: {reason}; fetch or write it again") from error
     return pipeline
+
+
+def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype: torch.dtype, counts: Mapping[str, int]) -> ModelMixin:
+    """A denoiser with its first blocks only; the files' other weights are not read."""
+    import diffusers
+    from diffusers.utils import logging
+
+    path, revision = where(location)
+    entry = index[name]
+    assert isinstance(entry, (list, tuple))
+    network: type[ModelMixin] = getattr(diffusers, str(entry[1]))
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would list every weight that is left behind
+    try:
+        return network.from_pretrained(path, subfolder=name, dtype=dtype, use_safetensors=True, **revision, **counts)
+    finally:
+        logging.set_verbosity(level)
+
+
+def _llama_tokenizers(location: str, index: Mapping[str, object]) -> dict[str, PreTrainedTokenizerFast]:
+    """The pipeline's tokenizers of the LLaMA class, by name, each as its tokenizer.json describes it.
+
+    That class splits every text as LLaMA 1 did, whatever the file says, and diffusers loads by the class that
+    model_index.json names: with LLaMA 3, which HunyuanVideo reads prompts with, other tokens come out
+    (github.com/huggingface/transformers/issues/45488).
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    path, revision = where(location)
+    classes = (["transformers", "LlamaTokenizer"], ["transformers", "LlamaTokenizerFast"])
+    names = [name for name, entry in index.items() if entry in classes]
+    # A tokenizer has no weights, and the argument no effect: it is what every from_pretrained of this package is given.
+    return {name: PreTrainedTokenizerFast.from_pretrained(path, subfolder=name, use_safetensors=True, **revision) for name in names}
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.images import unit
-from anti_i2v.surrogates.base import Draw, Surrogate
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Draw
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, SchedulerMixin
@@ -36,6 +37,7 @@ class SVDSurrogate(Surrogate):
     """A frozen `StableVideoDiffusionPipeline`, with the hints its call has by default."""
 
     denoiser_name = "unet"
+    denoiser_names = ("unet",)
     has_text = False
 
     fps = 7

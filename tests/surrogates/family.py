@@ -19,6 +19,11 @@ PROMPT = "a dog runs"
 STEPS = 4
 
 
+def drawn_at_once(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """The noise of most pipelines: one tensor for the whole clip."""
+    return torch.randn(shape, generator=generator)
+
+
 @dataclass(frozen=True)
 class Family:
     """A tiny pipeline of the real classes, and how a user would call it.
@@ -34,7 +39,11 @@ class Family:
         prompted: Whether the call takes a prompt.
         samples: Whether the pipeline samples the photo's latent; the surrogate takes the mode, so the test makes it do so too.
         rounded: Argument of the denoiser → how far it may lie off because the pipeline rounds a resized photo to 8 bits.
+        first_noise: Shape of the latents, generator → the noise of the first step, as the pipeline draws it.
+        noisiest: Share of noise that the first step of the schedule exceeds.
         shown: Share of the photo's pixels that must get a gradient.
+        dropped: Frames that the pipeline's call makes beside `num_frames` and throws away.
+        apart: Folder → parts of the pipeline that diffusers itself loads wrongly.
     """
 
     name: str
@@ -48,7 +57,11 @@ class Family:
     prompted: bool = True
     samples: bool = False
     rounded: Mapping[str, float] = field(default_factory=dict)
+    first_noise: Callable[[tuple[int, ...], torch.Generator], Tensor] = drawn_at_once
+    noisiest: float = 0.99
     shown: float = 1.0
+    dropped: int = 0
+    apart: Callable[[Path], Mapping[str, Any]] = lambda folder: {}
 
     def surrogate(self, folder: Path, taps: tuple[str, ...] | None = None) -> Surrogate:
         """The surrogate of the folder that `write` wrote."""
@@ -56,7 +69,7 @@ class Family:
 
     def load(self, folder: Path) -> DiffusionPipeline:
         """The same folder, loaded by diffusers itself, in float32."""
-        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **self.apart(folder))
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -67,13 +80,15 @@ class Family:
     def call(self, pipeline: DiffusionPipeline, photo: Tensor, seed: int) -> Tensor:
         """The pipeline's own call on a photo `(3, H, W)`, given as the picture a user would give: `(1, T, 3, H, W)` in [0, 1]."""
         picture = Image.fromarray((photo * 255).round().byte().permute(1, 2, 0).numpy())
-        with mode_instead_of_sample() if self.samples else contextlib.nullcontext():
+        sampling = mode_instead_of_sample() if self.samples else contextlib.nullcontext()
+        with sampling, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # what a pipeline draws past its generator, the surrogate draws from this seed
             frames: Tensor = pipeline(
                 image=picture,
                 **({"prompt": PROMPT} if self.prompted else {}),
                 height=self.height,
                 width=self.width,
-                num_frames=self.num_frames,
+                num_frames=self.num_frames + self.dropped,
                 num_inference_steps=STEPS,
                 generator=torch.Generator().manual_seed(seed),
                 output_type="pt",

@@ -13,16 +13,114 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates.memory import LivePeak
 from tests.surrogates.family import PROMPT, STEPS, Family
 from tests.surrogates.oracle import record
 from tests.tiny import FRAMES as WAN_FRAMES
 from tests.tiny import tiny_world
+from tests.tiny_cogvideox import FRAMES as COG_FRAMES
+from tests.tiny_cogvideox import WORDS as COG_WORDS
+from tests.tiny_cogvideox import tiny_cogvideox, tiny_cogvideox_15
+from tests.tiny_hunyuan_video import FRAMES as HUNYUAN_FRAMES
+from tests.tiny_hunyuan_video import HEIGHT as HUNYUAN_HEIGHT
+from tests.tiny_hunyuan_video import TAPS as HUNYUAN_TAPS
+from tests.tiny_hunyuan_video import WIDTH as HUNYUAN_WIDTH
+from tests.tiny_hunyuan_video import tiny_hunyuan_concat, tiny_hunyuan_replace, tokenizer_apart
+from tests.tiny_i2vgen_xl import FRAMES as I2VGEN_FRAMES
+from tests.tiny_i2vgen_xl import text_encoder_as_the_pipeline_expects_it, tiny_i2vgen_xl
+from tests.tiny_ltx import FRAMES as LTX_FRAMES
+from tests.tiny_ltx import HEIGHT as LTX_HEIGHT
+from tests.tiny_ltx import TAPS as LTX_TAPS
+from tests.tiny_ltx import WIDTH as LTX_WIDTH
+from tests.tiny_ltx import noise_of_clip_and_photo, tiny_ltx, tiny_ltx_condition, tiny_ltx_timed
 from tests.tiny_unet import FRAMES as SVD_FRAMES
 from tests.tiny_unet import tiny_unet_world
+from tests.tiny_wan import FRAMES as CAUSAL_FRAMES
+from tests.tiny_wan import tiny_skyreels_v2, tiny_wan21, tiny_wan22_a14b
 
 FAMILIES: tuple[Family, ...] = (
+    Family(
+        "cogvideox-1.0",
+        tiny_cogvideox,
+        ("transformer_blocks.0", "transformer_blocks.1"),
+        COG_FRAMES,
+        options={"guidance_scale": 1.0, "max_sequence_length": COG_WORDS},
+        samples=True,
+    ),
+    Family(
+        "cogvideox-1.5",
+        tiny_cogvideox_15,
+        ("transformer_blocks.0", "transformer_blocks.1"),
+        COG_FRAMES,
+        options={"guidance_scale": 1.0, "max_sequence_length": COG_WORDS},
+        samples=True,
+    ),
+    Family(
+        "hunyuan-video-concat",
+        tiny_hunyuan_concat,
+        HUNYUAN_TAPS,
+        HUNYUAN_FRAMES,
+        height=HUNYUAN_HEIGHT,
+        width=HUNYUAN_WIDTH,
+        dropped=4,
+        apart=tokenizer_apart,
+    ),
+    Family(
+        "hunyuan-video-replace",
+        tiny_hunyuan_replace,
+        HUNYUAN_TAPS,
+        HUNYUAN_FRAMES,
+        height=HUNYUAN_HEIGHT,
+        width=HUNYUAN_WIDTH,
+        apart=tokenizer_apart,
+    ),
+    Family(
+        "i2vgen-xl",
+        tiny_i2vgen_xl,
+        ("down_blocks.0", "mid_block"),
+        I2VGEN_FRAMES,
+        denoiser="unet",
+        options={"guidance_scale": 1.0},
+        samples=True,
+        rounded={"image_embeddings": 1e-2},
+        noisiest=0.7,
+        apart=text_encoder_as_the_pipeline_expects_it,
+    ),
+    Family("ltx", tiny_ltx, LTX_TAPS, LTX_FRAMES, height=LTX_HEIGHT, width=LTX_WIDTH, options={"guidance_scale": 1.0}, samples=True),
+    Family(
+        "ltx-0.9.1", tiny_ltx_timed, LTX_TAPS, LTX_FRAMES, height=LTX_HEIGHT, width=LTX_WIDTH, options={"guidance_scale": 1.0}, samples=True
+    ),
+    Family(
+        "ltx-condition",
+        tiny_ltx_condition,
+        LTX_TAPS,
+        LTX_FRAMES,
+        height=LTX_HEIGHT,
+        width=LTX_WIDTH,
+        options={"guidance_scale": 1.0},
+        samples=True,
+        first_noise=noise_of_clip_and_photo,
+    ),
     Family("wan-2.2-5b", tiny_world, ("blocks.1", "blocks.2"), WAN_FRAMES, options={"guidance_scale": 1.0, "max_sequence_length": 32}),
+    Family(
+        "wan-2.1",
+        tiny_wan21,
+        ("blocks.1", "blocks.2"),
+        CAUSAL_FRAMES,
+        options={"guidance_scale": 1.0},
+        rounded={"encoder_hidden_states_image": 0.02, "hidden_states": 3e-4},
+    ),
+    Family("wan-2.2-a14b", tiny_wan22_a14b, ("blocks.1", "blocks.2"), CAUSAL_FRAMES, options={"guidance_scale": 1.0}),
+    Family(
+        "skyreels-v2-i2v",
+        tiny_skyreels_v2,
+        ("blocks.1", "blocks.2"),
+        CAUSAL_FRAMES,
+        options={"guidance_scale": 1.0},
+        rounded={"encoder_hidden_states_image": 0.015, "hidden_states": 2e-4},
+    ),
     Family(
         "svd",
         tiny_unet_world,
@@ -79,12 +177,12 @@ def parts(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
-def first_draw(surrogate: Surrogate, seed: int) -> Draw:
+def first_draw(family: Family, surrogate: Surrogate, seed: int) -> Draw:
     """Step 0 with the noise that the pipeline's call makes of the seed."""
     generator = torch.Generator().manual_seed(seed)
     shape = surrogate.image_noise_shape(1)
     image_noise = None if shape is None else torch.randn(shape, generator=generator)
-    noise = torch.randn(surrogate.latent_shape(1), generator=generator)
+    noise = family.first_noise(surrogate.latent_shape(1), generator)
     return Draw(0, surrogate.timesteps[0], surrogate.sigmas[0], noise, image_noise)
 
 
@@ -100,7 +198,7 @@ def test_the_first_step_gets_what_the_pipeline_gives_its_denoiser(
     family: Family, surrogate: Surrogate, pipeline: DiffusionPipeline, photos: Tensor
 ) -> None:
     theirs = record(getattr(pipeline, family.denoiser), lambda: family.call(pipeline, photos[0], 3))
-    text, draw = surrogate.encode_text([PROMPT]), first_draw(surrogate, 3)
+    text, draw = surrogate.encode_text([PROMPT]), first_draw(family, surrogate, 3)
     mine = record(surrogate.denoiser_at(draw.timestep), lambda: surrogate(photos[:1], text, draw))
     assert_same(family, mine, theirs)
 
@@ -169,10 +267,10 @@ def test_every_step_of_the_schedule_gives_finite_features_photo_by_photo(surroga
             assert value.isfinite().all()
 
 
-def test_noise_shares_fall_from_all_to_little(surrogate: Surrogate) -> None:
+def test_noise_shares_fall_from_all_to_little(family: Family, surrogate: Surrogate) -> None:
     assert len(surrogate.sigmas) == STEPS
     assert surrogate.sigmas == sorted(surrogate.sigmas, reverse=True)
-    assert surrogate.sigmas[0] > 0.99
+    assert surrogate.sigmas[0] > family.noisiest
     assert surrogate.sigmas[-1] >= 0
 
 
@@ -186,3 +284,78 @@ def test_decoded_is_the_photo_through_the_autoencoder(family: Family, surrogate:
     decoded.square().sum().backward()  # type: ignore[no-untyped-call]
     assert leaf.grad is not None
     assert (leaf.grad != 0).float().mean() > 0.9
+
+
+# ---------------------------------------------------------------------------------------------------- thrift
+def loaded(family: Family, folder: Path, taps: tuple[str, ...], **options: Any) -> Surrogate:
+    return Surrogate.from_pretrained(str(folder), list(taps), family.height, family.width, family.num_frames, STEPS, **options)
+
+
+def test_features_only_are_the_same_bits_from_less(family: Family, folder: Path, surrogate: Surrogate, photos: Tensor) -> None:
+    draw = surrogate.draw(2, torch.Generator().manual_seed(7))
+    full, full_slope = gradient(surrogate.tapped(family.taps[:1]), photos, draw)
+    lean = loaded(family, folder, family.taps[:1], prompts=[PROMPT], features_only=True)
+    features, slope = gradient(lean, photos, draw)
+    assert all(torch.equal(features[tap], full[tap]) for tap in full)
+    assert torch.equal(slope, full_slope)
+    size = [sum(p.numel() for p in each.denoiser.parameters()) for each in (lean, surrogate)]
+    assert size[0] < size[1] or not surrogate.block_lists
+    assert lean.vae.decoder is None
+    with pytest.raises(UsageError, match="loaded for features only"):
+        lean.animate(photos, lean.encode_text([PROMPT]), 0)
+    with pytest.raises(UsageError, match="the decoder was dropped"):
+        lean.tapped(["decoded"])
+
+
+def test_a_second_run_loads_no_text_encoder(family: Family, folder: Path, surrogate: Surrogate) -> None:
+    prompts, encoder = [PROMPT, "she waves"], surrogate.text_parts[0]
+    expected = surrogate.encode_text(prompts)
+    first = loaded(family, folder, family.taps, prompts=prompts)
+    with pytest.MonkeyPatch.context() as patch:
+        given: list[Any] = []
+        kind = type(surrogate.pipeline)
+        load = kind.from_pretrained
+        patch.setattr(kind, "from_pretrained", lambda *args, **options: (given.append(options), load(*args, **options))[1])
+        again = loaded(family, folder, family.taps, prompts=prompts)
+    if family.prompted:
+        assert given[0][encoder] is None
+    for each in (first, again):
+        assert getattr(each.pipeline, encoder, None) is None
+        found = each.encode_text(prompts)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, atol=1e-5, rtol=0)
+
+
+def test_checkpointing_changes_memory_and_nothing_else(family: Family, folder: Path, surrogate: Surrogate, photos: Tensor) -> None:
+    draw = surrogate.draw(2, torch.Generator().manual_seed(7))
+    thrifty = loaded(family, folder, family.taps, checkpointing=True)
+    kept = []
+    for each in (surrogate, thrifty):
+        with LivePeak([p for part in (each, *parts_of(each)) for p in part.parameters()]) as live:
+            features = each(photos.clone().requires_grad_(), each.encode_text([PROMPT]), draw)
+            kept.append(live.now)
+        del features
+    _, slope = gradient(surrogate, photos, draw)
+    _, same = gradient(thrifty, photos, draw)
+    torch.testing.assert_close(same, slope, atol=1e-6 * float(slope.abs().max()), rtol=1e-4)
+    assert kept[1] < kept[0]
+
+
+def parts_of(surrogate: Surrogate) -> list[torch.nn.Module]:
+    return [part for part in surrogate.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+
+
+def test_half_precision_is_for_the_denoiser_and_close(family: Family, folder: Path, surrogate: Surrogate, photos: Tensor) -> None:
+    draw = surrogate.draw(2, torch.Generator().manual_seed(7))
+    half = loaded(family, folder, family.taps, dtype="bfloat16")
+    assert half.denoiser.dtype == torch.bfloat16
+    assert {p.dtype for p in half.vae.parameters()} == {torch.float32}
+    expected, slope = gradient(surrogate, photos, draw)
+    found, rough = gradient(half, photos, draw)
+    for tap, value in expected.items():
+        assert found[tap].dtype == torch.float32
+        assert (found[tap] - value).norm() < 0.05 * value.norm()
+    assert torch.cosine_similarity(rough.flatten(), slope.flatten(), dim=0) > 0.9
+    with torch.no_grad():
+        half.animate(photos[:1], half.encode_text([PROMPT]), 0, steps=2)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates.wan import WanSurrogate
+from anti_i2v.surrogates.wan_concat import WanConcatSurrogate
 from tests.surrogates.conftest import HEIGHT, PROMPT, STEPS, WIDTH
 from tests.surrogates.oracle import record
 from tests.tiny import FRAMES, tiny_world
@@ -124,12 +126,26 @@ def test_sizes_the_pipeline_would_round_are_refused(world: Path, size: tuple[int
         Surrogate.from_pretrained(str(world), ["blocks.1"], *size)
 
 
-def test_other_wan_layouts_are_refused_before_loading(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("expand", "boundary", "family"), [(True, None, WanSurrogate), (False, None, WanConcatSurrogate)])
+def test_the_index_tells_the_layouts_apart(expand: bool, boundary: float | None, family: type[Surrogate]) -> None:
+    index = {"expand_timesteps": expand, "boundary_ratio": boundary, "transformer": ["diffusers", "WanTransformer3DModel"]}
+    assert WanSurrogate.variant("somewhere", index) is family
+
+
+def test_a_layout_that_no_wan_has_is_refused_before_loading(tmp_path: Path) -> None:
+    folder = tiny_world(tmp_path / "wan")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace('"boundary_ratio": null', '"boundary_ratio": 0.9'))
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()  # would fail if loaded first
+    with pytest.raises(UsageError, match=r"has expand_timesteps and a boundary_ratio.*set one of them to null"):
+        Surrogate.from_pretrained(str(folder), ["blocks.1"], 32, 32, 5)
+
+
+def test_the_weights_of_this_layout_are_no_wan_2_1(tmp_path: Path) -> None:
     folder = tiny_world(tmp_path / "wan")
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace('"expand_timesteps": true', '"expand_timesteps": false'))
-    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()  # would fail if loaded first
-    with pytest.raises(UsageError, match=r"without expand_timesteps.*supported: the layout of Wan 2.2 TI2V-5B"):
+    with pytest.raises(UsageError, match=r"reads 4 channels, not 10 \(noise, mask, photo\)"):
         Surrogate.from_pretrained(str(folder), ["blocks.1"], 32, 32, 5)
 
 

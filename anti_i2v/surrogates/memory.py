@@ -1,0 +1,63 @@
+"""How many bytes of tensors are alive at once while something runs: the memory a device must have for it.
+
+Every operation's outputs are counted until their storage is freed. With fake tensors, which have shapes and no content, this
+tells in seconds what a model of billions of weights would need, on a machine that could not hold it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors made inside; their peak is what was alive at once.
+
+    What an operation needs for itself while it runs (the workspace of a convolution) is not seen, nor what an allocator
+    holds without need.
+
+    Args:
+        known: Tensors that exist already, such as weights: their views are not counted.
+
+    Attributes:
+        now: Bytes alive at the moment.
+        peak: The most that were.
+    """
+
+    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now, self.peak = 0, 0
+        self._seen: weakref.WeakKeyDictionary[torch.UntypedStorage, bool] = weakref.WeakKeyDictionary()
+        for tensor in known:
+            self._seen[tensor.untyped_storage()] = True
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Run an operation and count what it made."""
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        self._seen[storage] = True
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
