@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 
 from anti_i2v.data import PhotoBatch
 from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
@@ -59,16 +61,13 @@ class ProtectionPictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the first batch's first people."""
+        """Draw the first batch's first people, without videos where the surrogate cannot animate."""
         logs = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if batch_idx or trainer.sanity_checking or not logs or not isinstance(pl_module, ProtectionModule):
             return
         image, surrogate = batch["image"][: self.people], pl_module.surrogate
         protected = pl_module.protector()(image)
-        text = surrogate.encode_text(batch["prompt"][: self.people])
-        clips = [
-            surrogate.animate(resize(photo, surrogate.height, surrogate.width), text, seed=pl_module.seed) for photo in (image, protected)
-        ]
+        clips = [] if surrogate.features_only else self._clips(pl_module, (image, protected), batch["prompt"][: self.people])
         rows = [
             [image[i], protected[i], residual_picture(image[i], protected[i])] + [frame for clip in clips for frame in some_frames(clip[i])]
             for i in range(len(image))
@@ -76,6 +75,11 @@ class ProtectionPictures(Callback):
         picture = sheet(rows, self.size)
         for logger in logs:
             logger.experiment.add_image("photo | protected | residual x10 | video | protected video", picture, trainer.global_step)
+
+    def _clips(self, module: ProtectionModule, photos: Sequence[Tensor], prompts: list[str]) -> list[Tensor]:
+        surrogate = module.surrogate
+        text = surrogate.encode_text(prompts)
+        return [surrogate.animate(resize(photo, surrogate.height, surrogate.width), text, seed=module.seed) for photo in photos]
 
 
 class GeneratorExport(Callback):

@@ -34,6 +34,9 @@ class SurrogateConfig:
         steps: Length of its schedule.
         min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
         weight: What it counts beside the others.
+        dtype: Of its denoiser.
+        checkpointing: Compute its layers again in the backward pass instead of keeping what they need.
+        features_only: Load what training needs and no more; then there are no clips of it, in pictures or in `test`.
         objective: What is minimised on its features; the training's own unless given.
     """
 
@@ -45,6 +48,9 @@ class SurrogateConfig:
     steps: int = 20
     min_sigma: float = 0.75
     weight: float = 1.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
+    features_only: bool = False
     objective: Objective | None = None
 
 
@@ -54,13 +60,23 @@ class Member:
     Args:
         config: What to load.
         objective: Where the config has none.
+        prompts: All that will be asked for; empty if that is not known, and then the text encoder is kept.
     """
 
-    def __init__(self, config: SurrogateConfig, objective: Objective) -> None:
+    def __init__(self, config: SurrogateConfig, objective: Objective, prompts: Sequence[str] = ()) -> None:
         self.config = config
         self.objective = config.objective if config.objective is not None else objective
         self.surrogate = Surrogate.from_pretrained(
-            str(config.source), config.taps, config.height, config.width, config.num_frames, config.steps
+            str(config.source),
+            config.taps,
+            config.height,
+            config.width,
+            config.num_frames,
+            config.steps,
+            prompts,
+            config.dtype,
+            config.checkpointing,
+            config.features_only,
         )
 
     def to(self, device: torch.device) -> None:
@@ -118,12 +134,12 @@ class Ensemble:
             return list(everyone)
         return [k for k in everyone if k % processes == rank] if rank < len(self.names) else [rank % len(self.names)]
 
-    def load(self, rank: int = 0, processes: int = 1) -> None:
-        """Load what this process holds, once."""
+    def load(self, rank: int = 0, processes: int = 1, prompts: Sequence[str] = ()) -> None:
+        """Load what this process holds, once; see `Member`."""
         for k in self.held(rank, processes):
             name = self.names[k]
             if name not in self.members:
-                self.members[name] = Member(self.configs[name], self.objective)
+                self.members[name] = Member(self.configs[name], self.objective, prompts)
 
     @property
     def first(self) -> Member:
@@ -136,12 +152,6 @@ class Ensemble:
         """Move all members that are loaded."""
         for member in self.members.values():
             member.to(device)
-
-    def learn(self, prompts: Sequence[str]) -> None:
-        """Encode every prompt once, so that the text encoders can go."""
-        for member in self.members.values():
-            member.surrogate.encode_text(list(prompts))
-            member.surrogate.drop_text_encoder()
 
     def asked(self, seed: int, rank: int = 0, processes: int = 1) -> list[tuple[int, float]]:
         """Which members a step asks, and by how much their losses count in this process: number, factor.

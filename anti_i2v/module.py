@@ -123,7 +123,9 @@ class ProtectionModule(LightningModule):
     # ---------------------------------------------------------------------------------------------- what is built when
     def configure_model(self) -> None:
         """Load the surrogates that this process holds, once; Lightning calls this at every entry."""
-        self.ensemble.load(*self._process())
+        # Where the prompts are known they are encoded now, and no text encoder stays. Another data module may bring any.
+        data = getattr(self._trainer, "datamodule", None)
+        self.ensemble.load(*self._process(), data.prompts if isinstance(data, PhotoDataModule) else ())
 
     def _process(self) -> tuple[int, int]:
         """Rank and number of processes."""
@@ -152,12 +154,9 @@ class ProtectionModule(LightningModule):
         self.print(f"no --ckpt_path and no --model.weights: judging the shipped generator {folder}")
 
     def _place(self) -> None:
-        """Move what Lightning does not see, and encode every prompt once so that the text encoders can go."""
+        """Move what Lightning does not see."""
         self.ensemble.to(self.device)
         self._transform[0].to(self.device)
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, PhotoDataModule):  # another data module may bring prompts that nobody listed
-            self.ensemble.learn(data.prompts)
 
     def on_fit_start(self) -> None:
         """See `_place`."""
@@ -180,6 +179,9 @@ class ProtectionModule(LightningModule):
 
         if self.trainer.world_size > 1:
             raise UsageError(f"test runs in one process, not {self.trainer.world_size}; add --trainer.devices 1")
+        if self.surrogate.features_only:
+            name = self.facts()["surrogate"]
+            raise UsageError(f"the surrogate {name} is loaded for features only, and test animates; set features_only: false")
         data = getattr(self.trainer, "datamodule", None)
         prompts = data.prompts if isinstance(data, PhotoDataModule) else ()
         self._judges = load_judges(self.judge, self.actions, self.surrogate.num_frames, prompts, self.device)

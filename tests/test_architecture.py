@@ -58,6 +58,8 @@ HEAVY = frozenset({"diffusers", "transformers", "lightning", "tensorboard"})
 """Packages that protecting a photo must never need, however late."""
 
 LIGHT_DOORS = ("protector", "commands.protect", "resources", "__init__")
+OTHER_DOORS = frozenset({"commands.plan"})
+"""Commands about video models, which the command line lists beside `protect`, and which need more once they are run."""
 
 LONG_FILES: dict[str, str] = {
     "anti_i2v/module.py": "one training module: what is built when, training, judgement and checkpoints are read together",
@@ -184,6 +186,8 @@ def test_protecting_needs_no_video_model_library(door: str) -> None:
     while todo:
         module = todo.pop()
         reached.add(module)
+        if module in OTHER_DOORS:
+            continue
         for name, line in imports(module):
             assert name.split(".")[0] not in HEAVY, f"{door} reaches {module}:{line}, which imports {name}"
             if name in sources() and name not in reached:

@@ -50,6 +50,8 @@ class Surrogate(nn.Module, ABC):
     """Whether the pipeline takes prompts; without, every text is the empty dictionary."""
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
     """Parts of the pipeline on which the encoding of prompts depends, the encoder that can be dropped first."""
+    photo_parts: tuple[str, ...] = ()
+    """Those of `text_parts` that photos go through as well."""
     uncast: frozenset[str] = frozenset({"timestep", "image_rotary_emb"})
     """Arguments of the denoiser that stay in float32 where its weights do not."""
 
@@ -368,6 +370,10 @@ class Surrogate(nn.Module, ABC):
     @abstractmethod
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """What the denoiser needs of the prompts, by the pipeline's own text encoding; first dimension the prompts."""
+
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Shape and type of what `encode_prompts` gives for one prompt, for whoever plans without a text encoder."""
+        return {}
 
     @abstractmethod
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:

@@ -100,6 +100,11 @@ class CogVideoXSurrogate(Surrogate):
         embeds, _ = self.pipeline.encode_prompt(prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=length)
         return {"prompt_embeds": embeds}
 
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`."""
+        config = self.pipeline.transformer.config
+        return {"prompt_embeds": ((config.max_text_seq_length, config.text_embed_dim), torch.float32)}
+
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, 1, channels, h, w)`: the photo as one latent frame (the posterior's mode), not scaled."""
         frame = (unit(image) * 2 - 1).unsqueeze(2)

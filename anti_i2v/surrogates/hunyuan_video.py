@@ -56,6 +56,7 @@ class HunyuanVideoSurrogate(Surrogate):
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers", "single_transformer_blocks": "num_single_layers"}
     # LLaVA reads every photo anew and is never dropped; of it only the configuration and the tokenizer matter to what is kept.
+    photo_parts = ("text_encoder",)
     text_parts = ("text_encoder_2", "tokenizer_2", "tokenizer", "text_encoder")
 
     vae: AutoencoderKLHunyuanVideo
@@ -110,6 +111,11 @@ class HunyuanVideoSurrogate(Surrogate):
         tokens = [self._tokens(prompt) for prompt in prompts]
         encoded = {key: torch.stack([row[key] for row in tokens]) for key in tokens[0]}
         return {**encoded, "pooled_projections": self.pipeline._get_clip_prompt_embeds(prompts, device=clip.device)}
+
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`."""
+        tokens = {key: (tuple(value.shape), value.dtype) for key, value in self._tokens("").items()}
+        return {**tokens, "pooled_projections": ((self.pipeline.transformer.config.pooled_projection_dim,), torch.float32)}
 
     def _tokens(self, prompt: str) -> dict[str, Tensor]:
         """LLaVA's input for one prompt, see `encode_prompts`, each `(tokens,)`; the pipeline's template and its crops.

@@ -82,6 +82,15 @@ class I2VGenXLSurrogate(Surrogate):
         embeds, _ = self.pipeline.encode_prompt(prompts, self.device, 1, clip_skip=self.clip_skip)
         return {"encoder_hidden_states": embeds}
 
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`."""
+        return {
+            "encoder_hidden_states": (
+                (int(self.pipeline.tokenizer.model_max_length), self.pipeline.unet.config.cross_attention_dim),
+                torch.float32,
+            )
+        }
+
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`, scaled, the mode of what the pipeline samples; `image_embeds` `(B, 1, channels)`."""
         latents = self.vae.encode(unit(image) * 2 - 1).latent_dist.mode() * self._scale

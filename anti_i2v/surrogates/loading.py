@@ -123,7 +123,7 @@ def load_pipeline(
     try:  # safetensors only: nothing is ever loaded by pickle
         index = dict(DiffusionPipeline.load_config(path, **revision))
         parts: dict[str, object] = {name: None for name in without if name in index}
-        parts |= {name: part for name, part in _llama_tokenizers(location, index).items() if name not in parts}
+        parts |= {name: part for name, part in llama_tokenizers(location, index).items() if name not in parts}
         for name, counts in (blocks or {}).items():
             if index.get(name) not in (None, [None, None]):
                 parts[name] = _load_denoiser(location, name, index, dtype, counts)
@@ -145,6 +145,7 @@ def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype:
     entry = index[name]
     assert isinstance(entry, (list, tuple))
     network: type[ModelMixin] = getattr(diffusers, str(entry[1]))
+    counts = no_more_than(network.load_config(path, subfolder=name, **revision), counts)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would list every weight that is left behind
     try:
@@ -153,7 +154,12 @@ def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype:
         logging.set_verbosity(level)
 
 
-def _llama_tokenizers(location: str, index: Mapping[str, object]) -> dict[str, PreTrainedTokenizerFast]:
+def no_more_than(config: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
+    """Entries of a network's configuration that say how many blocks, at most as many as there are: more would be made up."""
+    return {key: min(count, config[key]) for key, count in counts.items()}
+
+
+def llama_tokenizers(location: str, index: Mapping[str, object]) -> dict[str, PreTrainedTokenizerFast]:
     """The pipeline's tokenizers of the LLaMA class, by name, each as its tokenizer.json describes it.
 
     That class splits every text as LLaMA 1 did, whatever the file says, and diffusers loads by the class that

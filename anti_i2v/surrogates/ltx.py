@@ -77,6 +77,14 @@ class LTXSurrogate(Surrogate):
         embeds, mask, _, _ = self.pipeline.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=self.text_length)
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`."""
+        width = self.pipeline.transformer.config.caption_channels
+        return {
+            "encoder_hidden_states": ((self.text_length, width), torch.float32),
+            "encoder_attention_mask": ((self.text_length,), torch.bool),
+        }
+
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame, the mode of what the pipeline samples."""
         latents = self.vae.encode((unit(image) * 2 - 1).unsqueeze(2)).latent_dist.mode()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 
 class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -27,11 +28,12 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         now: Bytes alive at the moment.
         peak: The most that were.
+        flops: Floating point operations of matrix products, convolutions and attention so far, as torch counts them.
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now, self.peak = 0, 0
+        self.now, self.peak, self.flops = 0, 0, 0
         self._seen: weakref.WeakKeyDictionary[torch.UntypedStorage, bool] = weakref.WeakKeyDictionary()
         for tensor in known:
             self._seen[tensor.untyped_storage()] = True
@@ -45,6 +47,9 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         """Run an operation and count what it made."""
         made = func(*args, **(kwargs or {}))
+        count = flop_registry.get(getattr(func, "overloadpacket", None))
+        if count is not None:
+            self.flops += int(count(*args, **(kwargs or {}), out_val=made))
         for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor):
                 self._count(leaf.untyped_storage())

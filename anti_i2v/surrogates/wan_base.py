@@ -60,6 +60,10 @@ class WanBase(Surrogate):
         embeds, _ = self.pipeline.encode_prompt(prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=self.text_length)
         return {"prompt_embeds": embeds}
 
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`."""
+        return {"prompt_embeds": ((self.text_length, self.pipeline.transformer.config.text_dim), torch.float32)}
+
     def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient.
 
