@@ -5,8 +5,8 @@
 
 A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or within one, and what stands between is replaced. What has
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
-becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/actions`, `judge`, `judge/line`, `attackability`,
-`attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`, `evidence/SURROGATE/line`, `bandwidth`,
+becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
+first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`, `evidence/SURROGATE/line`, `bandwidth`,
 `size/CHECKPOINT`, `hashes`.
 """
 
@@ -82,11 +82,15 @@ def source(command: str, facts: Json, *words: str) -> str:
 
 
 def world(root: Path, part: str) -> str:
-    """How good the embedded world is."""
-    data = load(root, "world/world")
+    """How good an embedded world is: the first one, or with `unet` in front the second."""
+    second = part.split("/")[0] == "unet"
+    folder, part = ("world-unet", part.removeprefix("unet").removeprefix("/")) if second else ("world", part)
+    data = load(root, f"{folder}/world")
     facts, of = data["facts"], data["measures"]
     if part == "autoencoder":
         return f"{cell(of['autoencoder_clip_db'], 1)} dB on test clips"
+    if part == "people":
+        return f"person right in {percent(of['rank1_generated'])} of clips"
     if part == "denoiser":
         return f"first frame {cell(of['generated_first_frame_db'], 1)} dB, action right in {percent(of['action_right_generated'])}"
     if part == "actions":
@@ -95,10 +99,11 @@ def world(root: Path, part: str) -> str:
     rows = [(words, f"{cell(of[f'{name}_clip_db'], 1)} dB") for name, words in clips.items()]
     rows.insert(1, ("generated first frame", f"{cell(of['generated_first_frame_db'], 1)} dB"))
     for name, words in {"action_right": "action recognised", "rank1": f"person recognised among {facts.get('gallery')}"}.items():
-        kinds = ("rendered", "autoencoder", "generated") if f"{name}_generated" in of else ()
+        kinds = [kind for kind in ("rendered", "autoencoder", "generated") if f"{name}_{kind}" in of]
         rows += [(f"{words}, {kind} clips", percent(of[f"{name}_{kind}"])) for kind in kinds]
     known = (f"{facts['people']} people of the test split", facts.get("size", "size not recorded"), f"{facts['steps']} steps")
-    return grid(["against the rendered truth", "mean and interval"], rows) + source("world.py --out docs/world", facts, *known)
+    command = "world.py --out docs/world" + ("-unet --world portrait-unet --size 64x64 --tap mid_block" if second else "")
+    return grid(["against the rendered truth", "mean and interval"], rows) + source(command, facts, *known)
 
 
 HEADINGS = {"residual_rms": "residual, RMS", "rms": "residual, RMS", "delta_e": "ΔE2000", "latent_gain": "latent gain", "ssim": "SSIM"}

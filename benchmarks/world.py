@@ -1,11 +1,12 @@
 """How good is the embedded world? Its autoencoder and its clips against the rendered truth, on people it never saw.
 
     python benchmarks/world.py --out docs/world
+    python benchmarks/world.py --out docs/world-unet --world portrait-unet --size 64x64 --tap mid_block
 
 For the first clip of each test person the pipeline gets the first frame and the prompt, through `Surrogate.animate`, so that
 what is judged is what protection will be judged on. The judge of identity recognises each person among `--gallery` people.
 The decibels of a clip are the mean over its frames; pixels of a clip that moves otherwise than the rendered one count as
-errors even where the motion is right, so the classifier of actions stands beside.
+errors even where the motion is right, so the classifier of actions stands beside, where the pipeline is told what to show.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, 
 from anti_i2v.evaluation.pictures import save_sheet, sheet
 from anti_i2v.metrics import mean_interval, psnr
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.pretraining import pipeline, unet_pipeline
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.svd import SVDSurrogate
 
 
 def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
@@ -35,10 +38,9 @@ def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
 @torch.no_grad()
 def rebuilt(world: Surrogate, video: Tensor) -> Tensor:
     """Clips (B, T, 3, H, W) in [0, 1] through the autoencoder and back."""
-    vae = world.pipeline.vae
-    latents = vae.encode((2.0 * video - 1.0).transpose(1, 2)).latent_dist.mode()
-    decoded: Tensor = vae.decode(latents).sample
-    return (decoded.transpose(1, 2) + 1.0) / 2.0
+    if isinstance(world, SVDSurrogate):
+        return unet_pipeline.decode(world.vae, unet_pipeline.encode(world.vae, video))
+    return pipeline.decode(world.pipeline.vae, pipeline.encode(world.pipeline.vae, video))
 
 
 def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
@@ -63,7 +65,8 @@ def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Te
             "still_clip_db": frame_psnr(truth.video[:, :1].expand_as(truth.video)[:, 1:], truth.video[:, 1:]).clamp_max(60).mean(1),
         }
         for name, video in (("rendered", truth.video), ("autoencoder", again), ("generated", made)):
-            part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
+            if world.has_text:
+                part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
             who, embedding = torch.arange(first, first + len(video)), identity(video.clamp(0, 1))
             part[f"rank1_{name}"] = rank1(embedding, gallery, who)
             part[f"similarity_own_{name}"], part[f"similarity_strangers_{name}"] = similarity(embedding, gallery, who)
@@ -78,6 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for world.json and world.png")
     parser.add_argument("--world", default="portrait-dit", help="pipeline folder, or the name of a shipped one")
+    parser.add_argument("--size", default="128x128", help="height x width of the clips")
+    parser.add_argument("--frames", type=int, default=9, help="their length")
+    parser.add_argument("--tap", default="proj_out", help="a layer of the denoiser; nothing is read there")
     parser.add_argument("--actions", default="portrait-actions", help="folder of the action classifier, or the name of a shipped one")
     parser.add_argument("--judge", default="portrait-judge", help="folder of the judge of identity, or the name of a shipped one")
     parser.add_argument("--gallery", type=int, default=100, help="people whom the judge of identity chooses from")
@@ -87,7 +93,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
 
-    world = Surrogate.from_pretrained(options.world, taps=["proj_out"], steps=options.steps)
+    height, width = (int(side) for side in options.size.split("x"))
+    world = Surrogate.from_pretrained(options.world, [options.tap], height, width, options.frames, options.steps)
     values, rows = measure(world, options)
     result = {name: dict(zip(("mean", "low", "high"), mean_interval(value), strict=True)) for name, value in values.items()}
     size = f"{world.num_frames} frames of {world.height} x {world.width}"
