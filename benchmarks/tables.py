@@ -6,7 +6,8 @@
 A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or within one, and what stands between is replaced. What has
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
 becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
-first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`, `evidence/SURROGATE/line`, `bandwidth`,
+first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`,
+`evidence/SURROGATE/line`, `bandwidth`,
 `size/CHECKPOINT`, `hashes`.
 """
 
