@@ -203,7 +203,11 @@ class ProtectionModule(LightningModule):
         protected = self.protector(averaged=False)(image, self.epsilon_low + (self.epsilon_high - self.epsilon_low) * spread)
         loss, parts = self._compare(image, protected, batch["prompt"], seed, random)
         if not bool(loss.isfinite()):
-            raise UsageError(f"the loss is {loss.item()} at step {self.global_step}; lower --model.lr (now {self.lr:g})")
+            where = ", ".join(name for name, value in parts.items() if not bool(value.isfinite())) or "none of its parts alone"
+            raise UsageError(
+                f"the loss is {loss.item()} at step {self.global_step}, because of {where}; "
+                f"lower --model.lr (now {self.lr:g}), or use a surrogate's dtype float32 where it is bfloat16"
+            )
         figures = {"train/loss": loss.detach(), "train/psnr": psnr(image, protected.detach()).mean()}
         self.log_dict(figures, prog_bar=True, batch_size=len(image))
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(image))

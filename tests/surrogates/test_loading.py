@@ -1,4 +1,4 @@
-"""The version of an embedded world is checked before a weight is read."""
+"""What is refused before a weight is read: embedded worlds of another version, pipelines of no use, code that came along."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.loading import WORLD, read_index
+from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.loading import WORLD, load_pipeline, read_index, where
+from tests.tiny import FRAMES, tiny_world
 
 
 def _folder(path: Path, world: object) -> Path:
@@ -31,3 +33,39 @@ def test_this_version_is_read(tmp_path: Path) -> None:
 def test_a_broken_version_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=r"world\.json names no version"):
         read_index(str(_folder(tmp_path, text)))
+
+
+@pytest.mark.parametrize("name", ["WanPipeline", "HunyuanVideoPipeline", "CogVideoXPipeline"])
+def test_a_pipeline_from_text_to_video_is_told_what_it_lacks(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+    with pytest.raises(UsageError, match=f"is a {name}, which takes no photo; supported pipelines: "):
+        Surrogate.from_pretrained(str(tmp_path), ["blocks.0"])
+
+
+def test_code_in_a_pipeline_folder_is_never_run(tmp_path: Path) -> None:
+    folder = tiny_world(tmp_path / "world")
+    ran = tmp_path / "ran"
+    for place in (folder / "transformer" / "own_model.py", folder / "own_model.py"):
+        place.write_text(f"open({str(ran)!r}, 'w').close()\nclass WanTransformer3DModel: pass\n")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["transformer"] = ["own_model", "WanTransformer3DModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match="cannot load the pipeline"):
+        Surrogate.from_pretrained(str(folder), ["blocks.0"], 32, 32, FRAMES)
+    assert not ran.exists()
+
+
+def test_blocks_beyond_those_there_are_are_not_made_up(tmp_path: Path) -> None:
+    folder = tiny_world(tmp_path / "world")
+    with pytest.raises(UsageError, match=r"no tap 'blocks\.99'.*blocks\.0 … blocks\.3"):
+        Surrogate.from_pretrained(str(folder), ["blocks.99"], 32, 32, FRAMES, features_only=True)
+    assert len(load_pipeline(str(folder), blocks={"transformer": {"num_layers": 99}}).transformer.blocks) == 4
+
+
+def test_a_revision_follows_a_hub_id_and_is_no_part_of_a_folder(tmp_path: Path) -> None:
+    assert where("owner/name@v1.0") == ("owner/name", {"revision": "v1.0"})
+    assert where("owner/name") == ("owner/name", {})
+    (tmp_path / "my@folder").mkdir()
+    assert where(str(tmp_path / "my@folder")) == (str(tmp_path / "my@folder"), {})
+    with pytest.raises(UsageError, match="no folder 'nobody/nothing@abc', and the hub did not give it"):
+        read_index("nobody/nothing@abc")
