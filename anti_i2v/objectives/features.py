@@ -48,11 +48,10 @@ class FeatureObjective(Objective):
         if weights.keys() != clean.keys():
             named, taps = ", ".join(sorted(weights)), ", ".join(sorted(clean))
             raise UsageError(f"the weights name {named}, the taps are {taps}; give each tap a weight")
-        frames = draw.noise.shape[2] if draw.noise.ndim == 5 else 1  # latents are (B, channels, frames, h, w), or a picture's
         distances = {}
         for tap, value in clean.items():
             away = protected[tap].float() - value.detach().float()  # float32 also under autocast
-            away = centre(away, frames) if self.centred else away
+            away = centre(away, draw.frames) if self.centred else away
             away = sharpen(away, self.window) if self.window and away.ndim == 4 else away
             distances[tap] = _distance(away, value.detach())
         weighted = torch.stack([weights[tap] * distance for tap, distance in distances.items()])

@@ -49,9 +49,11 @@ class Surrogate(nn.Module, ABC):
     has_text = True
     """Whether the pipeline takes prompts; without, every text is the empty dictionary."""
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
-    """Parts of the pipeline on which the encoding of prompts depends, the encoder that can be dropped first."""
+    """Parts of the pipeline on which the encoding of prompts depends, an encoder that can be dropped first."""
     photo_parts: tuple[str, ...] = ()
     """Those of `text_parts` that photos go through as well."""
+    never_loaded: tuple[str, ...] = ()
+    """Parts of the pipeline that neither features nor clips need."""
     uncast: frozenset[str] = frozenset({"timestep", "image_rotary_emb"})
     """Arguments of the denoiser that stay in float32 where its weights do not."""
 
@@ -68,9 +70,14 @@ class Surrogate(nn.Module, ABC):
         self._texts: dict[str, dict[str, Tensor]] = {}
         self._store: TextStore | None = None
         self.features_only = False
-        for part in (self, getattr(pipeline, "text_encoder", None)):
+        for part in (self, *(getattr(pipeline, name, None) for name in (*self.text_encoders(), *self.photo_parts))):
             if part is not None:
                 part.requires_grad_(False).eval()
+
+    @classmethod
+    def text_encoders(cls) -> tuple[str, ...]:
+        """The networks among `text_parts` that only prompts go through, so that they can be dropped."""
+        return tuple(name for name in cls.text_parts if name.startswith("text_encoder") and name not in cls.photo_parts)
 
     @staticmethod
     def from_pretrained(
@@ -116,7 +123,7 @@ class Surrogate(nn.Module, ABC):
         pipeline = load_pipeline(
             location,
             getattr(torch, dtype),
-            family.text_parts[:1] if spared else (),
+            (*family.never_loaded, *(family.text_encoders() if spared else ())),
             {name: counts for name in family.denoiser_names} if counts else None,
         )
         made = family(pipeline, taps, height, width, num_frames, steps)
@@ -203,13 +210,13 @@ class Surrogate(nn.Module, ABC):
                 self._texts[prompt] = {k: v.float() if v.is_floating_point() else v.clone() for k, v in values.items()}
                 if self._store is not None:
                     self._store.put(prompt, self._texts[prompt])
-        rows = [self._texts[prompt] for prompt in prompts]
-        return {key: torch.stack([row[key] for row in rows]).to(self.device) for key in rows[0]} if rows else {}
+        batch = self.stacked([self._texts[prompt] for prompt in prompts]) if prompts else {}
+        return {key: value.to(self.device) for key, value in batch.items()}
 
     def drop_text_encoder(self) -> None:
-        """Free the text encoder, the largest part of most pipelines; prompts encoded so far stay known."""
-        if self.has_text:
-            setattr(self.pipeline, self.text_parts[0], None)
+        """Free what reads prompts, the largest part of most pipelines; those encoded so far stay known."""
+        for name in self.text_encoders() if self.has_text else ():
+            setattr(self.pipeline, name, None)
 
     def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0) -> Draw:
         """Draw a noise level of the pipeline's own schedule, uniformly, and noise for a batch.
@@ -230,7 +237,7 @@ class Surrogate(nn.Module, ABC):
         step = allowed[int(torch.randint(len(allowed), (1,), generator=generator, device=where))]
         image_noise = self._image_noise(batch, generator)
         noise = torch.randn(self.latent_shape(batch), generator=generator, device=where).to(self.device)
-        return Draw(step, self.timesteps[step].to(self.device), self.sigmas[step], noise, image_noise)
+        return Draw(step, self.timesteps[step].to(self.device), self.sigmas[step], noise, image_noise, self.token_frames)
 
     def _image_noise(self, batch: int, generator: torch.Generator) -> Tensor | None:
         shape = self.image_noise_shape(batch)
@@ -354,6 +361,11 @@ class Surrogate(nn.Module, ABC):
     def latent_shape(self, batch: int) -> tuple[int, ...]:
         """Shape of the latents of a batch of clips."""
 
+    @property
+    def token_frames(self) -> int:
+        """Latent frames that the denoiser's tokens cover, one after the other; where latents are `(B, channels, frames, h, w)`."""
+        return self.latent_shape(1)[2]
+
     def image_noise_shape(self, batch: int) -> tuple[int, ...] | None:
         """Shape of the noise that the pipeline adds to the photos before it encodes them; None if it adds none."""
         return None
@@ -370,6 +382,10 @@ class Surrogate(nn.Module, ABC):
     @abstractmethod
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """What the denoiser needs of the prompts, by the pipeline's own text encoding; first dimension the prompts."""
+
+    def stacked(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Single encodings, without a batch dimension, as a batch; overridden where their lengths differ."""
+        return {key: torch.stack([text[key] for text in texts]) for key in texts[0]}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Shape and type of what `encode_prompts` gives for one prompt, for whoever plans without a text encoder."""

@@ -94,6 +94,11 @@ class CogVideoXSurrogate(Surrogate):
         shares: Tensor = (1 - kept).sqrt() / (kept.sqrt() + (1 - kept).sqrt())
         return shares
 
+    @property
+    def token_frames(self) -> int:
+        """See `Surrogate.token_frames`."""
+        return int(self._shape[0] // (self.pipeline.transformer.config.patch_size_t or 1))
+
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`prompt_embeds` `(prompts, length, channels)`, at the length that the transformer was trained with."""
         length = self.pipeline.transformer.config.max_text_seq_length

@@ -26,6 +26,7 @@ class Draw:
             latents instead, s / (1 + s), the share of the same signal-to-noise ratio.
         noise: Unit Gaussian in the layout of the pipeline's latents, float32.
         image_noise: Unit Gaussian like the photos, for pipelines that add noise to the photo before they encode it.
+        frames: Latent frames that the denoiser's tokens cover, one after the other.
     """
 
     step: int
@@ -33,3 +34,4 @@ class Draw:
     sigma: float
     noise: Tensor
     image_noise: Tensor | None = None
+    frames: int = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, ModelMixin
     from transformers import PreTrainedTokenizerFast
 
+SAFETY_CHECKER = "safety_checker"
+"""The part of a pipeline that is never loaded, see `PassThrough`."""
 WORLD = 2
 """Version of the embedded worlds: how people are drawn and at which size. Figures of two versions cannot be compared."""
 WORLD_FILE = "world.json"
@@ -114,7 +118,6 @@ def load_pipeline(
     Raises:
         UsageError: A file is missing, unreadable or not safetensors.
     """
-    import diffusers
     from diffusers import DiffusionPipeline
     from safetensors import SafetensorError
 
@@ -122,18 +125,57 @@ def load_pipeline(
     types = {"default": dtype, "vae": torch.float32, "image_encoder": torch.float32}
     try:  # safetensors only: nothing is ever loaded by pickle
         index = dict(DiffusionPipeline.load_config(path, **revision))
-        parts: dict[str, object] = {name: None for name in without if name in index}
+        parts: dict[str, object] = {name: None for name in (*without, SAFETY_CHECKER) if name in index}
         parts |= {name: part for name, part in llama_tokenizers(location, index).items() if name not in parts}
         for name, counts in (blocks or {}).items():
             if index.get(name) not in (None, [None, None]):
                 parts[name] = _load_denoiser(location, name, index, dtype, counts)
         # By its own class: the base class would load again what is given for a part that the class calls optional.
-        kind: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
-        pipeline = kind.from_pretrained(path, dtype=types, use_safetensors=True, **revision, **parts)
+        pipeline = pipeline_class(index).from_pretrained(path, dtype=types, use_safetensors=True, **revision, **parts)
     except (OSError, ValueError, SafetensorError) as error:
         reason = _first_line(error)
         raise UsageError(f"cannot load the pipeline {location}: {reason}; fetch or write it again") from error
     return pipeline
+
+
+class PassThrough:
+    """In the place of a pipeline's safety checker: it checks nothing, and finds every prompt and every clip safe."""
+
+    def to(self, device: object) -> PassThrough:
+        """It lies on no device."""
+        return self
+
+    def check_text_safety(self, prompt: str) -> bool:
+        """Every prompt is safe."""
+        return True
+
+    def check_video_safety(self, clip: object) -> object:
+        """The clip as it is."""
+        return clip
+
+
+def pipeline_class(index: Mapping[str, object]) -> type[DiffusionPipeline]:
+    """The class that model_index.json names; where it insists on a safety checker, one that gives itself a `PassThrough`.
+
+    The surrogates call denoiser and autoencoder themselves, so a pipeline's checker would never be asked; but Cosmos makes
+    its own wherever none is given, from a package and weights that nothing else here needs.
+    """
+    import diffusers
+
+    kind: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
+    insists = SAFETY_CHECKER in inspect.signature(kind.__init__).parameters
+    return _unchecked(kind) if insists else kind  # type: ignore[arg-type]  # a class is hashable
+
+
+@functools.cache
+def _unchecked(kind: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
+    initialise = kind.__init__
+
+    @functools.wraps(initialise)  # diffusers reads the names of a pipeline's parts from the signature
+    def unchecked(self: DiffusionPipeline, *args: object, **parts: object) -> None:
+        initialise(self, *args, **{**parts, SAFETY_CHECKER: PassThrough()})
+
+    return type(kind.__name__, (kind,), {"__init__": unchecked})
 
 
 def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype: torch.dtype, counts: Mapping[str, int]) -> ModelMixin:

@@ -36,7 +36,7 @@ DECODER_SEED = 0
 class LTXSurrogate(Surrogate):
     """A frozen `LTXImageToVideoPipeline`, with the frame rate and the decoder's timestep that its call has by default."""
 
-    frame_rate = 25
+    frame_rate: float = 25
     text_length = 128
     decode_timestep = 0.0
     """Also the share of noise that the call mixes into the latents before it decodes them: none."""

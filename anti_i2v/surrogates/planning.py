@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,12 +21,11 @@ from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.capture import blocks_needed
 from anti_i2v.surrogates.draw import PICTURES, Draw
 from anti_i2v.surrogates.families import family_of
-from anti_i2v.surrogates.loading import llama_tokenizers, no_more_than, read_index, where
+from anti_i2v.surrogates.loading import SAFETY_CHECKER, llama_tokenizers, no_more_than, pipeline_class, read_index, where
 from anti_i2v.surrogates.memory import LivePeak
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-    from torch._subclasses.fake_tensor import FakeTensorMode
 
 GIB = 2**30
 
@@ -83,13 +82,17 @@ def measure_need(
     from torch._subclasses import fake_tensor
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    from anti_i2v.surrogates.no_values import NoValues
+
     # With a shape environment a look at values (a check in a language model) is put off instead of failing.
     fake = fake_tensor.FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
-    with _quiet():
+    with _quiet(), NoValues():
         location, index = read_index(source)
         family = family_of(source, index)
         layers = [tap for tap in taps if tap not in PICTURES]
-        pipeline = _skeleton(fake, location, index, family, blocks_needed(layers, family.block_lists), getattr(torch, dtype))
+        blocks = dict.fromkeys(family.denoiser_names, blocks_needed(layers, family.block_lists))
+        without = (*family.never_loaded, *family.text_encoders())
+        pipeline = skeleton(fake, location, getattr(torch, dtype), without, blocks)
         surrogate = family(pipeline, taps, height, width, num_frames, 20)
         surrogate.drop_what_animates()
         if checkpointing:
@@ -118,13 +121,15 @@ def text_encoder_bytes(source: str, dtype: Literal["float32", "bfloat16"] = "flo
     """
     from torch._subclasses import fake_tensor
 
+    from anti_i2v.surrogates.no_values import NoValues
+
     location, index = read_index(source)
     family, total = family_of(source, index), 0
-    for name in (part for part in index if part.startswith("text_encoder") and part not in family.photo_parts):
-        entry = index[name]
+    for name in family.text_encoders():
+        entry = index.get(name)
         make = _network(location, name, str(entry[0]), str(entry[1]), {}) if isinstance(entry, (list, tuple)) and entry[0] else None
         if make is not None:
-            with _quiet(), fake_tensor.FakeTensorMode(), _default_dtype(getattr(torch, dtype)):
+            with _quiet(), NoValues(), fake_tensor.FakeTensorMode(), _default_dtype(getattr(torch, dtype)):
                 total += sum(tensor.numel() * tensor.element_size() for tensor in make().parameters())
     return total
 
@@ -145,30 +150,41 @@ def _inputs(
     return photos, text, Draw(0, surrogate.timesteps[0], surrogate.sigmas[0], torch.randn(surrogate.latent_shape(batch)), image_noise)
 
 
-def _skeleton(
-    fake: FakeTensorMode, location: str, index: Mapping[str, object], family: type[Surrogate], counts: Mapping[str, int], dtype: torch.dtype
+def skeleton(
+    within: AbstractContextManager[object],
+    location: str,
+    dtype: torch.dtype = torch.float32,
+    without: Sequence[str] = (),
+    blocks: Mapping[str, Mapping[str, int]] | None = None,
 ) -> DiffusionPipeline:
-    """A pipeline whose weights are fake, everything else real; without the text encoders that only prompts go through."""
-    import diffusers
+    """The pipeline at a location as it is configured, without reading weights; everything that is no network is as it is.
 
-    parts: dict[str, object] = dict(llama_tokenizers(location, index))
+    Args:
+        within: What networks are built in: a mode of fake tensors, or a device, where their weights are random.
+        location: As in `load_pipeline`, also the other arguments.
+        dtype: Of the weights.
+        without: Parts to leave out.
+        blocks: Denoiser's name in the pipeline → entry of its configuration → how many blocks to build.
+    """
+    _, index = read_index(location)
+    parts: dict[str, object] = {name: None for name in (*without, SAFETY_CHECKER) if name in index}
+    parts |= {name: part for name, part in llama_tokenizers(location, index).items() if name not in parts}
     for name, entry in index.items():
         if name.startswith("_") or name in parts:
             continue
         if not isinstance(entry, (list, tuple)):
             parts[name] = entry
-        elif entry[0] is None or (name.startswith("text_encoder") and name not in family.photo_parts):
+        elif entry[0] is None:
             parts[name] = None
         else:
-            blocks = counts if name in family.denoiser_names else {}
-            make = _network(location, name, str(entry[0]), str(entry[1]), blocks)
+            make = _network(location, name, str(entry[0]), str(entry[1]), (blocks or {}).get(name, {}))
             if make is None:
                 parts[name] = _other(location, name, str(entry[0]), str(entry[1]))
             else:
-                with fake, _default_dtype(torch.float32 if name in ("vae", "image_encoder") else dtype):
-                    parts[name] = make()
-    pipeline: DiffusionPipeline = getattr(diffusers, str(index["_class_name"]))(**parts)
-    return pipeline
+                kind = torch.float32 if name in ("vae", "image_encoder") else dtype
+                with within, _default_dtype(kind):
+                    parts[name] = _as_loaded(make(), kind)
+    return pipeline_class(index)(**parts)
 
 
 def _network(location: str, name: str, library: str, kind: str, counts: Mapping[str, int]) -> Callable[[], nn.Module] | None:
@@ -177,8 +193,8 @@ def _network(location: str, name: str, library: str, kind: str, counts: Mapping[
     import transformers
 
     path, revision = where(location)
-    if library == "diffusers":
-        network = getattr(diffusers, kind)
+    if library != "transformers":  # diffusers itself, or one of its pipelines, by the pipeline's name
+        network = getattr(diffusers if library == "diffusers" else getattr(diffusers.pipelines, library), kind)
         if not issubclass(network, diffusers.ModelMixin):
             return None
         config = network.load_config(path, subfolder=name, **revision)
@@ -201,6 +217,15 @@ def _other(location: str, name: str, library: str, kind: str) -> object:
     return getattr(diffusers if library == "diffusers" else transformers, kind).from_pretrained(
         path, subfolder=name, use_safetensors=True, **revision
     )
+
+
+def _as_loaded(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network with buffers that come from its files in their type; some are made in float64 whatever the default is."""
+    for module in network.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
+                setattr(module, name, buffer.to(dtype))
+    return network
 
 
 @contextmanager

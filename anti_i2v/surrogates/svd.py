@@ -70,6 +70,11 @@ class SVDSurrogate(Surrogate):
         """`(B, frames, channels, latent height, latent width)`."""
         return (batch, *self._shape)
 
+    @property
+    def token_frames(self) -> int:
+        """See `Surrogate.token_frames`."""
+        return self.num_frames
+
     def image_noise_shape(self, batch: int) -> tuple[int, ...]:
         """`(B, 3, height, width)`."""
         return (batch, 3, self.height, self.width)

@@ -25,6 +25,8 @@ class WanBase(Surrogate):
     """A frozen pipeline with Wan's autoencoder, whose `condition` gives `latents` with the photo as frame 0."""
 
     block_lists: ClassVar[Mapping[str, str]] = {"blocks": "num_layers"}
+    named = "Wan"
+    """What messages call the family."""
 
     vae: AutoencoderKLWan
     latents_mean: Tensor
@@ -36,9 +38,9 @@ class WanBase(Surrogate):
         self._patch: tuple[int, int, int] = tuple(pipeline.transformer.config.patch_size)
         rows, columns = space * self._patch[1], space * self._patch[2]
         if height < rows or width < columns or height % rows or width % columns:
-            raise UsageError(f"height × width is {height} × {width}; this Wan needs multiples of {rows} × {columns}")
+            raise UsageError(f"height × width is {height} × {width}; this {self.named} needs multiples of {rows} × {columns}")
         if num_frames < 1 or (num_frames - 1) % time:
-            raise UsageError(f"num_frames is {num_frames}; this Wan needs 1 + a multiple of {time}: {4 * time + 1}, …")
+            raise UsageError(f"num_frames is {num_frames}; this {self.named} needs 1 + a multiple of {time}: {4 * time + 1}, …")
         quicken(pipeline.vae)
         config = pipeline.vae.config
         self._shape = (config.z_dim, (num_frames - 1) // time + 1, height // space, width // space)

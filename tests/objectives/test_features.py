@@ -64,7 +64,7 @@ def test_centred_leaves_out_what_all_tokens_of_a_frame_share() -> None:
     # photo 0: difference 1, −3 → without its mean −1: 2, −2; photo 1: 2, 0 → 1, −1; over the variances 1 and 4
     loss, _ = FeatureObjective(centred=True)({"a": CLEAN}, {"a": PROTECTED}, DRAW)
     assert float(loss) == pytest.approx(-(4 + 0.25) / 2)
-    two = replace(DRAW, noise=torch.zeros(2, 1, 2, 1, 1))  # two latent frames of one token each: nothing is left
+    two = replace(DRAW, frames=2)  # two latent frames of one token each: nothing is left
     assert float(FeatureObjective(centred=True)({"a": CLEAN}, {"a": PROTECTED}, two)[0]) == 0
     assert float(FeatureObjective()({"a": CLEAN}, {"a": PROTECTED}, two)[0]) == pytest.approx(-2.75)
 
@@ -78,7 +78,7 @@ def test_centred_maps_lose_a_tint_and_keep_a_pattern() -> None:
 
 
 def test_tokens_that_do_not_fit_the_frames_are_refused() -> None:
-    three = replace(DRAW, noise=torch.zeros(2, 1, 3, 1, 1))
+    three = replace(DRAW, frames=3)
     with pytest.raises(UsageError, match=r"\(2, 2, 1\) are no tokens .* of 3 latent frames"):
         FeatureObjective(centred=True)({"a": CLEAN}, {"a": PROTECTED}, three)
 

@@ -37,13 +37,18 @@ class Family:
         denoiser: Attribute of the pipeline that holds the denoiser of the first steps.
         options: Arguments of the pipeline's call beside photo, prompt, size, length, steps and generator.
         prompted: Whether the call takes a prompt.
+        sized: Whether the call takes height and width; otherwise it makes a clip of the photo's.
         samples: Whether the pipeline samples the photo's latent; the surrogate takes the mode, so the test makes it do so too.
         rounded: Argument of the denoiser → how far it may lie off because the pipeline rounds a resized photo to 8 bits.
         first_noise: Shape of the latents, generator → the noise of the first step, as the pipeline draws it.
         noisiest: Share of noise that the first step of the schedule exceeds.
         shown: Share of the photo's pixels that must get a gradient.
-        dropped: Frames that the pipeline's call makes beside `num_frames` and throws away.
-        apart: Folder → parts of the pipeline that diffusers itself loads wrongly.
+        dropped: Frames that the pipeline's call is asked for beside `num_frames`, because it throws them away; below 0 where it
+            makes more than it is asked for.
+        length: Argument of the pipeline's call that takes the number of frames.
+        half: Share of its norm by which half precision may move a feature.
+        in_bytes: Whether the pipeline rounds the clips it returns to 8 bits.
+        apart: Folder → parts of the pipeline that diffusers itself loads wrongly, or that a user would set otherwise.
     """
 
     name: str
@@ -55,12 +60,16 @@ class Family:
     denoiser: str = "transformer"
     options: Mapping[str, Any] = field(default_factory=dict)
     prompted: bool = True
+    sized: bool = True
     samples: bool = False
     rounded: Mapping[str, float] = field(default_factory=dict)
     first_noise: Callable[[tuple[int, ...], torch.Generator], Tensor] = drawn_at_once
     noisiest: float = 0.99
     shown: float = 1.0
     dropped: int = 0
+    length: str = "num_frames"
+    half: float = 0.05
+    in_bytes: bool = False
     apart: Callable[[Path], Mapping[str, Any]] = lambda folder: {}
 
     def surrogate(self, folder: Path, taps: tuple[str, ...] | None = None) -> Surrogate:
@@ -86,9 +95,8 @@ class Family:
             frames: Tensor = pipeline(
                 image=picture,
                 **({"prompt": PROMPT} if self.prompted else {}),
-                height=self.height,
-                width=self.width,
-                num_frames=self.num_frames + self.dropped,
+                **({"height": self.height, "width": self.width} if self.sized else {}),
+                **{self.length: self.num_frames + self.dropped},
                 num_inference_steps=STEPS,
                 generator=torch.Generator().manual_seed(seed),
                 output_type="pt",
