@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--actions", default="portrait-actions", help="folder of the action classifier, or the name of a shipped one")
     parser.add_argument("--judge", default="portrait-judge", help="folder of the judge of identity, or the name of a shipped one")
     parser.add_argument("--gallery", type=int, default=100, help="people whom the judge of identity chooses from")
-    parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
