@@ -114,8 +114,8 @@ class Surrogate(nn.Module, ABC):
         location, index = read_index(source)
         family = family_of(source, index)
         store = None
-        if prompts and family.has_text:  # families read the same encoder to different lengths
-            store = TextStore(f"{family.__name__} {text_identity(location, family.text_parts)}")
+        if prompts and family.has_text:  # families read the same encoder to different lengths, and it is loaded in that type
+            store = TextStore(f"{family.__name__} {dtype} {text_identity(location, family.text_parts)}")
         known = {prompt: store.get(prompt) for prompt in dict.fromkeys(prompts)} if store is not None else {}
         spared = known and all(value is not None for value in known.values())
         layers = [tap for tap in taps if tap not in PICTURES]

@@ -197,8 +197,11 @@ def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype:
 
 
 def no_more_than(config: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
-    """Entries of a network's configuration that say how many blocks, at most as many as there are: more would be made up."""
-    return {key: min(count, config[key]) for key, count in counts.items()}
+    """Entries of a network's configuration that say how many blocks, at most as many as there are: more would be made up.
+
+    One that is not stated is left as the class has it, all of them.
+    """
+    return {key: min(count, config[key]) for key, count in counts.items() if key in config}
 
 
 def llama_tokenizers(location: str, index: Mapping[str, object]) -> dict[str, PreTrainedTokenizerFast]:

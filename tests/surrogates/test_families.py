@@ -464,6 +464,16 @@ def parts_of(surrogate: Surrogate) -> list[torch.nn.Module]:
     return [part for part in surrogate.pipeline.components.values() if isinstance(part, torch.nn.Module)]
 
 
+def test_prompts_encoded_in_half_precision_are_not_those_of_single(family: Family, folder: Path, surrogate: Surrogate) -> None:
+    if not family.prompted:
+        return
+    prompt = ["a cat sleeps"]
+    loaded(family, folder, family.taps, prompts=prompt, dtype="bfloat16")
+    found, expected = loaded(family, folder, family.taps, prompts=prompt).encode_text(prompt), surrogate.encode_text(prompt)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=0)
+
+
 def test_half_precision_is_for_the_denoiser_and_close(family: Family, folder: Path, surrogate: Surrogate, photos: Tensor) -> None:
     draw = surrogate.draw(2, torch.Generator().manual_seed(7))
     half = loaded(family, folder, family.taps, dtype="bfloat16")
