@@ -142,6 +142,15 @@ def test_autocast_does_not_reach_the_surrogate(world: Path) -> None:
     assert loss.item() == expected.item()
 
 
+def test_features_that_are_no_numbers_stop_the_run_and_name_their_tap(world: Path, tmp_path: Path) -> None:
+    module = tiny_module(world)
+    module.configure_model()
+    with torch.no_grad():
+        module.surrogate.get_submodule("denoiser.blocks.2").scale_shift_table.fill_(float("nan"))
+    with pytest.raises(UsageError, match=r"the loss is nan at step 0, because of blocks\.2; lower --model\.lr"):
+        tiny_trainer(tmp_path).fit(module, tiny_data())
+
+
 def test_validation_logs_damage_noise_and_visibility(world: Path, tmp_path: Path) -> None:
     module = tiny_module(world)
     trainer = tiny_trainer(tmp_path)
