@@ -67,7 +67,7 @@ class Member:
         self.config = config
         self.objective = config.objective if config.objective is not None else objective
         self.surrogate = Surrogate.from_pretrained(
-            str(config.source),
+            config.source.as_posix(),  # also where it is a hub id
             config.taps,
             config.height,
             config.width,
@@ -189,8 +189,8 @@ class Ensemble:
             The scalar to minimise, and its named parts; of several members with their names before.
         """
         asked = self.asked(seed, rank, processes)
-        several = len(self.names) > 1
-        leaf = protected.detach().requires_grad_(torch.is_grad_enabled()) if len(asked) > 1 else protected
+        several, apart = len(self.names) > 1, len(asked) > 1 and torch.is_grad_enabled()
+        leaf = protected.detach().requires_grad_() if apart else protected
         total, slope = protected.new_zeros((), dtype=torch.float32), torch.zeros_like(protected, dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         for k, factor in asked:
@@ -198,12 +198,12 @@ class Ensemble:
             random = torch.Generator().manual_seed(seed * 64 + k)
             loss, own = self.members[name].loss(clean, leaf, prompts, random)
             loss = factor * loss
-            if len(asked) > 1 and torch.is_grad_enabled():
+            if apart:
                 slope += torch.autograd.grad(loss, leaf)[0]
                 loss = loss.detach()
             total = total + loss
             parts |= {f"{name}/{part}" if several else part: value for part, value in own.items()}
-        if len(asked) > 1 and torch.is_grad_enabled():
+        if apart:
             through = (protected.float() * slope).sum()
             total = total.detach() + through - through.detach()
         return total, parts

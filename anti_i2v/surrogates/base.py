@@ -203,7 +203,7 @@ class Surrogate(nn.Module, ABC):
         if new:
             if getattr(self.pipeline, self.text_parts[0], None) is None:
                 raise UsageError(f"the text encoder was dropped before the prompt {new[0]!r} was encoded")
-            with torch.no_grad(), self._float32():
+            with torch.no_grad(), torch.autocast(self.text_device.type, enabled=False):
                 encoded = self.encode_prompts(new)
             for i, prompt in enumerate(new):
                 values = {key: value[i] for key, value in encoded.items()}
@@ -212,6 +212,12 @@ class Surrogate(nn.Module, ABC):
                     self._store.put(prompt, self._texts[prompt])
         batch = self.stacked([self._texts[prompt] for prompt in prompts]) if prompts else {}
         return {key: value.to(self.device) for key, value in batch.items()}
+
+    @property
+    def text_device(self) -> torch.device:
+        """Where the text encoder is held; `to()` leaves it behind, because it is the largest part and soon gone."""
+        found: torch.device = getattr(self.pipeline, self.text_parts[0]).device
+        return found
 
     def drop_text_encoder(self) -> None:
         """Free what reads prompts, the largest part of most pipelines; those encoded so far stay known."""

@@ -102,7 +102,9 @@ class CogVideoXSurrogate(Surrogate):
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`prompt_embeds` `(prompts, length, channels)`, at the length that the transformer was trained with."""
         length = self.pipeline.transformer.config.max_text_seq_length
-        embeds, _ = self.pipeline.encode_prompt(prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=length)
+        embeds, _ = self.pipeline.encode_prompt(
+            prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=length, device=self.text_device
+        )
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

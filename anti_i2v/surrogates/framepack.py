@@ -81,7 +81,7 @@ class FramePackSurrogate(Surrogate):
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """States of LLaMA `(prompts, tokens, channels)` with their mask, 1 on text, and CLIP's `(prompts, channels)`."""
-        states, pooled, mask = self.pipeline.encode_prompt(prompts, max_sequence_length=TEXT_LENGTH)
+        states, pooled, mask = self.pipeline.encode_prompt(prompts, max_sequence_length=TEXT_LENGTH, device=self.text_device)
         return {"encoder_hidden_states": states, "encoder_attention_mask": mask.float(), "pooled_projections": pooled}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

@@ -70,7 +70,7 @@ class HunyuanVideo15Surrogate(Surrogate):
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """States of Qwen `(prompts, tokens, channels)` and, of what stands in quotation marks, of ByT5 (`_2`); masks, 1 on text."""
-        embeds, mask, embeds_2, mask_2 = self.pipeline.encode_prompt(prompts, batch_size=len(prompts))
+        embeds, mask, embeds_2, mask_2 = self.pipeline.encode_prompt(prompts, batch_size=len(prompts), device=self.text_device)
         return {
             "encoder_hidden_states": embeds,
             "encoder_attention_mask": mask,

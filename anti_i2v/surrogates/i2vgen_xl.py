@@ -79,7 +79,7 @@ class I2VGenXLSurrogate(Surrogate):
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`encoder_hidden_states` `(prompts, length, channels)`: the states before the last layer."""
-        embeds, _ = self.pipeline.encode_prompt(prompts, self.device, 1, clip_skip=self.clip_skip)
+        embeds, _ = self.pipeline.encode_prompt(prompts, self.text_device, 1, clip_skip=self.clip_skip)
         return {"encoder_hidden_states": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

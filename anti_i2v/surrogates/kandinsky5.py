@@ -90,7 +90,7 @@ class Kandinsky5Surrogate(Surrogate):
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`encoder_hidden_states` `(prompts, tokens, channels)` of Qwen and `pooled_projections` `(prompts, channels)` of CLIP."""
-        states, pooled, _ = self.pipeline.encode_prompt(prompts)
+        states, pooled, _ = self.pipeline.encode_prompt(prompts, device=self.text_device)
         return {"encoder_hidden_states": states, "pooled_projections": pooled}
 
     def stacked(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

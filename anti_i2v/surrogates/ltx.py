@@ -74,7 +74,9 @@ class LTXSurrogate(Surrogate):
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`encoder_hidden_states` `(prompts, tokens, channels)` and `encoder_attention_mask` `(prompts, tokens)`, False on padding."""
-        embeds, mask, _, _ = self.pipeline.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=self.text_length)
+        embeds, mask, _, _ = self.pipeline.encode_prompt(
+            prompts, do_classifier_free_guidance=False, max_sequence_length=self.text_length, device=self.text_device
+        )
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

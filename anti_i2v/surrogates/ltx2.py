@@ -73,7 +73,7 @@ class LTX2Surrogate(LTXSurrogate):
                 [prompt],
                 do_classifier_free_guidance=False,
                 max_sequence_length=self.text_length,
-                device=self.pipeline.text_encoder.device,  # by itself the pipeline would take the autoencoder's
+                device=self.text_device,  # by itself the pipeline would take the autoencoder's
             )
             rows.append(self.pipeline.connectors(states, mask, padding_side=self.pipeline.tokenizer.padding_side))
         names = ("encoder_hidden_states", "audio_encoder_hidden_states", "encoder_attention_mask")

@@ -83,7 +83,11 @@ class SanaVideoSurrogate(Surrogate):
 
         instruction = inspect.signature(SanaImageToVideoPipeline.__call__).parameters["complex_human_instruction"].default
         embeds, mask, _, _ = self.pipeline.encode_prompt(
-            prompts, do_classifier_free_guidance=False, max_sequence_length=TEXT_LENGTH, complex_human_instruction=instruction
+            prompts,
+            do_classifier_free_guidance=False,
+            max_sequence_length=TEXT_LENGTH,
+            complex_human_instruction=instruction,
+            device=self.text_device,
         )
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 

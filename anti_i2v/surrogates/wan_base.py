@@ -59,7 +59,9 @@ class WanBase(Surrogate):
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`prompt_embeds` `(prompts, text_length, channels)`."""
-        embeds, _ = self.pipeline.encode_prompt(prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=self.text_length)
+        embeds, _ = self.pipeline.encode_prompt(
+            prompt=prompts, do_classifier_free_guidance=False, max_sequence_length=self.text_length, device=self.text_device
+        )
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

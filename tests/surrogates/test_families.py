@@ -404,6 +404,15 @@ def test_decoded_is_the_photo_through_the_autoencoder(family: Family, surrogate:
     assert (leaf.grad != 0).float().mean() > 0.9
 
 
+def test_prompts_are_encoded_where_their_encoder_is(family: Family, folder: Path, surrogate: Surrogate) -> None:
+    moved = family.surrogate(folder)
+    moved.to("meta")  # as to an accelerator: the text encoder stays behind
+    assert {value.device.type for value in moved.encode_text([PROMPT]).values()} <= {"meta"}
+    expected = surrogate.encode_text([PROMPT])
+    for name, value in moved._texts.get(PROMPT, {}).items():  # what was encoded, before it followed the denoiser
+        torch.testing.assert_close(value.unsqueeze(0), expected[name], atol=1e-5, rtol=0)
+
+
 # ---------------------------------------------------------------------------------------------------- thrift
 def loaded(family: Family, folder: Path, taps: tuple[str, ...], **options: Any) -> Surrogate:
     return Surrogate.from_pretrained(str(folder), list(taps), family.height, family.width, family.num_frames, STEPS, **options)

@@ -91,5 +91,7 @@ def test_the_command_says_what_fits(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert out.count("fits") >= 16
     assert main([*arguments, "--taps", "blocks.99"]) == 2
     assert "no tap 'blocks.99'" in capsys.readouterr().err
+    assert main([*arguments, "--taps", "blocks.3", "--batch-size", "0"]) == 2
+    assert "the batch is 0; plan a step of at least 1 photo" in capsys.readouterr().err
     assert main(["plan", "--surrogate", str(tmp_path), *arguments[3:], "--taps", "blocks.0"]) == 2
     assert "model_index.json" in capsys.readouterr().err
