@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Literal
 
+from anti_i2v.errors import UsageError
+
 HELP = "will training against a video model fit into memory"
 DESCRIPTION = """Count the memory of a training step against a surrogate from its configuration files alone: weights are not loaded,
 of a pipeline on the hub they are not even fetched. The generator and its optimiser come on top, some hundred megabytes."""
@@ -37,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; 0, also where nothing fits."""
     from anti_i2v.surrogates.planning import GIB, measure_need, text_encoder_bytes
 
+    if options.batch_size < 1:
+        raise UsageError(f"the batch is {options.batch_size}; plan a step of at least 1 photo")
     taps = options.taps.split(",")
     sizes = (options.height, options.width, options.num_frames, options.batch_size)
     needs = {setting: measure_need(options.surrogate, taps, *sizes, *setting) for setting in SETTINGS}

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.capture import blocks_needed
 from anti_i2v.surrogates.draw import PICTURES, Draw
@@ -85,8 +84,6 @@ def measure_need(
 
     from anti_i2v.surrogates.no_values import NoValues
 
-    if batch < 1:
-        raise UsageError(f"the batch is {batch}; plan a step of at least 1 photo")
     # With a shape environment a look at values (a check in a language model) is put off instead of failing.
     fake = fake_tensor.FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
     with _quiet(), NoValues():
