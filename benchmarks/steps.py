@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.capture import blocks_needed
-from anti_i2v.surrogates.draw import PICTURES
 from anti_i2v.surrogates.families import family_of
 from anti_i2v.surrogates.loading import read_index
 from anti_i2v.surrogates.planning import Need, measure_need, skeleton
@@ -53,7 +52,7 @@ def random_surrogate(setting: Setting, device: torch.device) -> Surrogate:
     """The surrogate of a configuration with random weights, for features only, its denoiser as long as its deepest tap needs."""
     location, index = read_index(setting.source)
     family = family_of(setting.source, index)
-    blocks = blocks_needed([tap for tap in setting.taps if tap not in PICTURES], family.block_lists)
+    blocks = blocks_needed(setting.taps, family.block_lists)
     # Where photos go through a language model as well, prompts are its tokens, which cannot be random numbers.
     without = (*family.never_loaded, *(() if family.photo_parts else family.text_encoders()))
     pipeline = skeleton(device, location, getattr(torch, setting.dtype), without, dict.fromkeys(family.denoiser_names, blocks))

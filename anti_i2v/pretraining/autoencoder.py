@@ -11,8 +11,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from anti_i2v.errors import UsageError
 from anti_i2v.muon import Muon
 from anti_i2v.pretraining import pipeline
+from anti_i2v.pretraining.likeness import FaceLoss
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.pretraining.stage import Stage
 from anti_i2v.surrogates.quick import quicken
@@ -64,6 +66,8 @@ class AutoencoderModule(Stage):
         face_weight: How much more a pixel of the face counts. At 0 the walls decide: 28 dB, and faces without eyes.
         chroma_weight: How much colour differences count beside the rest. At 0 faint colours of the light are lost.
         resume_weights: Start from the autoencoder that the folder holds instead of random weights.
+        decoder_only: Leave encoder and latents as the folder has them, so that a denoiser trained on them stays valid.
+        likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the rebuilt face is a good picture of somebody else.
     """
 
     def __init__(
@@ -80,13 +84,18 @@ class AutoencoderModule(Stage):
         face_weight: float = 8.0,
         chroma_weight: float = 0.5,
         resume_weights: bool = False,
+        decoder_only: bool = False,
+        likeness_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        if decoder_only and not resume_weights:
+            raise UsageError("decoder_only keeps the encoder that the folder holds; set resume_weights too")
         self.folder, self.size = Path(folder), (base_dim, z_dim, dim_mult, num_res_blocks)
         self.lr, self.warmup = lr, warmup
         self.latent_noise, self.latent_penalty, self.face_weight = latent_noise, latent_penalty, face_weight
         self.chroma_weight = chroma_weight
-        self.resume_weights = resume_weights
+        self.resume_weights, self.decoder_only = resume_weights, decoder_only
+        self.likeness = FaceLoss(likeness_weight)
         self.vae: AutoencoderKLWan | None = None
         self.register_buffer("latents_mean", torch.zeros(z_dim))
         self.register_buffer("latents_std", torch.ones(z_dim))
@@ -97,10 +106,13 @@ class AutoencoderModule(Stage):
         if self.vae is None:
             start = pipeline.load_autoencoder(self.folder) if self.resume_weights else pipeline.build_autoencoder(*self.size)
             self.vae = quicken(start).train().requires_grad_(True)
+            if self.decoder_only:
+                self.vae.encoder.requires_grad_(False)
+                self.vae.quant_conv.requires_grad_(False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""
-        return scheduled(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
+        return scheduled(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Rebuild `batch["video"]` (B, T, 3, H, W) in [0, 1]; frames have T = 1."""
@@ -111,7 +123,9 @@ class AutoencoderModule(Stage):
         loss = reconstruction_loss(rebuilt, video, 1.0 + self.face_weight * batch["face"], self.chroma_weight)
         kind = "frame" if video.shape[1] == 1 else "clip"
         self.log(f"train/loss_{kind}", loss, prog_bar=True)
-        return loss + self.latent_penalty * latents.square().mean()
+        likeness: Tensor = self.likeness(rebuilt, video, batch["face"])
+        self.log("train/unlike", likeness, prog_bar=True)
+        return loss + likeness + self.latent_penalty * latents.square().mean()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """PSNR of rebuilt clips and of the faces in them in dB, mean over clips; and the latents, for their statistics."""

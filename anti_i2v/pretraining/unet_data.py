@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from anti_i2v.portraits import ClipBatch
 from anti_i2v.pretraining import unet_pipeline
@@ -62,12 +63,13 @@ class UnetLatentData(BankData):
         noise = torch.randn(photo.shape, generator=self.random).to(photo)
         noised = photo + unet_pipeline.NOISE_AUG_STRENGTH / 2.0 * noise  # the strength is one of [-1, 1]
         latents = unet_pipeline.encode(self.vae, video) * self.vae.config.scaling_factor
-        parts = (latents, unet_pipeline.encode(self.vae, noised.unsqueeze(1)), photo, unet_pipeline.motion_bucket(video))
+        face = F.adaptive_avg_pool2d(batch.face_mask[:, :, 0], latents.shape[-2:]).to(latents)
+        parts = (latents, unet_pipeline.encode(self.vae, noised.unsqueeze(1)), photo, unet_pipeline.motion_bucket(video), face)
         self.shapes = [part.shape[1:] for part in parts]
         return torch.cat([part.reshape(len(video), -1) for part in parts], dim=1).half().cpu()
 
     def batch(self, rows: Rows) -> Batch:
-        """{"latents": (B, T, C, h, w), "image_latents": (B, 1, C, h, w), "photo": (B, 3, H, W), "motion": (B,)}."""
+        """{"latents": (B, T, C, h, w), "image_latents": (B, 1, C, h, w), "photo": (B, 3, H, W), "motion": (B,), "face": (B, T, h, w)}."""
         pieces = torch.split(rows.values.float(), [shape.numel() for shape in self.shapes], dim=1)
-        names = ("latents", "image_latents", "photo", "motion")
+        names = ("latents", "image_latents", "photo", "motion", "face")
         return {name: piece.reshape(-1, *shape) for name, piece, shape in zip(names, pieces, self.shapes, strict=True)}

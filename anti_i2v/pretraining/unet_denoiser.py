@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from anti_i2v.ema import decay_at, frozen_copy, update_average
+from anti_i2v.errors import UsageError
 from anti_i2v.pretraining import unet_pipeline
 from anti_i2v.pretraining.optimizer import adamw
 from anti_i2v.pretraining.pipeline import Saveable, save_index, save_part
 from anti_i2v.pretraining.stage import Stage
+from anti_i2v.resources import find_folder
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -32,6 +34,7 @@ class UnetBatch(TypedDict):
     image_latents: Tensor
     photo: Tensor
     motion: Tensor
+    face: Tensor
 
 
 def noised(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
@@ -89,6 +92,8 @@ class UnetDenoiserModule(Stage):
         warmup: Steps to reach it.
         weight_decay: Of AdamW.
         ema_decay: Of the running mean of the weights.
+        face_weight: How much more a cell counts in the loss that the face covers, beside 1 of a wall's.
+        start_from: World folder whose U-Net and image encoder to go on from, of the same sizes and the same autoencoder; None starts anew.
         seed: Of noise levels, noise and what is left out.
     """
 
@@ -114,6 +119,8 @@ class UnetDenoiserModule(Stage):
         warmup: int = 100,
         weight_decay: float = 0.01,
         ema_decay: float = 0.998,
+        face_weight: float = 2.0,
+        start_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -122,6 +129,7 @@ class UnetDenoiserModule(Stage):
         self.log_sigma, self.sigma_range = (log_sigma_mean, log_sigma_deviation), (sigma_min, sigma_max)
         self.latent_dropout, self.photo_dropout = latent_dropout, photo_dropout
         self.lr, self.warmup, self.weight_decay, self.ema_decay, self.seed = lr, warmup, weight_decay, ema_decay, seed
+        self.face_weight, self.start_from = face_weight, start_from
         self.networks: nn.ModuleDict | None = None
         self.ema: nn.ModuleDict | None = None
         self.world: list[StableVideoDiffusionPipeline] = []  # in a list: its frozen parts are no part of a checkpoint
@@ -136,6 +144,12 @@ class UnetDenoiserModule(Stage):
         image_encoder = unet_pipeline.build_image_encoder(*self.image_size)
         self.world = [unet_pipeline.build_pipeline(vae, unet, image_encoder, *self.sigma_range)]
         self.networks = nn.ModuleDict({"unet": unet, "image_encoder": image_encoder}).train()
+        if self.start_from is not None:
+            held = unet_pipeline.load_networks(find_folder(self.start_from))
+            try:
+                self.networks.load_state_dict(held.state_dict())
+            except RuntimeError as error:
+                raise UsageError(f"{self.start_from} has networks of other sizes than this run is set to; give it theirs") from error
         self.ema = frozen_copy(self.networks)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -147,8 +161,8 @@ class UnetDenoiserModule(Stage):
         """Seed the draws; a resumed run goes on with others than the run it continues."""
         self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
 
-    def loss(self, networks: nn.ModuleDict, batch: UnetBatch, sigma: Tensor, noise: Tensor, left_out: Tensor | None = None) -> Tensor:
-        """Squared error of the velocity: (B,).
+    def errors(self, networks: nn.ModuleDict, batch: UnetBatch, sigma: Tensor, noise: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """Squared error of the velocity, mean over channels: (B, T, h, w).
 
         Args:
             networks: U-Net and image encoder.
@@ -173,7 +187,7 @@ class UnetDenoiserModule(Stage):
                 added_time_ids=hints,
                 return_dict=False,
             )[0]
-        return (answer.float() - velocity(latents, sigma, noise)).square().flatten(1).mean(1)
+        return (answer.float() - velocity(latents, sigma, noise)).square().mean(2)
 
     def training_step(self, batch: UnetBatch, batch_idx: int) -> Tensor:
         """One draw of noise levels, noise and what is left out."""
@@ -182,9 +196,10 @@ class UnetDenoiserModule(Stage):
         sigma = sample_sigma(len(latents), *self.log_sigma, self.random).to(latents)
         noise = torch.randn(latents.shape, generator=self.random).to(latents)
         left_out = torch.rand(len(latents), generator=self.random).to(latents)
-        loss = self.loss(self.networks, batch, sigma, noise, left_out).mean()
-        self.log("train/loss", loss, prog_bar=True)
-        return loss
+        errors = self.errors(self.networks, batch, sigma, noise, left_out)
+        weight = 1.0 + self.face_weight * batch["face"]
+        self.log("train/loss", errors.detach().mean(), prog_bar=True)
+        return (weight * errors).sum() / weight.sum()
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Average the weights."""
@@ -197,14 +212,17 @@ class UnetDenoiserModule(Stage):
         assert self.ema is not None
         latents = batch["latents"]
         random = torch.Generator().manual_seed(self.seed + batch_idx)
-        losses = {}
+        losses, face, inside = {}, batch["face"], []
         for level in (0.5, 2.0, 8.0, 32.0):
             noise = torch.randn(latents.shape, generator=random).to(latents)
             sigma = torch.full((len(latents),), level, device=latents.device)
-            losses[f"val/loss_{level:g}"] = self.loss(self.ema, batch, sigma, noise).mean()
+            errors = self.errors(self.ema, batch, sigma, noise)
+            losses[f"val/loss_{level:g}"] = errors.mean()
+            inside.append((errors * face).sum() / face.sum().clamp_min(1e-6))
         alone = torch.full_like(sigma, self.photo_dropout)
-        self.log("val/loss_32_embedding_alone", self.loss(self.ema, batch, sigma, noise, alone).mean(), batch_size=len(latents))
+        self.log("val/loss_32_embedding_alone", self.errors(self.ema, batch, sigma, noise, alone).mean(), batch_size=len(latents))
         self.log_dict(losses, batch_size=len(latents))
+        self.log("val/face", torch.stack(inside).mean(), prog_bar=True, batch_size=len(latents))
         self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, batch_size=len(latents))
 
     def write(self) -> None:

@@ -25,8 +25,9 @@ HINT_CHANNELS = 32
 """Channels in which the U-Net is told each hint."""
 FPS, MOTION_BUCKET_ID, NOISE_AUG_STRENGTH = 7, 127, 0.02
 """What the pipeline's call assumes by default; the frames per second are the only ones this world knows."""
-MEDIAN_MOTION = 6.9 / 255
-"""Mean difference of neighbouring frames, over all pixels, of a clip in the middle of the rendered ones."""
+USUAL_MOTION = 3.1 / 255
+"""Mean difference of neighbouring frames, over all pixels, of a clip in the middle of those in which somebody talks, blinks or
+smiles: what a call that says nothing gets. Who turns, nods or walks off moves more, and asking for that is what larger hints are for."""
 
 
 def build_autoencoder(channels: tuple[int, ...], latent_channels: int, layers: int) -> AutoencoderKLTemporalDecoder:
@@ -75,7 +76,7 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
 
 
 def motion_bucket(video: Tensor) -> Tensor:
-    """The hint that the model is given of the amount of motion: (B,) from 0, 127 in the middle, to 255.
+    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody stays where they are, to 255.
 
     It grows with the root of the change, so that a smile and a nod lie apart although someone who walks changes far more.
 
@@ -83,7 +84,7 @@ def motion_bucket(video: Tensor) -> Tensor:
         video: (B, T, 3, H, W) in [0, 1].
     """
     change = video.diff(dim=1).abs().flatten(1).mean(1)
-    return (MOTION_BUCKET_ID * (change / MEDIAN_MOTION).sqrt()).round().clamp(max=255.0)
+    return (MOTION_BUCKET_ID * (change / USUAL_MOTION).sqrt()).round().clamp(max=255.0)
 
 
 def build_image_encoder(embedding: int, width: int, layers: int, heads: int, patch: int) -> CLIPVisionModelWithProjection:
@@ -196,6 +197,22 @@ def load_autoencoder(folder: Path) -> AutoencoderKLTemporalDecoder:
         part, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
     return vae.eval().requires_grad_(False)
+
+
+def load_networks(folder: Path) -> nn.ModuleDict:
+    """U-Net and image encoder of a complete world folder, in fp32: {"unet", "image_encoder"}.
+
+    Raises:
+        UsageError: The folder does not hold both.
+    """
+    from diffusers import UNetSpatioTemporalConditionModel
+    from transformers import CLIPVisionModelWithProjection
+
+    classes = {"unet": UNetSpatioTemporalConditionModel, "image_encoder": CLIPVisionModelWithProjection}
+    if missing := [part for part in classes if not (folder / part / "config.json").is_file()]:
+        raise UsageError(f"no {' and no '.join(missing)} in {folder}; give a world folder whose denoiser was trained")
+    options = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    return nn.ModuleDict({part: kind.from_pretrained(str(folder / part), **options) for part, kind in classes.items()})
 
 
 def _check_channels(channels: tuple[int, ...]) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.capture import blocks_needed, capture, check_taps
-from anti_i2v.surrogates.draw import DECODED, PHOTO, PICTURES, Draw
+from anti_i2v.surrogates.capture import blocks_needed, capture, check_taps, recording
+from anti_i2v.surrogates.draw import DECODED, ERROR, LATENT, PHOTO, VAE_LAYERS, Draw, denoiser_layers
 from anti_i2v.surrogates.families import family_of
 from anti_i2v.surrogates.loading import load_pipeline, read_index, text_identity
 from anti_i2v.surrogates.texts import TextStore
@@ -33,7 +34,8 @@ class Surrogate(nn.Module, ABC):
 
     Args:
         pipeline: The loaded diffusers pipeline; its denoiser and autoencoder are frozen in place.
-        taps: Names of layers of the denoiser, `decoded` for the photo through the autoencoder and back, `photo` for itself.
+        taps: Names of layers of the denoiser; `vae.` and the name of a layer of the autoencoder; `decoded` for the photo
+            through the autoencoder and back, `photo` for itself, `latent` and `error`, see `anti_i2v.surrogates.draw`.
         height: Height of the photos and clips in pixels.
         width: Width of the photos and clips in pixels.
         num_frames: Length of the clips.
@@ -97,7 +99,7 @@ class Surrogate(nn.Module, ABC):
         Args:
             source: A pipeline folder, the name of a shipped checkpoint such as `portrait-dit`, or a hub id such as
                 `Wan-AI/Wan2.2-TI2V-5B-Diffusers`, which `@` and a revision may follow.
-            taps: Names of layers of the denoiser, such as `blocks.11`; `decoded` and `photo`, see the class.
+            taps: Names of layers of the denoiser, such as `blocks.11`, and the others that the class names.
             height: Height of the photos in pixels.
             width: Width of the photos in pixels.
             num_frames: Length of the clips.
@@ -118,8 +120,7 @@ class Surrogate(nn.Module, ABC):
             store = TextStore(f"{family.__name__} {dtype} {text_identity(location, family.text_parts)}")
         known = {prompt: store.get(prompt) for prompt in dict.fromkeys(prompts)} if store is not None else {}
         spared = known and all(value is not None for value in known.values())
-        layers = [tap for tap in taps if tap not in PICTURES]
-        counts = blocks_needed(layers, family.block_lists) if features_only else {}
+        counts = blocks_needed(taps, family.block_lists) if features_only else {}
         pipeline = load_pipeline(
             location,
             getattr(torch, dtype),
@@ -156,9 +157,11 @@ class Surrogate(nn.Module, ABC):
         return super().train(False)
 
     def _checked(self, taps: Sequence[str]) -> tuple[str, ...]:
-        layers = [tap for tap in taps if tap not in PICTURES]
+        layers = denoiser_layers(taps)
         if layers or not taps:
             check_taps(self.denoiser, layers)
+        if encoder := [tap.removeprefix(VAE_LAYERS) for tap in taps if tap.startswith(VAE_LAYERS)]:
+            check_taps(self.vae, encoder)
         if DECODED in taps and self.vae.decoder is None:
             raise UsageError(f"the decoder was dropped, so there is no tap {DECODED!r}; name it when loading")
         return tuple(dict.fromkeys(taps))
@@ -224,26 +227,46 @@ class Surrogate(nn.Module, ABC):
         for name in self.text_encoders() if self.has_text else ():
             setattr(self.pipeline, name, None)
 
-    def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0) -> Draw:
+    def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0, max_sigma: float = 1.0) -> Draw:
         """Draw a noise level of the pipeline's own schedule, uniformly, and noise for a batch.
 
         Args:
             batch: Number of photos.
             generator: Decides everything; a CPU generator gives the same draw on every device.
             min_sigma: Only steps at least this noisy.
+            max_sigma: Only steps at most this noisy.
 
         Raises:
             UsageError: No step of the schedule is that noisy.
         """
         tolerance = 1e-5  # the first sigma of a flow schedule is 1 − 1e-6, and 1.0 means that step
-        allowed = [step for step, sigma in enumerate(self.sigmas) if sigma >= min_sigma - tolerance]
+        allowed = [step for step, sigma in enumerate(self.sigmas) if min_sigma - tolerance <= sigma <= max_sigma + tolerance]
         if not allowed:
-            raise UsageError(f"min_sigma is {min_sigma}; the schedule's largest sigma is {max(self.sigmas):.4f}")
+            levels = f"the schedule's are {min(self.sigmas):.4f} to {max(self.sigmas):.4f}"
+            raise UsageError(f"no noise level lies between min_sigma {min_sigma} and max_sigma {max_sigma}; {levels}")
         where = generator.device
         step = allowed[int(torch.randint(len(allowed), (1,), generator=generator, device=where))]
         image_noise = self._image_noise(batch, generator)
         noise = torch.randn(self.latent_shape(batch), generator=generator, device=where).to(self.device)
         return Draw(step, self.timesteps[step].to(self.device), self.sigmas[step], noise, image_noise, self.token_frames)
+
+    @torch.no_grad()
+    def referenced(self, draw: Draw, video: Tensor) -> Draw:
+        """The draw with the noise put on a clip, the same whatever photo is asked about: a reference video, or what there is instead.
+
+        Args:
+            draw: From `draw`.
+            video: Clips `(B, num_frames, 3, height, width)` in [0, 1], or photos `(B, 3, height, width)`, each for a still clip.
+
+        Raises:
+            UsageError: The clips are of another size, or this family encodes none yet.
+        """
+        clip = video.unsqueeze(1).expand(-1, self.num_frames, -1, -1, -1) if video.ndim == 4 else video
+        if clip.ndim != 5 or clip.shape[1:] != (self.num_frames, 3, self.height, self.width):
+            size = f"(B, {self.num_frames}, 3, {self.height}, {self.width})"
+            raise UsageError(f"a reference is a clip {size}, not {tuple(video.shape)}; cut and resize it first")
+        with self._float32():
+            return replace(draw, reference=self.encode_clip(clip.float()))
 
     def _image_noise(self, batch: int, generator: torch.Generator) -> Tensor | None:
         shape = self.image_noise_shape(batch)
@@ -259,8 +282,8 @@ class Surrogate(nn.Module, ABC):
             early_exit: Stop at the deepest tap; only the time differs.
 
         Returns:
-            Tap → features with the photos first, float32: of a transformer `(B, tokens, channels)`, of a U-Net
-            `(B, channels, frames, h, w)`; `decoded` and `photo` `(B, 3, height, width)` in [0, 1].
+            Tap → features with the photos first, float32, in the order of computation: of a transformer `(B, tokens, channels)`, of
+            a U-Net `(B, channels, frames, h, w)`; `decoded` and `photo` `(B, 3, height, width)` in [0, 1].
 
         Raises:
             UsageError: Size of the photos, number of prompts or number of noises do not fit.
@@ -269,16 +292,21 @@ class Surrogate(nn.Module, ABC):
         if len(draw.noise) != len(image):
             raise UsageError(f"{len(image)} photos but a draw for {len(draw.noise)}; draw for the batch")
         with self._float32():
-            condition = self.condition(image, draw.image_noise)
-            features = {DECODED: self.decoded(condition).float()} if DECODED in self.taps else {}
-            features |= {PHOTO: image} if PHOTO in self.taps else {}
-            layers = [tap for tap in self.taps if tap not in PICTURES]
+            features = {PHOTO: image} if PHOTO in self.taps else {}
+            with recording(self.vae, [tap.removeprefix(VAE_LAYERS) for tap in self.taps if tap.startswith(VAE_LAYERS)]) as read:
+                condition = self.condition(image, draw.image_noise)
+            features |= {VAE_LAYERS + tap: value.float() for tap, value in read.items()}
+            features |= {LATENT: self.latent(condition).float()} if LATENT in self.taps else {}
+            features |= {DECODED: self.decoded(condition).float()} if DECODED in self.taps else {}
+            layers = [*denoiser_layers(self.taps), *([""] if ERROR in self.taps else [])]  # "" is its answer
             if layers:  # without, the denoiser need not run
                 condition = self.joined(condition, text)
                 arguments = self._typed(self.inputs(condition, text, self.noisy(condition, draw), draw.timestep))
                 read = capture(self.denoiser_at(draw.timestep), layers, {**arguments, "return_dict": False}, early_exit)
-                features |= {tap: self.by_photo(value, len(image)).float() for tap, value in read.items()}
-            return {tap: features[tap] for tap in self.taps}
+                if "" in read:
+                    read[ERROR] = self.error(read.pop("").float(), condition, draw)
+                features |= {tap: (value if tap == ERROR else self.by_photo(value, len(image))).float() for tap, value in read.items()}
+            return features
 
     @torch.no_grad()
     def animate(self, image: Tensor, text: Mapping[str, Tensor], seed: int, steps: int | None = None) -> Tensor:
@@ -426,6 +454,20 @@ class Surrogate(nn.Module, ABC):
     def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """What the pipeline does to the latents between its last step and the decoder; nothing unless overridden."""
         return latents
+
+    def latent(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """What the autoencoder makes of the photo, `(B, channels, …)`."""
+        if "latents" not in condition:
+            raise UsageError(f"{type(self).__name__} has no tap {LATENT!r} yet; name layers of its autoencoder, {VAE_LAYERS}encoder.…")
+        return condition["latents"]
+
+    def encode_clip(self, video: Tensor) -> Tensor:
+        """Clips `(B, num_frames, 3, height, width)` in [0, 1] → latents in `latent_shape`, as `noisy` adds noise to them."""
+        raise UsageError(f"{type(self).__name__} encodes no reference clips yet; leave out the reference")
+
+    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """The tap `error`: the denoiser's answer at a draw less the right one, `(B, channels, frames, h, w)`, 0 where the photo stands."""
+        raise UsageError(f"{type(self).__name__} has no tap {ERROR!r} yet; it is there for Wan, CogVideoX and SVD")
 
     def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
         """The photo as the autoencoder paints it from `condition`, `(B, 3, height, width)` in [0, 1], differentiable."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
+from anti_i2v.surrogates.draw import ERROR, denoiser_layers
 
 
 class _Reached(Exception):
@@ -45,12 +47,12 @@ def capture(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object],
 
     Args:
         model: The network.
-        taps: Names of submodules, checked by `check_taps`.
+        taps: Names of submodules, checked by `check_taps`; the empty name is the network itself.
         inputs: Keyword arguments of `model`.
         early_exit: Stop once every tap has been read. The features and their gradients are the same without.
 
     Returns:
-        The output of every tap, in the order of `taps`; of a tuple its first member, the video stream in every
+        The output of every tap, in the order in which they are computed; of a tuple its first member, the video stream in every
         diffusers block but Cosmos 3's.
 
     Raises:
@@ -81,14 +83,45 @@ def capture(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object],
     if missing:
         known = describe_taps(model)
         raise UsageError(f"the forward pass never computes {', '.join(missing)}; choose other taps: {known}")
-    return {tap: features[tap] for tap in taps}
+    return features
+
+
+@contextmanager
+def recording(model: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Read the outputs of some layers while a network runs inside the block, each the first time that it is computed.
+
+    Args:
+        model: The network.
+        taps: Names of submodules, checked by `check_taps`.
+
+    Raises:
+        UsageError: At the end, a layer was not computed.
+    """
+    features: dict[str, Tensor] = {}
+
+    def reader(tap: str) -> Callable[[nn.Module, object, object], None]:
+        def read(module: nn.Module, args: object, output: object) -> None:
+            value = output[0] if isinstance(output, tuple) else output  # of CogVideoX the second is a cache
+            if isinstance(value, Tensor):
+                features.setdefault(tap, value)
+
+        return read
+
+    handles = [model.get_submodule(tap).register_forward_hook(reader(tap)) for tap in taps]
+    try:
+        yield features
+    finally:
+        for handle in handles:
+            handle.remove()
+    if missing := [tap for tap in taps if tap not in features]:
+        raise UsageError(f"{type(model).__name__} gives no tensor at {', '.join(missing)} when it encodes a photo; choose other layers")
 
 
 def blocks_needed(taps: Sequence[str], lists: Mapping[str, str]) -> dict[str, int]:
     """How many blocks of a denoiser are computed for some taps.
 
     Args:
-        taps: Layers of the denoiser.
+        taps: Of a surrogate; those that are no layers of the denoiser need no blocks, but `error` needs them all.
         lists: List of blocks → entry of the denoiser's configuration that holds its length, in the order of computation.
 
     Returns:
@@ -98,7 +131,9 @@ def blocks_needed(taps: Sequence[str], lists: Mapping[str, str]) -> dict[str, in
     """
     order = list(lists)
     deepest = (0, 0)
-    for tap in taps:
+    if ERROR in taps:
+        return {}
+    for tap in denoiser_layers(taps):
         name, _, number = tap.partition(".")
         if name not in lists or not number.split(".")[0].isdigit():
             return {}

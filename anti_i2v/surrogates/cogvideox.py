@@ -122,8 +122,21 @@ class CogVideoXSurrogate(Surrogate):
         if draw.step == 0:
             return draw.noise
         signal, noise = 1 - draw.sigma, draw.sigma  # the scheduler's √ᾱ and √(1 − ᾱ), once their squares sum to 1
-        still = condition["latents"].detach() * self._video_scale
-        return (signal * still + noise * draw.noise) / math.hypot(signal, noise)
+        return (signal * self.clip(condition, draw) + noise * draw.noise) / math.hypot(signal, noise)
+
+    def clip(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+        return condition["latents"].detach() * self._video_scale if draw.reference is None else draw.reference
+
+    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `Surrogate.error`; the right answer is the velocity √ᾱ ε - √(1 - ᾱ) x (arXiv 2202.00512)."""
+        signal, noise = 1 - draw.sigma, draw.sigma
+        velocity = (signal * draw.noise - noise * self.clip(condition, draw)) / math.hypot(signal, noise)
+        return (answer - velocity).transpose(1, 2)
+
+    def latent(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `Surrogate.latent`."""
+        return condition["latents"].transpose(1, 2)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent and zeros beside the noisy latents; rotary positions and the offset where the model has them."""

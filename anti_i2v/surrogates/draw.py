@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -12,7 +13,22 @@ DECODED = "decoded"
 PHOTO = "photo"
 """The tap that is no layer either: the photo as the pipeline is given it, for objectives that say what it shall stay."""
 
-PICTURES = (DECODED, PHOTO)
+LATENT = "latent"
+"""What the autoencoder makes of the photo, `(B, channels, …)`."""
+
+ERROR = "error"
+"""The denoiser's answer less that of a perfect one, whose mean square is the diffusion loss: like the latents, channels second."""
+
+SPECIAL = (PHOTO, LATENT, DECODED, ERROR)
+"""The taps that are no layers."""
+
+VAE_LAYERS = "vae."
+"""How the names of taps begin that are layers of the autoencoder, read while it encodes the photo, such as `vae.encoder.conv_in`."""
+
+
+def denoiser_layers(taps: Iterable[str]) -> list[str]:
+    """Those of the taps that are layers of the denoiser."""
+    return [tap for tap in taps if tap not in SPECIAL and not tap.startswith(VAE_LAYERS)]
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,7 @@ class Draw:
         noise: Unit Gaussian in the layout of the pipeline's latents, float32.
         image_noise: Unit Gaussian like the photos, for pipelines that add noise to the photo before they encode it.
         frames: Latent frames that the denoiser's tokens cover, one after the other.
+        reference: Latents of the clip that the noise is put on, see `Surrogate.referenced`; None is a still clip of the photo itself.
     """
 
     step: int
@@ -35,3 +52,4 @@ class Draw:
     noise: Tensor
     image_noise: Tensor | None = None
     frames: int = 1
+    reference: Tensor | None = None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.capture import blocks_needed
-from anti_i2v.surrogates.draw import PICTURES, Draw
+from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families import family_of
 from anti_i2v.surrogates.loading import SAFETY_CHECKER, llama_tokenizers, no_more_than, pipeline_class, read_index, where
 from anti_i2v.surrogates.memory import LivePeak
@@ -89,8 +89,7 @@ def measure_need(
     with _quiet(), NoValues():
         location, index = read_index(source)
         family = family_of(source, index)
-        layers = [tap for tap in taps if tap not in PICTURES]
-        blocks = dict.fromkeys(family.denoiser_names, blocks_needed(layers, family.block_lists))
+        blocks = dict.fromkeys(family.denoiser_names, blocks_needed(taps, family.block_lists))
         without = (*family.never_loaded, *family.text_encoders())
         pipeline = skeleton(fake, location, getattr(torch, dtype), without, blocks)
         surrogate = family(pipeline, taps, height, width, num_frames, 20)

@@ -99,8 +99,24 @@ class SVDSurrogate(Surrogate):
         """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
         level = self._levels[draw.step]
         noise = draw.noise * (self._start if draw.step == 0 else level)
-        still = condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
-        return (noise if draw.step == 0 else still + noise) / math.sqrt(level**2 + 1)
+        return (noise if draw.step == 0 else self.clip(condition, draw) + noise) / math.sqrt(level**2 + 1)
+
+    def clip(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+        if draw.reference is not None:
+            return draw.reference
+        return condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
+
+    def encode_clip(self, video: Tensor) -> Tensor:
+        """See `Surrogate.encode_clip`."""
+        latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
+        return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
+
+    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `Surrogate.error`; the right answer is the velocity (ε - s x) / √(s² + 1) of noise s ε on the clip x (arXiv 2206.00364)."""
+        level = self._levels[draw.step]
+        velocity = (draw.noise - level * self.clip(condition, draw)) / math.sqrt(level**2 + 1)
+        return (answer - velocity).transpose(1, 2)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent beside those of every frame; frames per second less one, as SVD was trained."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.images import unit
 from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.wan_base import TEXT_LENGTH, WanBase
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class WanSurrogate(WanBase):
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame (the posterior's mode)."""
         frame = (unit(image) * 2 - 1).unsqueeze(2)
         return {"latents": self.normalised(self.vae.encode(frame).latent_dist.mode())}
+
+    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `Surrogate.error`; nothing is asked about frame 0."""
+        return self.keep * super().error(answer, condition, draw)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, one timestep a token, 0 on the photo's tokens."""

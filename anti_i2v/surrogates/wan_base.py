@@ -77,8 +77,19 @@ class WanBase(Surrogate):
         """
         if draw.step == 0:
             return draw.noise
-        still = condition["latents"][:, :, :1].detach()
-        return (1 - draw.sigma) * still + draw.sigma * draw.noise
+        return (1 - draw.sigma) * self.clip(condition, draw) + draw.sigma * draw.noise
+
+    def clip(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+        return condition["latents"][:, :, :1].detach() if draw.reference is None else draw.reference
+
+    def encode_clip(self, video: Tensor) -> Tensor:
+        """See `Surrogate.encode_clip`."""
+        return self.normalised(self.vae.encode(unit(video.transpose(1, 2)) * 2 - 1).latent_dist.mode())
+
+    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `Surrogate.error`; the right answer of a flow is noise less clip."""
+        return answer - (draw.noise - self.clip(condition, draw))
 
     def normalised(self, latents: Tensor) -> Tensor:
         """The autoencoder's latents as the denoiser knows them."""

@@ -19,7 +19,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.images import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.capture import check_taps
-from anti_i2v.surrogates.draw import PICTURES
+from anti_i2v.surrogates.draw import denoiser_layers
 from anti_i2v.surrogates.wan_base import WanBase
 from anti_i2v.surrogates.wan_encode import encode_in_chunks
 
@@ -104,7 +104,7 @@ class WanConcatSurrogate(WanBase):
 
     def _checked(self, taps: Sequence[str]) -> tuple[str, ...]:
         checked = super()._checked(taps)
-        layers = [tap for tap in checked if tap not in PICTURES]
+        layers = denoiser_layers(checked)
         if layers and self.pipeline.config.get("boundary_ratio") is not None:
             check_taps(self.pipeline.transformer_2, layers)
         return checked

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from world import BANK, fit
 
+from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.pretraining import unet_pipeline
 from anti_i2v.pretraining.pipeline import save_part
@@ -48,7 +49,7 @@ def test_noise_levels_are_log_normal_and_cover_every_batch() -> None:
 def test_motion_is_hinted_with_the_root_of_the_change() -> None:
     still = torch.full((1, 3, 3, 8, 8), 0.5)
     moving = still.clone()
-    moving[:, 1] += unet_pipeline.MEDIAN_MOTION
+    moving[:, 1] += unet_pipeline.USUAL_MOTION
     buckets = [unet_pipeline.motion_bucket(video).item() for video in (still, moving, still + 4 * (moving - still))]
     assert buckets == [0, 127, 254]
 
@@ -111,7 +112,7 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> N
     level.set_timesteps(4)
     sigma = level.sigmas[draw.step].view(1)
     networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema["image_encoder"]})
-    module.loss(networks, batch, sigma, draw.noise)  # type: ignore[arg-type]
+    module.errors(networks, batch, sigma, draw.noise)  # type: ignore[arg-type]
     latents = noised(batch["latents"], sigma, draw.noise)
     with torch.no_grad():
         theirs = surrogate.inputs(surrogate.condition(photo, draw_noise), {}, latents, surrogate.timesteps[draw.step])
@@ -126,11 +127,19 @@ def test_the_bank_keeps_what_belongs_together(trained: Trained) -> None:
     data = trained[2]
     batch = data.training_batch()
     shapes = {name: tuple(value.shape) for name, value in batch.items() if isinstance(value, Tensor)}
-    assert shapes == {"latents": (2, 5, 4, 16, 16), "image_latents": (2, 1, 4, 16, 16), "photo": (2, 3, 32, 32), "motion": (2,)}
+    assert shapes == {
+        "latents": (2, 5, 4, 16, 16),
+        "image_latents": (2, 1, 4, 16, 16),
+        "photo": (2, 3, 32, 32),
+        "motion": (2,),
+        "face": (2, 5, 16, 16),
+    }
     (held,) = data.held
     clip = PortraitClips("validation", num_frames=5, height=32, width=32).batch(range(4))
     torch.testing.assert_close(held["photo"], clip.video[:, 0], rtol=0, atol=0.5 / 255 + 1e-3)
     torch.testing.assert_close(held["motion"], unet_pipeline.motion_bucket(clip.video), rtol=1e-3, atol=0)
+    share = clip.face_mask.mean((1, 2, 3, 4))
+    torch.testing.assert_close(held["face"].mean((1, 2, 3)), share, rtol=1e-2, atol=1e-4)
     expected = 0.5 * unet_pipeline.encode(data.vae, clip.video)  # the folder's scaling factor
     torch.testing.assert_close(held["latents"], expected, rtol=5e-3, atol=5e-3)
     # The photo's own latent is not scaled, and has noise on it.
@@ -151,7 +160,7 @@ def test_the_photo_is_left_out_by_route(trained: Trained) -> None:
     assert module.ema is not None
     networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema["image_encoder"]})
     left_out = torch.tensor([0.05, 0.15, 0.25, 0.9])
-    module.loss(networks, batch, torch.ones(4), torch.randn_like(batch["latents"]), left_out)
+    module.errors(networks, batch, torch.ones(4), torch.randn_like(batch["latents"]), left_out)
     assert [part.tolist() for part in shown[0]] == [[False, False, True, True], [False, True, True, True]]
 
 
@@ -166,7 +175,7 @@ def test_a_network_that_knows_the_velocity_has_no_loss(trained: Trained) -> None
 
     assert module.ema is not None
     networks = nn.ModuleDict({"unet": Knowing(), "image_encoder": module.ema["image_encoder"]})
-    assert module.loss(networks, batch, sigma, noise).tolist() == [0.0] * 4
+    assert not module.errors(networks, batch, sigma, noise).any()
 
 
 def test_both_networks_learn_and_a_checkpoint_holds_nothing_frozen(trained: Trained) -> None:
@@ -174,3 +183,18 @@ def test_both_networks_learn_and_a_checkpoint_holds_nothing_frozen(trained: Trai
     assert {".".join(name.split(".")[:2]) for name in state} == {f"{a}.{b}" for a in ("networks", "ema") for b in ("unet", "image_encoder")}
     assert trained[1].networks is not None
     assert all(p.requires_grad for p in trained[1].networks.parameters())
+
+
+def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained) -> None:
+    folder, module, _ = trained
+    assert module.ema is not None
+    again = UnetDenoiserModule(str(folder), num_frames=5, **UNET, start_from=str(folder))  # type: ignore[arg-type]
+    again.configure_model()
+    assert again.networks is not None
+    held = {name: value.half() for name, value in module.ema["unet"].state_dict().items()}
+    assert all(torch.equal(value.half(), held[name]) for name, value in again.networks["unet"].state_dict().items())
+    other = UnetDenoiserModule(str(folder), num_frames=5, **{**UNET, "channels": (32, 64)}, start_from=str(folder))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="has networks of other sizes"):
+        other.configure_model()
+    with pytest.raises(UsageError, match="no unet and no image_encoder in"):
+        UnetDenoiserModule(str(folder), start_from=str(folder.parent)).configure_model()
