@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +31,19 @@ BOUND = 1.5  # largest value of both heads' pattern in units of its root mean sq
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
 
 
+SpaceName = Literal["dual", "rgb", "lab", "frequency"]
+
+
 class BackboneGenerator(Generator):
     """Generator around any convolutional timm backbone.
 
     Args:
         backbone: Name in `timm.list_models()`, built without pretrained weights.
         working_size: Pixels of the square copy of the photo it sees, ≥ 32; what the video model sees is a good choice.
-        chroma_size: Side of the a*/b* field, ≤ working_size.
+        chroma_size: Side of the a*/b* or RGB field, ≤ working_size.
         cutoff: DCT coefficients along each axis, ≤ working_size.
+        space: Where its residual lives: `dual` is `lab` and `frequency` together, as in Anti-I2V (arXiv 2603.24570), and the default;
+            `rgb` is a field of all three colours.
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
         frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
@@ -59,8 +65,12 @@ class BackboneGenerator(Generator):
         backbone_width: int = 0,
         frozen_norm: bool = False,
         start_from: str | None = None,
+        space: SpaceName = "dual",
     ) -> None:
         super().__init__()
+        if space not in get_args(SpaceName):
+            raise UsageError(f"space is {space!r}; choose one of {', '.join(get_args(SpaceName))}")
+        self.space, names = space, ("lab", "frequency") if space == "dual" else (space,)
         for name, size in (("chroma_size", chroma_size), ("cutoff", cutoff)):
             if not 1 <= size <= working_size:
                 raise UsageError(f"{name} {size} must be between 1 and working_size {working_size}")
@@ -75,7 +85,8 @@ class BackboneGenerator(Generator):
         self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, frozen_norm)
         if start_from is not None:
             _begin(self.backbone, start_from)
-        wanted = max(chroma_size, cutoff)
+        sizes_of = {"rgb": chroma_size, "lab": chroma_size, "frequency": cutoff}
+        wanted = max(sizes_of[name] for name in names)
         # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
         self.used = list(reversed(range(len(sizes))))
         while len(self.used) > 1 and sizes[self.used[-2]] >= wanted:
@@ -96,7 +107,10 @@ class BackboneGenerator(Generator):
         # The deepest map of a large photo is not yet global, so its mean is added; epsilon joins here and at the end.
         self.context = nn.Linear(channels[self.used[0]] + 1, width)
         self.gain = nn.Linear(1, widths[-1])
-        self.lab_head, self.frequency_head = _head(widths[-1], 2), _head(widths[-1], 3)
+        for name in names:
+            setattr(self, f"{name}_head", _head(widths[-1], 2 if name == "lab" else 3))
+        # One head alone paints as strongly as two that are independent of one another.
+        self.strength = STRENGTH * math.sqrt(2 / len(names))
         self.register_buffer("basis", cosine_basis(cutoff, cutoff), persistent=False)
         self.basis: Tensor
 
@@ -109,6 +123,7 @@ class BackboneGenerator(Generator):
             "width": self.width,
             "backbone_width": self.backbone_width,
             "frozen_norm": self.frozen_norm,
+            "space": self.space,
         }
 
     def forward(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
@@ -125,15 +140,18 @@ class BackboneGenerator(Generator):
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
         x = x * (1 + self.gain(strength))[:, :, None, None]
-        picture = _pattern(self.frequency_head(_scaled(x, self.cutoff)))
-        # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
-        # half precision loses more than the budget here.
-        with torch.autocast(image.device.type, enabled=False):
-            coefficients = self.basis.T @ picture.float() @ self.basis
-        return {"lab": _pattern(self.lab_head(_scaled(x, self.chroma_size))).float(), "frequency": coefficients}
+        fields = {"lab": self.chroma_size, "rgb": self.chroma_size, "frequency": self.cutoff}
+        heads = {name: getattr(self, f"{name}_head") for name in fields if hasattr(self, f"{name}_head")}
+        found = {name: _pattern(head(_scaled(x, fields[name])), self.strength).float() for name, head in heads.items()}
+        if "frequency" in found:
+            # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
+            # half precision loses more than the budget here.
+            with torch.autocast(image.device.type, enabled=False):
+                found["frequency"] = self.basis.T @ found["frequency"] @ self.basis
+        return found
 
 
-def _pattern(x: Tensor) -> Tensor:
+def _pattern(x: Tensor, strength: float) -> Tensor:
     """The same strength for every photo, and without a mean: (B, C, h, w) → the same.
 
     With a mean, the first thing training finds is to tint the whole photo by epsilon, and it never leaves that: features and clips
@@ -143,7 +161,7 @@ def _pattern(x: Tensor) -> Tensor:
     x = x - x.mean((2, 3), keepdim=True)
     x = x / x.square().mean((1, 2, 3), keepdim=True).add(1e-6).sqrt()
     x = torch.tanh(x / BOUND)
-    return STRENGTH * BOUND * (x - x.mean((2, 3), keepdim=True))
+    return strength * BOUND * (x - x.mean((2, 3), keepdim=True))
 
 
 def _scaled(x: Tensor, size: int) -> Tensor:

@@ -36,6 +36,7 @@ class Generator(nn.Module, ABC):
             epsilon: (B,) in 1/255 steps.
 
         Returns:
-            "lab": (B, 2, h, w), a* and b* field; "frequency": (B, 3, K, K), DCT coefficients, row frequency first.
+            Some of "rgb": (B, 3, h, w), a field of colours; "lab": (B, 2, h, w), one of a* and b*; "frequency": (B, 3, K, K), DCT
+            coefficients, row frequency first. What is missing is not used.
             Units as the spaces define them: about ±1 for one epsilon of pixel change.
         """

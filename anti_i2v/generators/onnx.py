@@ -19,16 +19,15 @@ class _Flat(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, image: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
-        parameters = self.generator(image, epsilon)
-        return parameters["lab"], parameters["frequency"]
+    def forward(self, image: Tensor, epsilon: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.generator(image, epsilon).values())
 
 
 def export_onnx(generator: Generator, folder: str | Path) -> Path:
     """Write `model.onnx` into a generator folder; it appears complete or not at all.
 
-    Inputs: `image` (B, 3, S, S) in [0, 1] and `epsilon` (B,) in 1/255 steps, any B; outputs: `lab` and `frequency` as
-    `Generator.forward` gives them, all float32.
+    Inputs: `image` (B, 3, S, S) in [0, 1] and `epsilon` (B,) in 1/255 steps, any B; outputs: those of
+    `Generator.forward` by their names, all float32.
 
     Args:
         generator: On the CPU; its weights become constants of the graph.
@@ -50,15 +49,15 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
         raise UsageError(f"no folder {str(folder)!r}; write the generator there first")
     size = generator.working_size
     training = generator.training
-    batch = torch.export.Dim("batch")
+    batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]))
     try:
         with tempfile.TemporaryDirectory(prefix=".onnx.", dir=target.parent) as part:
             torch.onnx.export(
                 _Flat(generator).eval(),
-                (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0])),
+                example,
                 Path(part) / target.name,
                 input_names=["image", "epsilon"],
-                output_names=["lab", "frequency"],
+                output_names=list(generator(*example)),
                 dynamic_shapes={"image": {0: batch}, "epsilon": {0: batch}},
                 dynamo=True,
                 opset_version=20,

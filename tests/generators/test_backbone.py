@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
+from anti_i2v.generators.backbone import SpaceName
 from tests.tiny_judges import tiny_faces, write_faces
 
 EPSILON = torch.tensor([8.0, 4.0])
@@ -52,6 +53,24 @@ def test_the_default_is_light_and_paints_at_full_strength_from_the_start() -> No
     picture = idctn(out["frequency"].detach().double().numpy(), axes=(2, 3), norm="ortho")
     assert 1.0 < np.sqrt((picture**2).mean()) < 1.6
     assert 1.0 < out["lab"].square().mean().sqrt() < 1.6
+
+
+@pytest.mark.parametrize(("space", "names"), [("dual", "lab frequency"), ("lab", "lab"), ("frequency", "frequency"), ("rgb", "rgb")])
+def test_a_space_has_its_heads_and_no_others(space: SpaceName, names: str) -> None:
+    torch.manual_seed(0)
+    generator = BackboneGenerator("test_resnet", 32, 16, 16, 16, space=space)
+    out = generator(photos(), EPSILON)
+    assert list(out) == names.split()
+    sum(x.square().sum() for x in out.values()).backward()
+    assert [n for n, p in generator.named_parameters() if p.grad is None] == []
+    # All paint with the same energy: of one head √2 times the amplitude that each of two has.
+    assert sum(x.square().mean() for x in out.values()).item() == pytest.approx(2 * 1.3**2, rel=0.25)
+    assert BackboneGenerator(**generator.config()).config() == generator.config()  # type: ignore[arg-type]
+
+
+def test_an_unknown_space_is_named() -> None:
+    with pytest.raises(UsageError, match=r"space is 'hsv'; choose one of dual, rgb, lab, frequency"):
+        BackboneGenerator("test_resnet", 32, space="hsv")  # type: ignore[arg-type]
 
 
 def test_output_depends_on_photo_and_epsilon_and_each_photo_stands_alone() -> None:
