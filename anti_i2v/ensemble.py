@@ -16,10 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from anti_i2v.comparison import compare
 from anti_i2v.errors import UsageError
-from anti_i2v.images import resize
+from anti_i2v.layers.choice import read_taps
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Surrogate
+
+AUTO = "auto"
+"""In place of taps: those that `anti-i2v layers` chose."""
 
 
 @dataclass
@@ -28,7 +32,8 @@ class SurrogateConfig:
 
     Attributes:
         source: Pipeline folder, name of a shipped checkpoint, or hub id.
-        taps: Layers of its denoiser, such as `blocks.11`; `decoded` and `photo`.
+        taps: Layers of its denoiser, such as `blocks.11`, and the other taps that `Surrogate` names; `auto`, alone or among them, stands
+            for the deep layers of `taps_file`.
         height, width: Size in pixels at which it sees photos.
         num_frames: Length of the clips.
         steps: Length of its schedule.
@@ -38,10 +43,12 @@ class SurrogateConfig:
         checkpointing: Compute its layers again in the backward pass instead of keeping what they need.
         features_only: Load what training needs and no more; then there are no clips of it, in pictures or in `test`.
         objective: What is minimised on its features; the training's own unless given.
+        max_sigma: Training draws noise levels at most this high.
+        taps_file: What `anti-i2v layers` found out about this model, a `taps.yaml`.
     """
 
     source: Path
-    taps: list[str]
+    taps: list[str] | str
     height: int = 128
     width: int = 128
     num_frames: int = 9
@@ -52,6 +59,23 @@ class SurrogateConfig:
     checkpointing: bool = False
     features_only: bool = False
     objective: Objective | None = None
+    max_sigma: float = 1.0
+    taps_file: Path | None = None
+
+
+def chosen_taps(taps: Sequence[str] | str, file: Path | None, source: str) -> list[str]:
+    """Taps by name, `auto` replaced by the deep layers of a `taps.yaml`.
+
+    Raises:
+        UsageError: There is no file, or it was made for another surrogate.
+    """
+    names = [taps] if isinstance(taps, str) else list(taps)
+    if AUTO not in names:
+        return names
+    if file is None:
+        raise UsageError(f"taps are {AUTO!r}, but taps_file is not set; `anti-i2v layers --surrogate {source} --out DIR` writes one")
+    where = names.index(AUTO)
+    return [*names[:where], *read_taps(file, source), *names[where + 1 :]]
 
 
 class Member:
@@ -68,7 +92,7 @@ class Member:
         self.objective = config.objective if config.objective is not None else objective
         self.surrogate = Surrogate.from_pretrained(
             config.source.as_posix(),  # also where it is a hub id
-            config.taps,
+            chosen_taps(config.taps, config.taps_file, config.source.as_posix()),
             config.height,
             config.width,
             config.num_frames,
@@ -78,22 +102,29 @@ class Member:
             config.checkpointing,
             config.features_only,
         )
+        self.objective.check_taps(self.surrogate.taps)
 
     def to(self, device: torch.device) -> None:
         """Move the frozen model and the objective."""
         self.surrogate.to(device)
         self.objective.to(device)
 
-    def loss(self, clean: Tensor, protected: Tensor, prompts: list[str], random: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on what the model makes of two versions of photos (B, 3, H, W) in [0, 1] at one draw."""
-        with torch.autocast(clean.device.type, enabled=False):  # reduced precision moves latents more than a residual does
-            with torch.no_grad():
-                text = self.surrogate.encode_text(prompts)
-                draw = self.surrogate.draw(len(clean), random, self.config.min_sigma)
-                reference = self.surrogate(resize(clean.float(), self.config.height, self.config.width), text, draw)
-            seen = self.surrogate(resize(protected.float(), self.config.height, self.config.width), text, draw)
-            result: tuple[Tensor, dict[str, Tensor]] = self.objective(reference, seen, draw)
-        return result
+    def loss(
+        self, clean: Tensor, protected: Tensor, prompts: list[str], random: torch.Generator, video: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on what the model makes of two versions of photos at one draw.
+
+        Args:
+            clean: (B, 3, H, W) in [0, 1].
+            protected: Likewise.
+            prompts: One a photo.
+            random: Decides the draw.
+            video: (B, T, 3, H, W) in [0, 1], clips that begin with the photos, where there are any: noise is put on them.
+        """
+        with torch.no_grad():
+            text = self.surrogate.encode_text(prompts)
+            draw = self.surrogate.draw(len(clean), random, self.config.min_sigma, self.config.max_sigma)
+        return compare(self.surrogate, self.objective, clean, protected, text, draw, video)
 
 
 class Ensemble:
@@ -170,7 +201,14 @@ class Ensemble:
         return [(held[drawn], sum(factors))]
 
     def loss(
-        self, clean: Tensor, protected: Tensor, prompts: list[str], seed: int, rank: int = 0, processes: int = 1
+        self,
+        clean: Tensor,
+        protected: Tensor,
+        prompts: list[str],
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        video: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What a step minimises.
 
@@ -184,6 +222,7 @@ class Ensemble:
             seed: Of the step; each member draws from a generator of its own, whoever else is asked.
             rank: Of this process.
             processes: How many there are.
+            video: See `Member.loss`.
 
         Returns:
             The scalar to minimise, and its named parts; of several members with their names before.
@@ -196,7 +235,7 @@ class Ensemble:
         for k, factor in asked:
             name = self.names[k]
             random = torch.Generator().manual_seed(seed * 64 + k)
-            loss, own = self.members[name].loss(clean, leaf, prompts, random)
+            loss, own = self.members[name].loss(clean, leaf, prompts, random, video)
             loss = factor * loss
             if apart:
                 slope += torch.autograd.grad(loss, leaf)[0]

@@ -58,6 +58,8 @@ def srgb_to_lab(image: Tensor) -> Tensor:
 def delta_e2000(a: Tensor, b: Tensor) -> Tensor:
     """CIEDE2000 of two Lab pictures, kL = kC = kH = 1 (Sharma, Wu and Dalal 2005, eqs. 2–22).
 
+    Differentiable, with finite gradients everywhere: 0 where a root has none, as between equal colours and at greys.
+
     Args:
         a: (B, 3, …), CIELAB.
         b: Same shape.
@@ -67,11 +69,11 @@ def delta_e2000(a: Tensor, b: Tensor) -> Tensor:
     """
     l1, a1, b1 = a.double().unbind(1)
     l2, a2, b2 = b.double().unbind(1)
-    mean_c7 = ((torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2) ** 7
-    stretch = 1.5 - 0.5 * torch.sqrt(mean_c7 / (mean_c7 + 25.0**7))
+    mean_c7 = ((_root(a1**2 + b1**2) + _root(a2**2 + b2**2)) / 2) ** 7
+    stretch = 1.5 - 0.5 * _root(mean_c7 / (mean_c7 + 25.0**7))
     a1, a2 = stretch * a1, stretch * a2
-    c1, c2 = torch.hypot(a1, b1), torch.hypot(a2, b2)
-    h1, h2 = torch.atan2(b1, a1) % math.tau, torch.atan2(b2, a2) % math.tau
+    c1, c2 = _root(a1**2 + b1**2), _root(a2**2 + b2**2)
+    h1, h2 = _hue(a1, b1), _hue(a2, b2)
 
     # Hues are angles: differences go the short way round, and a grey has no hue at all.
     grey = c1 * c2 == 0
@@ -83,7 +85,7 @@ def delta_e2000(a: Tensor, b: Tensor) -> Tensor:
     hue = torch.where((h1 - h2).abs() > math.pi, around, total) / 2
     hue = torch.where(grey, total, hue)
 
-    dl, dc, dh = l2 - l1, c2 - c1, 2 * torch.sqrt(c1 * c2) * torch.sin(turn / 2)
+    dl, dc, dh = l2 - l1, c2 - c1, 2 * _root(c1 * c2) * torch.sin(turn / 2)
     lightness, chroma = (l1 + l2) / 2, (c1 + c2) / 2
     weight = (
         1
@@ -96,9 +98,21 @@ def delta_e2000(a: Tensor, b: Tensor) -> Tensor:
     sl = 1 + 0.015 * offset / torch.sqrt(20 + offset)
     sc, sh = 1 + 0.045 * chroma, 1 + 0.015 * chroma * weight
     bend = math.radians(60) * torch.exp(-(((hue * 180 / math.pi - 275) / 25) ** 2))
-    rotation = -2 * torch.sqrt(chroma**7 / (chroma**7 + 25.0**7)) * torch.sin(bend)
+    rotation = -2 * _root(chroma**7 / (chroma**7 + 25.0**7)) * torch.sin(bend)
     square = (dl / sl) ** 2 + (dc / sc) ** 2 + (dh / sh) ** 2 + rotation * (dc / sc) * (dh / sh)
-    return square.clamp(min=0).sqrt()
+    return _root(square)
+
+
+def _root(x: Tensor) -> Tensor:
+    """√max(x, 0) whose derivative at 0 is 0, not infinite."""
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
+
+
+def _hue(a: Tensor, b: Tensor) -> Tensor:
+    """The angle of a colour in [0, 2π); a grey has none and gets 0, without a derivative."""
+    grey = (a == 0) & (b == 0)
+    return torch.atan2(b, torch.where(grey, 1, a)) % math.tau
 
 
 def mean_interval(values: Tensor) -> tuple[float, float, float]:

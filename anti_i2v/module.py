@@ -39,7 +39,7 @@ class ProtectionModule(LightningModule):
         generator: The network to train.
         objective: What it minimises, on features.
         transform: What happens to a protected photo before the surrogate sees it (EOT).
-        taps: Layers of the surrogate's denoiser, such as `blocks.11`.
+        taps: Layers of the surrogate's denoiser, such as `blocks.11`; see `SurrogateConfig`, also for `taps_file`.
         surrogate: Pipeline folder, name of a shipped checkpoint, or hub id.
         surrogates: Several frozen models by name instead; then `taps`, `surrogate` and the sizes of the one are not read.
         use: With several, a training step asks `one` of them, drawn by weight, or `all`.
@@ -50,6 +50,7 @@ class ProtectionModule(LightningModule):
         num_frames: Length of the clips.
         steps: Length of the surrogate's schedule.
         min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
+        max_sigma: And at most this high.
         epsilon: Budget of validation, test and the exported generator, in 1/255.
         epsilon_low, epsilon_high: Training draws each photo's budget between these, in 1/255.
         lr: Highest learning rate.
@@ -67,7 +68,7 @@ class ProtectionModule(LightningModule):
         generator: Generator,
         objective: Objective,
         transform: Transform,
-        taps: list[str] | None = None,
+        taps: list[str] | str | None = None,
         surrogate: Path = Path("portrait-dit"),
         weights: Path | None = None,
         height: int = 128,
@@ -87,6 +88,8 @@ class ProtectionModule(LightningModule):
         use: Literal["one", "all"] = "one",
         assign: Literal["every", "by-rank"] = "every",
         seed: int = 0,
+        max_sigma: float = 1.0,
+        taps_file: Path | None = None,
         judge: Path | None = Path("portrait-judge"),
         actions: Path | None = Path("portrait-actions"),
     ) -> None:
@@ -99,7 +102,9 @@ class ProtectionModule(LightningModule):
         if surrogates is None:
             if taps is None:
                 raise UsageError("no taps given; name layers of the surrogate's denoiser, such as --model.taps [decoded,photo]")
-            one = SurrogateConfig(Path(surrogate), list(taps), height, width, num_frames, steps, min_sigma)
+            one = SurrogateConfig(
+                Path(surrogate), taps, height, width, num_frames, steps, min_sigma, max_sigma=max_sigma, taps_file=taps_file
+            )
             surrogates = {one.source.name if one.source.is_dir() else one.source.as_posix(): one}
         elif taps is not None:
             raise UsageError(f"taps {taps} and surrogates {', '.join(surrogates)} are both given; each of the surrogates has its own taps")
@@ -201,7 +206,7 @@ class ProtectionModule(LightningModule):
         random = torch.Generator().manual_seed(seed)
         spread = torch.rand(len(image), generator=random).to(image)
         protected = self.protector(averaged=False)(image, self.epsilon_low + (self.epsilon_high - self.epsilon_low) * spread)
-        loss, parts = self._compare(image, protected, batch["prompt"], seed, random)
+        loss, parts = self._compare(batch, protected, seed, random)
         if not bool(loss.isfinite()):
             where = ", ".join(name for name, value in parts.items() if not bool(value.isfinite())) or "none of its parts alone"
             raise UsageError(
@@ -213,20 +218,18 @@ class ProtectionModule(LightningModule):
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(image))
         return loss
 
-    def _compare(
-        self, image: Tensor, protected: Tensor, prompts: list[str], seed: int, random: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _compare(self, batch: PhotoBatch, protected: Tensor, seed: int, random: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """What the step's surrogates make of both photos after the same transform.
 
         The clean photo goes through the transform too: otherwise the change that JPEG makes to any photo would count
         as protection.
         """
-        transform, state = self._transform[0], random.get_state()
+        transform, state, image = self._transform[0], random.get_state(), batch["image"]
         with torch.autocast(image.device.type, enabled=False):
             worn = transform(protected.float(), random)
             with torch.no_grad():
                 clean = transform(image.float(), torch.Generator().set_state(state))
-        return self.ensemble.loss(clean, worn, prompts, seed, *self._process())
+        return self.ensemble.loss(clean, worn, batch["prompt"], seed, *self._process(), batch.get("video"))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of the gradient, before clipping, and the learning rate."""
@@ -309,7 +312,7 @@ class ProtectionModule(LightningModule):
             "protects_against": ", ".join(configs),
             "surrogate": next(iter(configs)),
             "objective": type(self.ensemble.objective).__name__,
-            "taps": list(first.taps),
+            "taps": list(self.surrogate.taps),
             "size": f"{first.num_frames} frames of {first.height}x{first.width}",
             "seed": self.seed,
         }

@@ -25,7 +25,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "images planes faces",
         "budget transforms spaces",
         "surrogates generators",
-        "objectives protector",
+        "objectives layers protector",
+        "comparison",
         "portraits release baselines",
         "data evaluation",
         "evaluation.runner evaluation.report pretraining",
@@ -58,7 +59,7 @@ HEAVY = frozenset({"diffusers", "transformers", "lightning", "tensorboard"})
 """Packages that protecting a photo must never need, however late."""
 
 LIGHT_DOORS = ("protector", "commands.protect", "resources", "__init__")
-OTHER_DOORS = frozenset({"commands.plan"})
+OTHER_DOORS = frozenset({"commands.layers", "commands.per_photo", "commands.plan"})
 """Commands about video models, which the command line lists beside `protect`, and which need more once they are run."""
 
 LONG_FILES: dict[str, str] = {

@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from anti_i2v.cli import main
-from anti_i2v.ensemble import Ensemble, SurrogateConfig
+from anti_i2v.ensemble import Ensemble, Member, SurrogateConfig
 from anti_i2v.errors import UsageError
+from anti_i2v.layers.blocks import kind_of
+from anti_i2v.layers.choice import as_yaml, choose
+from anti_i2v.layers.study import Row
 from anti_i2v.module import ProtectionModule
 from anti_i2v.objectives import FeatureObjective
 from tests.tiny import FRAMES, tiny_world
@@ -150,3 +153,20 @@ def test_mistakes_are_named(configs: dict[str, SurrogateConfig], tmp_path: Path)
         tiny_module(tmp_path, taps=None)
     with pytest.raises(UsageError, match="are both given; each of the surrogates has its own taps"):
         tiny_module(tmp_path, surrogates=configs)
+
+
+def test_taps_may_be_left_to_a_taps_file(tmp_path: Path) -> None:
+    world, file = tiny_world(tmp_path / "wan"), tmp_path / "taps.yaml"
+    rows = [Row(f"blocks.{i}", 0, 1.0, {"subject_later": 0.5, "person_later": person}) for i, person in enumerate([0.1, 0.4, 0.2, 0.3])]
+    file.write_text(as_yaml(choose(rows, 2), kind_of(str(world))[0], {}), encoding="utf-8")
+    config = SurrogateConfig(world, ["auto", "photo"], 32, 32, FRAMES, 3, taps_file=file)
+    assert Member(config, FeatureObjective()).surrogate.taps == ("blocks.1", "blocks.3", "photo")
+    assert Member(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3, taps_file=file), FeatureObjective()).surrogate.taps == (
+        "blocks.1",
+        "blocks.3",
+    )
+    with pytest.raises(UsageError, match="taps are 'auto', but taps_file is not set"):
+        Member(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3), FeatureObjective())
+    unet = tiny_unet_world(tmp_path / "unet")
+    with pytest.raises(UsageError, match="was made for"):
+        Member(SurrogateConfig(unet, "auto", 16, 24, UNET_FRAMES, 3, taps_file=file), FeatureObjective())

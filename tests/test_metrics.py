@@ -43,6 +43,37 @@ def test_ciede2000_equals_scikit_image_on_pictures() -> None:
     torch.testing.assert_close(ciede2000(a, b), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_delta_e_has_a_gradient_everywhere_also_between_equal_colours_and_at_greys() -> None:
+    random = torch.Generator().manual_seed(0)
+    photo = torch.rand(1, 3, 4, 4, generator=random)
+    photo[..., 0, :] = torch.tensor([0.0, 0.5, 1.0, 0.03])  # greys; black has no chroma at all
+    for changed in (photo, photo + 0.02 * torch.randn(photo.shape, generator=random), photo + 0.01):
+        leaf = changed.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(delta_e2000(srgb_to_lab(photo), srgb_to_lab(leaf)).sum(), leaf)
+        assert bool(gradient.isfinite().all())
+    grey, red = torch.tensor([[50.0, 0, 0]]), torch.tensor([[50.0, 3.0, 1.0]])
+    for one, other in ((grey, grey), (red, grey), (grey, red)):
+        lab = other.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(delta_e2000(one, lab).sum(), lab)
+        assert bool(gradient.isfinite().all())
+
+
+def test_delta_e_has_the_slope_of_its_finite_differences() -> None:
+    random = torch.Generator().manual_seed(1)
+    lab = torch.tensor([50.0, 0, 0]) + torch.tensor([20.0, 30, 30]) * torch.randn(8, 3, generator=random, dtype=torch.float64)
+    other = (lab + torch.randn(lab.shape, generator=random, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: delta_e2000(lab, x), other)
+
+
+def test_more_of_a_change_is_more_to_see() -> None:
+    random = torch.Generator().manual_seed(2)
+    photo = 0.2 + 0.6 * torch.rand(1, 3, 16, 16, generator=random)
+    change = torch.randn(photo.shape, generator=random)
+    seen = [float(ciede2000(photo, photo + size / 255 * change)) for size in (0, 0.25, 0.5, 1, 2, 4, 8)]
+    assert seen[0] == 0
+    assert seen == sorted(set(seen))
+
+
 def test_lab_of_white_and_black() -> None:
     lab = srgb_to_lab(torch.tensor([1.0, 0.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1))[:, :, 0, 0]
     torch.testing.assert_close(lab, torch.tensor([[100.0, 0, 0], [0, 0, 0]], dtype=torch.float64), atol=6e-3, rtol=0)

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 import anti_i2v.resources
+from anti_i2v.data import PhotoBatch
 from anti_i2v.errors import UsageError
 from anti_i2v.module import ProtectionModule
 from anti_i2v.transforms import Jpeg
@@ -112,11 +113,15 @@ def test_the_surrogate_is_loaded_once(world: Path) -> None:
     assert module.surrogate is loaded
 
 
+def asked(image: torch.Tensor) -> PhotoBatch:
+    return PhotoBatch(image=image, prompt=["a person nods"] * len(image))
+
+
 def test_the_gradient_reaches_every_weight_of_the_generator(world: Path) -> None:
     module = tiny_module(world, transform=Jpeg())
     module.configure_model()
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    loss, parts = module._compare(image, module.protector(averaged=False)(image), ["a person nods"] * 2, 0, torch.Generator())
+    loss, parts = module._compare(asked(image), module.protector(averaged=False)(image), 0, torch.Generator())
     loss.backward()  # type: ignore[no-untyped-call]
     assert set(parts) == {"blocks.1", "blocks.2"}
     assert loss < 0
@@ -127,7 +132,7 @@ def test_an_unchanged_photo_has_no_damage_even_behind_a_random_transform(world: 
     module = tiny_module(world, transform=Jpeg())
     module.configure_model()
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    loss, _ = module._compare(image, image, ["a person nods"] * 2, 0, torch.Generator())
+    loss, _ = module._compare(asked(image), image, 0, torch.Generator())
     assert loss.item() == 0
 
 
@@ -136,9 +141,9 @@ def test_autocast_does_not_reach_the_surrogate(world: Path) -> None:
     module.configure_model()
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     other = (image + 4 / 255).clamp(0, 1)
-    expected, _ = module._compare(image, other, ["a person nods"], 0, torch.Generator())
+    expected, _ = module._compare(asked(image), other, 0, torch.Generator())
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = module._compare(image, other, ["a person nods"], 0, torch.Generator())
+        loss, _ = module._compare(asked(image), other, 0, torch.Generator())
     assert loss.item() == expected.item()
 
 

@@ -22,23 +22,25 @@ PROMPTS = ("a person talks to the camera", "a person smiles", "a person nods", "
 
 
 class Sample(TypedDict):
-    """One photo: `image` (3, S, S) in [0, 1], `prompt` the words that animate it; see `PhotoBatch` for `identity`."""
+    """One photo: `image` (3, S, S) in [0, 1], `prompt` the words that animate it; see `PhotoBatch` for the rest."""
 
     image: Tensor
     prompt: str
     identity: NotRequired[int]
+    video: NotRequired[Tensor]
 
 
 class PhotoBatch(TypedDict):
     """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings.
 
     `identity` (B,) int64 says who it is, as the person's index in the split of rendered portraits; other sources, which do not
-    know who is in a photo, leave it out.
+    know who is in a photo, leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, for who has some.
     """
 
     image: Tensor
     prompt: list[str]
     identity: NotRequired[Tensor]
+    video: NotRequired[Tensor]
 
 
 class PhotoSource(ABC):
@@ -63,11 +65,14 @@ class PhotoSource(ABC):
 
 
 def collate(samples: Sequence[Sample]) -> PhotoBatch:
-    """Stack samples to a batch; it has identities if all of them have."""
+    """Stack samples to a batch; it has identities or clips if all of them have."""
     batch = PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
     known = [s["identity"] for s in samples if "identity" in s]
     if len(known) == len(samples):
         batch["identity"] = torch.tensor(known)
+    clips = [s["video"] for s in samples if "video" in s]
+    if len(clips) == len(samples):
+        batch["video"] = torch.stack(clips)
     return batch
 
 

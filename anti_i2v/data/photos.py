@@ -21,12 +21,15 @@ class PortraitPhotos(PhotoSource):
 
     Args:
         people: How many validation and test people to use, each once; they are never met in training.
+        num_frames: Length of the clip that comes with each photo of `train`, as a reference for the noise; 1 for none.
     """
 
-    def __init__(self, people: int = 64) -> None:
+    def __init__(self, people: int = 64, num_frames: int = 1) -> None:
         if people < 1:
             raise UsageError(f"people is {people}; give at least 1")
-        self.people = people
+        if num_frames < 1:
+            raise UsageError(f"num_frames is {num_frames}; give the surrogate's, or 1 for photos alone")
+        self.people, self.num_frames = people, num_frames
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -35,13 +38,13 @@ class PortraitPhotos(PhotoSource):
 
     def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
         """See `PhotoSource.loader`."""
-        dataset = _PortraitDataset(split, size, None if split == "train" else self.people)
+        dataset = _PortraitDataset(split, size, None, self.num_frames) if split == "train" else _PortraitDataset(split, size, self.people)
         return map_loader(dataset, split, batch_size, workers, seed)
 
 
 class _PortraitDataset(Dataset[Sample]):
-    def __init__(self, split: Split, size: int, people: int | None) -> None:
-        self.clips = PortraitClips(split, num_frames=1, height=size, width=size)
+    def __init__(self, split: Split, size: int, people: int | None, num_frames: int = 1) -> None:
+        self.clips = PortraitClips(split, num_frames=num_frames, height=size, width=size)
         self.length = len(self.clips) if people is None else min(people, self.clips.people)
 
     def __len__(self) -> int:
@@ -54,10 +57,14 @@ class _PortraitDataset(Dataset[Sample]):
         """Torch's batched access: rendering a batch at once is several times faster than one by one."""
         batch = self.clips.batch(indices)
         people = [index % self.clips.people for index in indices]
-        return [
+        samples = [
             Sample(image=video[0], prompt=prompt, identity=person)
             for video, prompt, person in zip(batch.video, batch.prompts, people, strict=True)
         ]
+        if self.clips.num_frames > 1:
+            for sample, video in zip(samples, batch.video, strict=True):
+                sample["video"] = video
+        return samples
 
 
 class FolderPhotos(PhotoSource):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
-from anti_i2v.surrogates.draw import PHOTO, Draw
+from anti_i2v.objectives.distance import check_weights, departure, weighted_mean
+from anti_i2v.surrogates.draw import ERROR, PHOTO, Draw
 
 
 class FeatureObjective(Objective):
@@ -18,44 +18,45 @@ class FeatureObjective(Objective):
     1 means that the features moved by as much as they vary within one photo.
 
     Args:
-        weights: Tap → weight of its distance in the mean; all taps alike if not given. The tap `photo` is left out unless it is named: a
-            changed photo is no damage.
+        weights: Tap → weight of its distance in the mean, other taps left out; all taps alike if not given, but for `photo`, because
+            a changed photo is no damage, and `error`, which has an objective of its own.
         centred: Leave out of the difference its mean over each latent frame. A uniform tint moves every token alike, so
             without this it is the cheapest way to move features, and it leaves the person who they are.
         window: Leave out of the difference of maps, such as `decoded`, its mean over this many cells around each, an odd number; 0 for
             not. What then counts is shape: `centred` alone still pays for a red face before a green wall.
+        balance: Measure every latent frame by its own variance and count it alike, so that winning the photo's own frame is not
+            enough; see `departure`.
 
     Raises:
         UsageError: A weight is negative or not finite, or none is positive; or the window is not odd.
     """
 
-    def __init__(self, weights: dict[str, float] | None = None, centred: bool = False, window: int = 0) -> None:
+    def __init__(self, weights: dict[str, float] | None = None, centred: bool = False, window: int = 0, balance: bool = False) -> None:
         super().__init__()
         if weights is not None:
-            bad = {tap: weight for tap, weight in weights.items() if not 0 <= weight < float("inf")}
-            if bad or sum(weights.values()) <= 0:
-                given = bad or weights
-                raise UsageError(f"weights must be finite, not negative, and one of them positive; got {given}")
+            check_weights(weights)
         self.weights = weights
         if window and (window < 3 or window % 2 == 0):
             raise UsageError(f"window is {window}; give an odd number from 3 on, or 0 for none")
-        self.centred, self.window = centred, window
+        self.centred, self.window, self.balance = centred, window, balance
 
-    def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `Objective.needs`."""
+        return tuple(self.weights or ())
+
+    def forward(
+        self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; the parts are the distances of the taps, by tap name."""
-        clean = {tap: value for tap, value in clean.items() if tap != PHOTO or tap in (self.weights or {})}
-        weights = dict.fromkeys(clean, 1.0) if self.weights is None else self.weights
-        if weights.keys() != clean.keys():
-            named, taps = ", ".join(sorted(weights)), ", ".join(sorted(clean))
-            raise UsageError(f"the weights name {named}, the taps are {taps}; give each tap a weight")
+        self.check_taps(clean)
         distances = {}
-        for tap, value in clean.items():
-            away = protected[tap].float() - value.detach().float()  # float32 also under autocast
+        for tap in self.weights or [tap for tap in clean if tap not in (PHOTO, ERROR)]:
+            away = protected[tap].float() - clean[tap].detach().float()  # float32 also under autocast
             away = centre(away, draw.frames) if self.centred else away
             away = sharpen(away, self.window) if self.window and away.ndim == 4 else away
-            distances[tap] = _distance(away, value.detach())
-        weighted = torch.stack([weights[tap] * distance for tap, distance in distances.items()])
-        return -weighted.sum() / sum(weights.values()), {tap: distance.detach() for tap, distance in distances.items()}
+            distances[tap] = departure(away, clean[tap], draw.frames if self.balance else None)
+        return -weighted_mean(distances, self.weights), {tap: distance.detach() for tap, distance in distances.items()}
 
 
 def centre(features: Tensor, frames: int) -> Tensor:
@@ -90,9 +91,3 @@ def sharpen(maps: Tensor, window: int) -> Tensor:
     if min(maps.shape[-2:]) <= reach:
         raise UsageError(f"maps of {maps.shape[-2]} x {maps.shape[-1]} are too small for a window of {window}; make it smaller")
     return maps - F.avg_pool2d(F.pad(maps, (reach,) * 4, mode="reflect"), window, stride=1)
-
-
-def _distance(away: Tensor, clean: Tensor) -> Tensor:
-    """Mean over the batch of mean square / Var(clean), `(B, …)` → scalar in float32."""
-    variance = clean.float().flatten(1).var(1, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
-    return (away.square().flatten(1).mean(1) / variance).mean()

@@ -58,13 +58,18 @@ class IdentityObjective(Objective):
             cosines.append((network.embed(network.fitted(protected.float()))[0] * aim).sum(1))
         return torch.stack(cosines).mean(0)
 
-    def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `Objective.needs`."""
+        return (DECODED, PHOTO) if self.keep else (DECODED,)
+
+    def forward(
+        self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; the parts are the cosines `likeness` of the decoded photos and, if kept, `photo_likeness`."""
-        wanted = [DECODED, PHOTO] if self.keep else [DECODED]
-        if missing := [tap for tap in wanted if tap not in clean]:
-            raise UsageError(f"the identity objective needs the taps {', '.join(wanted)}; add {', '.join(missing)} to the taps")
+        self.check_taps(clean)
         cosines = {}
-        for tap in wanted:
+        for tap in self.needs:
             name = "likeness" if tap == DECODED else "photo_likeness"
             before, after = (jittered(features[tap].float(), draw, self.jitter) for features in (clean, protected))
             cosines[name] = self.likeness(before, after).mean()

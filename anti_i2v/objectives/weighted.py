@@ -18,7 +18,8 @@ class WeightedObjective(Objective):
         weights: Name → weight of its loss, not negative; 1 for all if not given.
 
     Raises:
-        UsageError: There are no objectives, or one is named with a dot, or the weights name others, or one is negative or not finite.
+        UsageError: There are no objectives, or one is named with a dot, or the weights name others, or one is negative or not finite,
+            or two objectives have target images that differ.
     """
 
     def __init__(self, objectives: dict[str, Objective], weights: dict[str, float] | None = None) -> None:
@@ -32,13 +33,26 @@ class WeightedObjective(Objective):
         if bad := {name: weight for name, weight in self.weights.items() if not 0 <= weight < float("inf")}:
             raise UsageError(f"weights must be finite and not negative; got {bad}")
         self.objectives = nn.ModuleDict(objectives)
+        targets = {name: objective.target_image for name, objective in objectives.items() if objective.target_image is not None}
+        for name, image in targets.items():  # features of one target image are computed, so there can be no second
+            if self.target_image is None:
+                self.target_image = image
+            elif not torch.equal(image, self.target_image):
+                raise UsageError(f"the objectives {next(iter(targets))} and {name} have different target images; give them the same")
 
-    def forward(self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `Objective.needs`: those of all objectives."""
+        return tuple(dict.fromkeys(tap for part in self.objectives.values() if isinstance(part, Objective) for tap in part.needs))
+
+    def forward(
+        self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; a part is named `objective/part`, and each objective's own loss by its name."""
         losses: list[Tensor] = []
         parts: dict[str, Tensor] = {}
         for name, objective in self.objectives.items():
-            loss, found = objective(clean, protected, draw)
+            loss, found = objective(clean, protected, draw, None if objective.target_image is None else target)
             losses.append(self.weights[name] * loss)
             parts |= {name: loss.detach(), **{f"{name}/{part}": value for part, value in found.items()}}
         return torch.stack(losses).sum(), parts

@@ -140,16 +140,17 @@ class AutoencoderModule(Stage):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the latents and write the folder, so that the next stage can begin at any time."""
-        latents = torch.cat(self.seen, 1)
-        self.latents_mean, self.latents_std = latents.mean(1), latents.std(1)
-        self.seen = []
+        latents, self.seen = torch.cat(self.seen, 1), []
+        if not self.decoder_only:  # a denoiser knows the old ones
+            self.latents_mean, self.latents_std = latents.mean(1), latents.std(1)
         super().on_validation_epoch_end()
 
     def write(self) -> None:
         """Write `FOLDER/vae`: fp16 weights and the statistics of the latents."""
         assert self.vae is not None
         vae = copy.deepcopy(self.vae)
-        vae.register_to_config(latents_mean=self.latents_mean.tolist(), latents_std=self.latents_std.tolist())
+        if not self.decoder_only:
+            vae.register_to_config(latents_mean=self.latents_mean.tolist(), latents_std=self.latents_std.tolist())
         with torch.no_grad():
             variance = slice(vae.config.z_dim, None)
             vae.quant_conv.weight[variance] = 0.0

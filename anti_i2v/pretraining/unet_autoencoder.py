@@ -112,8 +112,9 @@ class UnetAutoencoderModule(Stage):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the latents and write the folder, so that the next stage can begin at any time."""
-        self.latents_rms = torch.stack(self.seen).mean(0).sqrt()
-        self.seen = []
+        rms, self.seen = torch.stack(self.seen).mean(0).sqrt(), []
+        if not self.decoder_only:  # a denoiser knows the latents as they are
+            self.latents_rms = rms
         super().on_validation_epoch_end()
 
     def write(self) -> None:

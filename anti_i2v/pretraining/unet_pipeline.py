@@ -211,8 +211,12 @@ def load_networks(folder: Path) -> nn.ModuleDict:
     classes = {"unet": UNetSpatioTemporalConditionModel, "image_encoder": CLIPVisionModelWithProjection}
     if missing := [part for part in classes if not (folder / part / "config.json").is_file()]:
         raise UsageError(f"no {' and no '.join(missing)} in {folder}; give a world folder whose denoiser was trained")
-    options = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
-    return nn.ModuleDict({part: kind.from_pretrained(str(folder / part), **options) for part, kind in classes.items()})
+    return nn.ModuleDict(
+        {
+            part: kind.from_pretrained(str(folder / part), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+            for part, kind in classes.items()
+        }
+    )
 
 
 def _check_channels(channels: tuple[int, ...]) -> None:

@@ -128,6 +128,11 @@ class CogVideoXSurrogate(Surrogate):
         """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
         return condition["latents"].detach() * self._video_scale if draw.reference is None else draw.reference
 
+    def encode_clip(self, video: Tensor) -> Tensor:
+        """See `Surrogate.encode_clip`; the frame that 1.5 adds stands first and repeats the one behind it."""
+        latents = self.vae.encode(unit(video.transpose(1, 2)) * 2 - 1).latent_dist.mode().transpose(1, 2) * self._video_scale
+        return torch.cat([latents[:, :1].expand(-1, self._extra, -1, -1, -1), latents], dim=1)
+
     def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """See `Surrogate.error`; the right answer is the velocity √ᾱ ε - √(1 - ᾱ) x (arXiv 2202.00512)."""
         signal, noise = 1 - draw.sigma, draw.sigma

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -90,8 +91,16 @@ def test_unusable_weights_are_refused(weights: dict[str, float]) -> None:
 
 
 def test_weights_must_name_the_taps() -> None:
-    with pytest.raises(UsageError, match="the weights name b, the taps are a"):
+    with pytest.raises(UsageError, match="FeatureObjective needs the taps b; add b to the taps"):
         FeatureObjective({"b": 1.0})({"a": CLEAN}, {"a": PROTECTED}, DRAW)
+
+
+def test_taps_without_a_weight_are_there_for_other_objectives() -> None:
+    objective = FeatureObjective({"a": 3.0})
+    assert objective.needs == ("a",)
+    loss, parts = objective({"a": CLEAN, "b": CLEAN}, {"a": PROTECTED, "b": CLEAN}, DRAW)
+    assert float(loss) == pytest.approx(-2.75)
+    assert list(parts) == ["a"]
 
 
 def test_a_window_counts_a_spot_and_neither_a_tint_nor_a_slope() -> None:
@@ -128,9 +137,31 @@ def test_maps_smaller_than_the_window_are_refused() -> None:
         FeatureObjective(window=9)({"a": small}, {"a": small}, DRAW)
 
 
+def test_balanced_frames_are_each_measured_by_themselves_and_count_alike() -> None:
+    # two latent frames of two tokens: variances 1 and 4; they move by 1 each and by 2 and 4
+    clean = torch.tensor([1.0, 3.0, -2.0, 2.0]).view(1, 4, 1)
+    moved = clean + torch.tensor([1.0, 1.0, 2.0, 4.0]).view(1, 4, 1)
+    two = replace(DRAW, frames=2)
+    loss, _ = FeatureObjective(balance=True)({"a": clean}, {"a": moved}, two)
+    assert float(loss) == pytest.approx(-(math.log(1 + 1) + math.log(1 + 10 / 4)) / 2)
+
+
+def test_winning_the_photos_own_frame_is_not_enough() -> None:
+    clean = torch.tensor([1.0, -1.0]).repeat(4).view(1, 8, 1)  # four latent frames of variance 1
+    first = clean + torch.tensor([4.0, 4.0, 0, 0, 0, 0, 0, 0]).view(1, 8, 1)
+    every = clean + 2  # the same mean square
+    four = replace(DRAW, frames=4)
+    plain, balanced = (lambda moved, b=b: float(FeatureObjective(balance=b)({"a": clean}, {"a": moved}, four)[0]) for b in (False, True))
+    assert plain(first) == pytest.approx(plain(every))
+    assert balanced(every) < 2 * balanced(first)
+
+
 def test_the_photo_itself_is_no_damage_unless_it_is_named() -> None:
-    clean = {"decoded": torch.tensor([[[[0.0, 1.0]]]]), "photo": torch.zeros(1, 1, 1, 2)}
-    moved = {"decoded": torch.tensor([[[[0.5, 1.5]]]]), "photo": torch.full((1, 1, 1, 2), 9.0)}
+    clean = {"decoded": torch.tensor([[[[0.0, 1.0]]]]), "photo": torch.zeros(1, 1, 1, 2), "error": torch.zeros(1, 1, 1, 1, 2)}
+    moved = {"decoded": torch.tensor([[[[0.5, 1.5]]]]), "photo": torch.full((1, 1, 1, 2), 9.0), "error": torch.ones(1, 1, 1, 1, 2)}
     loss, parts = FeatureObjective()(clean, moved, DRAW)
     assert loss.item() == pytest.approx(-1.0)  # 0.5² / Var(0, 1)
-    assert list(parts) == ["decoded"]
+    assert list(parts) == ["decoded"]  # what the denoiser gets wrong has an objective of its own
+    del clean["decoded"], moved["decoded"]
+    with pytest.raises(UsageError, match="no taps are left to compare; name layers"):
+        FeatureObjective()(clean, moved, DRAW)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from anti_i2v.errors import UsageError
-from anti_i2v.objectives import FeatureObjective, Objective, WeightedObjective
+from anti_i2v.objectives import AnchorObjective, FeatureObjective, LatentObjective, Objective, WeightedObjective
 from anti_i2v.surrogates import Draw
 
 DRAW = Draw(step=0, timestep=torch.tensor(999), sigma=1.0, noise=torch.zeros(2, 1))
@@ -60,3 +60,30 @@ def test_unusable_weights_are_refused_with_their_name(weight: float) -> None:
 def test_a_name_with_a_dot_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'wan2\.2' has a dot in its name"):
         WeightedObjective({"wan2.2": FeatureObjective()})
+
+
+def test_it_needs_what_its_parts_need() -> None:
+    parts = {"one": FeatureObjective({"a": 1.0, "b": 1.0}), "two": FeatureObjective({"b": 1.0, "c": 1.0}), "free": FeatureObjective()}
+    objective = WeightedObjective(parts)
+    assert objective.needs == ("a", "b", "c")
+    with pytest.raises(UsageError, match="WeightedObjective needs the taps a, b, c; add b, c to the taps"):
+        objective.check_taps(["a"])
+
+
+def test_only_parts_with_a_target_image_see_its_features() -> None:
+    anchor = AnchorObjective("grey", weights={"a": 1.0}, balance=False)
+    objective = WeightedObjective({"away": FeatureObjective(), "anchor": anchor}, {"away": 1.0, "anchor": 2.0})
+    assert objective.target_image is not None
+    assert torch.equal(objective.target_image, torch.full((3, 256, 256), 0.5))
+    # the target is the clean photo here: the anchor pulls where the other pushes, by the same 2.75
+    loss, _ = objective(CLEAN, PROTECTED, DRAW, CLEAN)
+    assert float(loss) == pytest.approx(-2.75 + 2 * 2.75)
+    assert WeightedObjective(both()).target_image is None
+
+
+def test_one_target_image_for_all() -> None:
+    same = WeightedObjective({"anchor": AnchorObjective("checker"), "latent": LatentObjective("checker")})
+    assert same.target_image is not None
+    WeightedObjective({"anchor": AnchorObjective("checker"), "latent": LatentObjective(away=True)})
+    with pytest.raises(UsageError, match="anchor and latent have different target images; give them the same"):
+        WeightedObjective({"anchor": AnchorObjective("checker"), "latent": LatentObjective("grey")})

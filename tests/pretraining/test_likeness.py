@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_the_decoder_learns_alone(trained_autoencoder: Path, tmp_path: Path) -> 
     assert all(value for name, value in same.items() if name.startswith("encoder."))
     assert not any(value for name, value in same.items() if name.startswith("decoder.conv_in"))
     assert torch.equal(before["quant_conv.weight"][:mean], after["quant_conv.weight"][:mean])
+    configs = [json.loads((path / "vae" / "config.json").read_text(encoding="utf-8")) for path in (trained_autoencoder, folder)]
+    assert configs[0]["latents_mean"] == configs[1]["latents_mean"]
+    assert configs[0]["latents_std"] == configs[1]["latents_std"]
 
 
 def test_a_decoder_cannot_learn_beside_a_random_encoder() -> None:

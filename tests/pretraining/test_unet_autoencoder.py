@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,17 @@ def test_channels_that_the_norms_cannot_divide_are_refused() -> None:
 def test_a_folder_without_an_autoencoder_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pretrain_portrait_unet_autoencoder"):
         unet_pipeline.load_autoencoder(tmp_path)
+
+
+def test_the_decoder_learns_alone_and_leaves_the_latents_as_they_are(trained: tuple[Path, UnetAutoencoderModule], tmp_path: Path) -> None:
+    folder = tmp_path / "portrait-unet"
+    shutil.copytree(trained[0], folder)
+    before = unet_pipeline.load_autoencoder(folder)
+    module = UnetAutoencoderModule(str(folder), **VAE, resume_weights=True, decoder_only=True, likeness_weight=0.5)  # type: ignore[arg-type]
+    data = FrameAndClipData(frames=2, clips=1, clip_share_start=0.5, clip_share_end=0.5, **BANK)  # type: ignore[arg-type]
+    fit(module, data, 2, tmp_path)
+    after = unet_pipeline.load_autoencoder(folder)
+    with torch.no_grad():
+        latents = unet_pipeline.encode(before, clips())
+        torch.testing.assert_close(unet_pipeline.encode(after, clips()), latents)
+        assert (unet_pipeline.decode(after, latents) - unet_pipeline.decode(before, latents)).abs().max() > 1e-4

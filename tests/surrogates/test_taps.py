@@ -13,7 +13,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import tiny_world
-from tests.tiny_cogvideox import tiny_cogvideox
+from tests.tiny_cogvideox import tiny_cogvideox, tiny_cogvideox_15
 from tests.tiny_ltx import tiny_ltx
 from tests.tiny_unet import tiny_unet_world
 from tests.tiny_wan import tiny_wan21
@@ -68,7 +68,7 @@ def test_who_answers_without_an_error_leads_the_pipelines_scheduler_back_to_the_
     scheduler.set_timesteps(STEPS)
     draw = surrogate.draw(2, torch.Generator().manual_seed(0), max_sigma=min(surrogate.sigmas))
     video = torch.rand(2, surrogate.num_frames, 3, surrogate.height, surrogate.width, generator=torch.Generator().manual_seed(2))
-    draw = surrogate.referenced(draw, video) if type(surrogate).__name__ != "CogVideoXSurrogate" else draw
+    draw = surrogate.referenced(draw, video)
     text = surrogate.encode_text([PROMPT] * 2)
     with torch.no_grad():
         condition = surrogate.joined(surrogate.condition(photos(surrogate), draw.image_noise), text)
@@ -98,10 +98,6 @@ def test_the_error_is_nothing_where_the_photo_itself_stands(tmp_path: Path) -> N
 
 def test_a_reference_is_the_same_for_every_photo(surrogate: Surrogate) -> None:
     draw = surrogate.draw(2, torch.Generator().manual_seed(0), max_sigma=0.9)
-    if type(surrogate).__name__ == "CogVideoXSurrogate":
-        with pytest.raises(UsageError, match="encodes no reference clips yet"):
-            surrogate.referenced(draw, photos(surrogate))
-        return
     referenced = surrogate.referenced(draw, photos(surrogate))
     conditions = [surrogate.condition(value) for value in (photos(surrogate), 1 - photos(surrogate))]
     assert torch.equal(*(surrogate.noisy(condition, referenced) for condition in conditions))
@@ -135,8 +131,18 @@ def test_unknown_layers_of_the_autoencoder_are_named(tmp_path: Path) -> None:
         decoder(photos(decoder), {}, decoder.draw(2, torch.Generator()))
 
 
-def test_a_family_without_the_tap_says_so(tmp_path: Path) -> None:
+def test_cogvideox_15_encodes_one_frame_more(tmp_path: Path) -> None:
+    surrogate = Surrogate.from_pretrained(str(tiny_cogvideox_15(tmp_path)), ["error"], 32, 48, 9, STEPS)
+    draw = surrogate.referenced(surrogate.draw(2, torch.Generator()), photos(surrogate))
+    assert draw.reference is not None
+    assert draw.reference.shape == surrogate.latent_shape(2)
+    torch.testing.assert_close(draw.reference[:, 0], draw.reference[:, 1])
+
+
+def test_a_family_without_the_taps_says_so(tmp_path: Path) -> None:
     surrogate = Surrogate.from_pretrained(str(tiny_ltx(tmp_path)), ["error"], 64, 96, 9, STEPS)
     draw = surrogate.draw(1, torch.Generator().manual_seed(0))
     with pytest.raises(UsageError, match="has no tap 'error' yet; it is there for Wan, CogVideoX and SVD"):
         surrogate(torch.rand(1, 3, 64, 96), surrogate.encode_text([PROMPT]), draw)
+    with pytest.raises(UsageError, match="encodes no reference clips yet"):
+        surrogate.referenced(draw, torch.rand(1, 3, 64, 96))

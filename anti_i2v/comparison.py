@@ -1,0 +1,63 @@
+"""What an objective makes of two versions of photos: the one question that training and per-photo methods both ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from anti_i2v.images import resize
+from anti_i2v.objectives import Objective
+from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates.draw import ERROR
+
+
+def compare(
+    surrogate: Surrogate,
+    objective: Objective,
+    clean: Tensor,
+    protected: Tensor,
+    text: Mapping[str, Tensor],
+    draw: Draw,
+    video: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The objective on the features of both versions, and of its target image where it has one, at one draw.
+
+    In float32 whatever autocast says: reduced precision moves latents more than a residual does. Where the denoiser's error is read
+    and there is no video, noise is put on a still clip of the clean photo, so that both versions are asked about the same clip.
+
+    Args:
+        surrogate: Frozen; on the photos' device.
+        objective: Its taps are among the surrogate's.
+        clean: (B, 3, H, W) in [0, 1], any size.
+        protected: Likewise, differentiable.
+        text: From `surrogate.encode_text`, first dimension B or 1.
+        draw: From `surrogate.draw`, for B photos.
+        video: (B, T, 3, H, W) in [0, 1], clips that begin with the photos, at least as long as the surrogate's: noise is put on them.
+
+    Returns:
+        The scalar to minimise, and its named parts.
+
+    Raises:
+        UsageError: Sizes or taps do not fit.
+    """
+    with torch.autocast(clean.device.type, enabled=False):
+        with torch.no_grad():
+            photo = fitted(surrogate, clean)
+            if video is not None:
+                draw = surrogate.referenced(draw, fitted(surrogate, video[:, : surrogate.num_frames]))
+            elif ERROR in surrogate.taps:
+                draw = surrogate.referenced(draw, photo)
+            found, target = surrogate(photo, text, draw), None
+            if objective.target_image is not None:
+                picture = fitted(surrogate, objective.target_image.to(photo)[None])
+                target = surrogate(picture.expand_as(photo), text, draw)
+        result: tuple[Tensor, dict[str, Tensor]] = objective(found, surrogate(fitted(surrogate, protected), text, draw), draw, target)
+    return result
+
+
+def fitted(surrogate: Surrogate, pictures: Tensor) -> Tensor:
+    """Pictures (…, 3, H, W) at the surrogate's size, differentiably."""
+    flat = resize(pictures.float().flatten(0, -4), surrogate.height, surrogate.width)
+    return flat.reshape(*pictures.shape[:-2], *flat.shape[-2:])
