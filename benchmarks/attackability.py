@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.baselines import ATTACKS, AttackName, named_attack, pgd, white_noise
+from anti_i2v.baselines import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, way_to_strangers
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
@@ -112,14 +112,14 @@ def _line(row: dict[str, object]) -> str:
 def attack(bench: Bench, batches: list[Batch], epsilon: float, part: AttackName, table: Table, options: argparse.Namespace) -> None:
     """The two rows of an epsilon and a part: PGD, and white noise of equal RMS."""
     versions: dict[str, list[Measures]] = {"PGD": [], "white noise, equal RMS": []}
-    drawn = epsilon == options.sheet_epsilon
+    drawn, step = epsilon == options.sheet_epsilon, 1.0 if options.step_size is None else options.step_size / epsilon
     for batch in batches:
-        chosen = named_attack(part, bench.surrogate, batch.photo, options.taps, options.faces, options.centred, options.keep)
+        chosen = named_attack(part, bench.surrogate, options.taps, options.faces, options.centred, options.keep)
         random = torch.Generator().manual_seed(options.seed + batch.first)
         label = f"epsilon {epsilon:g}, {part}, people from {batch.first}"
-        found = pgd(
+        found = optimise(
             chosen.surrogate, batch.photo, batch.text, chosen.objective, epsilon, options.steps, random,
-            part=chosen.part, min_sigma=options.min_sigma, step_size=options.step_size, label=label,
+            Settings(min_sigma=options.min_sigma, step=step), label=label,
         )  # fmt: skip
         protected = as_saved(found[options.steps])
         noisy = as_saved(white_noise(batch.photo, rms255(protected - batch.photo), epsilon, random))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.baselines import ATTACKS, named_attack, pgd, random_residual, white_noise
+from anti_i2v.baselines import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
 from anti_i2v.evaluation.clips import check_finite
 from anti_i2v.evaluation.identity import Gallery, portrait_gallery, way_to_strangers
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
@@ -32,7 +32,6 @@ from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import animate_versions, as_saved
 from anti_i2v.faces import FACES
-from anti_i2v.images import resize
 from anti_i2v.metrics import rms255
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
@@ -128,15 +127,14 @@ def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) ->
 def optimised(options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]) -> tuple[dict[int, Tensor], float]:
     """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
     found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
-    seen = resize(image[:1], surrogate.height, surrogate.width)
-    attack = named_attack(options.attack, surrogate, seen, surrogate.taps, options.faces, options.centred, options.keep)
+    attack = named_attack(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
     start = time.perf_counter()
     for first in range(0, len(image), options.batch):
         photo, text = image[first : first + options.batch], surrogate.encode_text(prompts[first : first + options.batch])
         random = torch.Generator().manual_seed(options.pgd_seed * 1_000_003 + first)
-        results = pgd(
+        results = optimise(
             attack.surrogate, photo, text, attack.objective, options.epsilon, max(found), random,
-            part=attack.part, min_sigma=options.min_sigma, keep=sorted(found), label=f"PGD, people from {first}",
+            Settings(min_sigma=options.min_sigma), keep=sorted(found), label=f"PGD, people from {first}",
         )  # fmt: skip
         for steps, parts in found.items():
             parts.append(results[steps])

@@ -7,8 +7,7 @@ A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
 becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
 first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`,
-`evidence/SURROGATE/line`, `bandwidth`,
-`size/CHECKPOINT`, `hashes`.
+`evidence/SURROGATE/line`, `methods`, `methods/refine`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
 """
 
 from __future__ import annotations
@@ -79,7 +78,8 @@ def source(command: str, facts: Json, *words: str) -> str:
         if value not in (None, False):
             given = "" if value is True else " " + (" ".join(f"{v}" for v in value) if isinstance(value, list) else f"{value}")
             command += f" --{name.replace('_', '-')}{given}"
-    return f"\n\n{', '.join(words)}; mean and 95 % interval; commit {facts.get('commit', 'not recorded')}; `python benchmarks/{command}`."
+    run = command if command.startswith("-m ") else f"benchmarks/{command}"
+    return f"\n\n{', '.join(words)}; mean and 95 % interval; commit {facts.get('commit', 'not recorded')}; `python {run}`."
 
 
 def world(root: Path, part: str) -> str:
@@ -194,6 +194,24 @@ def transfer(data: Json, versions: dict[str, str]) -> str:
     return measured(rows, ["video model", "version", "white or black box"], "own way rank1 face photo_way share")
 
 
+def methods(root: Path, part: str) -> str:
+    """Per-photo methods beside one pass, or (`refine`) the curve of refinement beside the same objective from a random start."""
+    data = load(root, "methods/methods")
+    facts, results = data["facts"], data["results"]
+    curve = [name for name in results if name.split("_")[0] in ("refine", "scratch")]
+    rows = []
+    for name in curve if part == "refine" else [name for name in results if name not in curve]:
+        kind, _, steps = name.rpartition("_")
+        label = VERSIONS.get(name, {"refine": f"one pass + {steps} steps", "scratch": f"{steps} steps"}.get(kind, f"{kind}, {steps} steps"))
+        seconds, memory = data["seconds"].get(name), data["memory"].get(name)
+        costs = ["–" if seconds is None else f"{seconds:.3f}", "–" if memory is None else f"{memory / 2**20:.0f}"]
+        rows.append(([label, *costs], results[name]))
+    known = [f"{facts['people']} people of the test split", f"{len(facts['seeds'])} clip seeds", f"epsilon {facts['epsilon']:g}"]
+    known += [f"against {facts['surrogate']}", f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)]
+    shown = measured(rows, ["version", "seconds a photo", "MiB"], "residual_rms delta_e all_frames ssim own way rank1 photo_way")
+    return shown + source("-m benchmarks.methods", facts, *known)
+
+
 def bandwidth(root: Path, part: str) -> str:
     """How fine the residual may be."""
     data = load(root, "bandwidth/both")
@@ -227,7 +245,9 @@ def hashes(root: Path, part: str) -> str:
     return grid(["weights", "SHA-256"], rows, words=2)
 
 
-TABLES: dict[str, Callable[[Path, str], str]] = {f.__name__: f for f in (world, judge, attackability, evidence, bandwidth, size, hashes)}
+TABLES: dict[str, Callable[[Path, str], str]] = {
+    f.__name__: f for f in (world, judge, attackability, evidence, methods, bandwidth, size, hashes)
+}
 
 
 def table(root: Path, name: str) -> str:

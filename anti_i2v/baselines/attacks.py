@@ -1,4 +1,4 @@
-"""Which part of a surrogate PGD attacks, by name: what it reads there and what it makes of it."""
+"""Which part of a surrogate is attacked, by name: what it reads there and what it makes of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor
-
-from anti_i2v.baselines.pgd import Part
 from anti_i2v.faces import FACES
 from anti_i2v.objectives import FeatureObjective, IdentityObjective, Objective
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.draw import DECODED, PHOTO
+from anti_i2v.surrogates.draw import DECODED, LATENT, PHOTO
 
 AttackName = Literal["encoder", "taps", "both", "decoded", "identity"]
 """`encoder`: the latents; `taps`: layers of the denoiser; `both`; `decoded`: the decoded photo's pixels; `identity`: who is seen in it."""
@@ -23,18 +19,15 @@ ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 
 @dataclass(frozen=True)
 class Attack:
-    """What `pgd` is given: the surrogate with the taps it needs, the objective, and the part it sees."""
+    """What `optimise` is given: the surrogate with the taps it needs, and the objective."""
 
     surrogate: Surrogate
     objective: Objective
-    part: Part
 
 
-@torch.no_grad()
 def named_attack(
     name: AttackName,
     surrogate: Surrogate,
-    photo: Tensor,
     taps: Sequence[str],
     faces: Sequence[str] = FACES,
     centred: bool = True,
@@ -46,7 +39,6 @@ def named_attack(
     Args:
         name: Which.
         surrogate: Frozen; its own taps are left as they are.
-        photo: Any photos (B, 3, height, width), to see what the encoder computes.
         taps: Layers of the denoiser for `taps` and `both`.
         faces: Face networks for `identity`, each made for objectives; several weigh the same.
         centred: Leave a tint out of distances of features; see `FeatureObjective`.
@@ -58,12 +50,11 @@ def named_attack(
     """
     if name == "identity":
         objective = IdentityObjective(list(faces), keep, jitter)
-        return Attack(surrogate.tapped([DECODED, PHOTO]), objective.to(surrogate.device), "taps")
+        return Attack(surrogate.tapped([DECODED, PHOTO]), objective.to(surrogate.device))
     if name == "decoded":
-        return Attack(surrogate.tapped([DECODED]), FeatureObjective(centred=centred), "taps")
-    read = surrogate if name == "encoder" else surrogate.tapped(taps)
-    # In `both`, encoder and taps weigh the same however many tensors each has.
-    names = [key for key, value in surrogate.condition(photo[:1]).items() if value.is_floating_point()]
-    encoder, layers = dict.fromkeys(names, 1 / len(names)), dict.fromkeys(read.taps, 1 / len(read.taps))
-    weights = {"encoder": encoder, "taps": layers, "both": encoder | layers}[name]
-    return Attack(read, FeatureObjective(weights, centred=centred), name)
+        return Attack(surrogate.tapped([DECODED]), FeatureObjective(centred=centred))
+    # In `both`, encoder and taps weigh the same however many layers there are.
+    read = () if name == "encoder" else surrogate.tapped(taps).taps
+    layers = {tap: 1 / len(read) for tap in read}
+    weights = {"encoder": {LATENT: 1.0}, "taps": layers, "both": {LATENT: 1.0, **layers}}[name]
+    return Attack(surrogate.tapped(list(weights)), FeatureObjective(weights, centred=centred))

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from anti_i2v.commands.sources import Job, Plan
-    from anti_i2v.commands.worker import Failed, Measured
-    from anti_i2v.protector import Protector
+    from anti_i2v.commands.worker import Failed, Measured, Protect
 
 HELP = "protect photos, folders of photos or tar shards"
 DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, orientation and metadata are kept. Outputs
 are lossless, so that no pixel differs from the photo by more than epsilon; JPEG photos therefore become PNG files
-unless you say --format same. Existing outputs are skipped, so an interrupted run goes on where it stopped."""
+unless you say --format same. Existing outputs are skipped, so an interrupted run goes on where it stopped. With
+--surrogate, photos are optimised one by one against a video model instead, which takes minutes each and may want a GPU."""
+PER_PHOTO = ("surrogate", "method", "steps", "refine", "taps", "prompt", "height", "width", "num_frames", "seed", "device")
+"""Options of per-photo methods; all are None unless they are given."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="protect again what is in the output folder already")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no notes")
+    group = parser.add_argument_group("optimising each photo against a video model")
+    group.add_argument("--surrogate", metavar="SOURCE", help="pipeline folder, shipped name, or hub id of the video model")
+    group.add_argument("--method", help="noise, photoguard, advdm, mist, sds+, sds-, i2vguard, anti-i2v or identity")
+    group.add_argument("--steps", type=int, help="of the method (default: as published)")
+    group.add_argument("--refine", type=int, metavar="K", help="K steps of --method (default: identity) from what the generator gives")
+    group.add_argument("--taps", metavar="A,B", help="layers for anti-i2v and i2vguard, shallow first (default: as published)")
+    group.add_argument("--prompt", help="what the video model is asked for (default: a person talks to the camera)")
+    group.add_argument("--height", type=int, help="at which the video model sees photos (default: of a shipped one its own)")
+    group.add_argument("--width", type=int, help="likewise")
+    group.add_argument("--num-frames", type=int, help="length of the clips, likewise")
+    group.add_argument("--seed", type=int, help="of random starts and noise (default: 0)")
+    group.add_argument("--device", help="of the video model, such as cuda (default: cpu)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,28 +67,43 @@ def run(options: argparse.Namespace) -> int:
     """
     from anti_i2v.budget import check_epsilon
     from anti_i2v.commands.sources import plan
-    from anti_i2v.protector import DEFAULT_GENERATOR, Protector
-    from anti_i2v.resources import find_folder
 
     epsilon = check_epsilon(options.epsilon)
     todo = plan(options.source, options.out, options.format)
-    folder = find_folder(options.generator or DEFAULT_GENERATOR)
-    protector = Protector.from_pretrained(folder).eval()
+    if given := [name for name in PER_PHOTO if getattr(options, name) is not None]:
+        from anti_i2v.commands.per_photo import per_photo
+
+        protect, limits = per_photo(options, given)
+    else:
+        protect, limits = one_pass(options.generator)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot use --out {options.out}: {error.strerror}; choose another folder") from None
 
-    batch = Batch(protector, epsilon, options)
+    batch = Batch(protect, epsilon, options)
     batch.run(todo)
-    return batch.report(todo, protects_against(folder))
+    return batch.report(todo, limits)
+
+
+def one_pass(generator: str | None) -> tuple[Protect, str]:
+    """What protects a photo in one pass, and the line on its limits."""
+    from anti_i2v.protector import DEFAULT_GENERATOR, Protector
+    from anti_i2v.resources import find_folder
+
+    folder = find_folder(generator or DEFAULT_GENERATOR)
+    limits = (
+        f"limits: this generator was trained against {protects_against(folder)}. It does NOT protect against any production "
+        "video model yet, and a determined adversary may remove a protection."
+    )
+    return Protector.from_pretrained(folder).eval().protect, limits
 
 
 class Batch:
     """The work of one call and its tally."""
 
-    def __init__(self, protector: Protector, epsilon: float, options: argparse.Namespace) -> None:
-        self.protector = protector
+    def __init__(self, protect: Protect, epsilon: float, options: argparse.Namespace) -> None:
+        self.protect = protect
         self.epsilon = epsilon
         self.out: Path = options.out
         self.format: str = options.format
@@ -117,27 +146,24 @@ class Batch:
 
         if not job.is_shard:
             try:
-                self.done.append(protect_photo(self.protector, job.source, job.output, self.epsilon))
+                self.done.append(protect_photo(self.protect, job.source, job.output, self.epsilon))
             finally:
                 bar.update()
             return
         done: list[Measured] = []
-        for result in protect_shard(self.protector, job.source, job.output, self.epsilon, self.format, bar.update):
+        for result in protect_shard(self.protect, job.source, job.output, self.epsilon, self.format, bar.update):
             if isinstance(result, Failed):
                 self.failed.append(result)
             else:
                 done.append(result)
         self.done += done  # counted only now that the shard is in place
 
-    def report(self, todo: Plan, against: str) -> int:
+    def report(self, todo: Plan, limits: str) -> int:
         """Print what was done, what was not and what it is worth; the exit status."""
         for line in self.summary(todo) if self.done or self.skipped else ():
             print(line)
         if self.done:
-            print(
-                f"limits: this generator was trained against {against}. It does NOT protect against any production "
-                "video model yet, and a determined adversary may remove a protection."
-            )
+            print(limits)
         sys.stdout.flush()
         if not self.failed:
             return 0

@@ -17,7 +17,9 @@ from anti_i2v.commands.sources import is_photo, output_suffix, rename
 from anti_i2v.errors import UsageError
 from anti_i2v.images import JPEG, encode_photo, read_photo, save_photo, to_tensor
 from anti_i2v.metrics import ciede2000, psnr
-from anti_i2v.protector import Protector
+
+Protect = Callable[[Image.Image, float], Image.Image]
+"""What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
 
 DELTA_E_PIXELS = 250_000  # a regular grid of so many pixels tells the mean colour difference well enough
 
@@ -41,7 +43,7 @@ class Failed:
     reason: str
 
 
-def protect_photo(protector: Protector, source: Path, output: Path, epsilon: float) -> Measured:
+def protect_photo(protect: Protect, source: Path, output: Path, epsilon: float) -> Measured:
     """Read, protect, write, re-read and measure one photo.
 
     Raises:
@@ -49,7 +51,7 @@ def protect_photo(protector: Protector, source: Path, output: Path, epsilon: flo
     """
     photo, notes = prepare(read_photo(source), output.suffix)
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_photo(protector.protect(photo, epsilon), output, like=photo)
+    save_photo(protect(photo, epsilon), output, like=photo)
     return measure(photo, read_photo(output), output.suffix, notes)
 
 
@@ -118,7 +120,7 @@ def shard_photos(path: Path, format: str) -> dict[str, str]:
 
 
 def protect_shard(
-    protector: Protector, source: Path, output: Path, epsilon: float, format: str, tick: Callable[[], object]
+    protect: Protect, source: Path, output: Path, epsilon: float, format: str, tick: Callable[[], object]
 ) -> Iterator[Measured | Failed]:
     """Protect the photos of a tar into a tar; other members are copied byte for byte, in order.
 
@@ -137,7 +139,7 @@ def protect_shard(
                     continue
                 called = f"{source}: {member.name}"
                 try:
-                    data, measured = _protect_member(protector, content.read(), called, epsilon, format)
+                    data, measured = _protect_member(protect, content.read(), called, epsilon, format)
                 except Exception as error:  # one bad photo never stops the shard
                     yield Failed(called, reason(error))
                 else:
@@ -151,12 +153,12 @@ def protect_shard(
         part.unlink(missing_ok=True)
 
 
-def _protect_member(protector: Protector, content: bytes, called: str, epsilon: float, format: str) -> tuple[bytes, Measured]:
+def _protect_member(protect: Protect, content: bytes, called: str, epsilon: float, format: str) -> tuple[bytes, Measured]:
     suffix = output_suffix(PurePath(called).suffix, format)
     file: BinaryIO = io.BytesIO(content)
     photo, notes = prepare(read_photo(file, called), suffix)
     written = io.BytesIO()
-    encode_photo(protector.protect(photo, epsilon), written, suffix, like=photo)
+    encode_photo(protect(photo, epsilon), written, suffix, like=photo)
     data = written.getvalue()
     return data, measure(photo, read_photo(io.BytesIO(data), called), suffix, notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -50,3 +51,29 @@ def expand(parameters: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     with torch.autocast(parameters.device.type, enabled=False):
         return rows @ parameters.float() @ columns.T
+
+
+def interpolation(count: int, size: int, device: torch.device | None = None) -> Tensor:
+    """The (size, count) matrix of bicubic interpolation from `count` samples to `size` pixels, antialiased downwards."""
+    impulses = torch.eye(count, device=device)[None, None]
+    return F.interpolate(impulses, (size, count), mode="bicubic", antialias=True, align_corners=False)[0, 0]
+
+
+def painted(parameters: Tensor, image: Tensor, top: int = 0, height: int | None = None) -> Tensor:
+    """A field at the size of a photo, by bicubic interpolation; a field of that very size is left as it is.
+
+    Args:
+        parameters: (B, C, h, w).
+        image: (B, 3, H, W), only its shape matters; see `Space.residual` for strips.
+        top: First row of `image` within the photo.
+        height: Rows of the whole photo; those of `image` by default.
+
+    Returns:
+        (B, C, H, W) float32.
+    """
+    strip, width = image.shape[-2:]
+    whole = height or strip
+    if parameters.shape[-2:] == (whole, width):  # the matrices would be the identity, and as large as the photo is wide
+        return parameters[..., top : top + strip, :].float()
+    rows = interpolation(parameters.shape[-2], whole, parameters.device)[top : top + strip]
+    return expand(parameters, rows, interpolation(parameters.shape[-1], width, parameters.device))

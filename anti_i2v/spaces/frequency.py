@@ -57,6 +57,23 @@ def idct2(coefficients: Tensor) -> Tensor:
     return expand(coefficients, cosine_basis(height, height, device=device), cosine_basis(width, width, device=device))
 
 
+def low_pass(x: Tensor, rows: int, columns: int) -> Tensor:
+    """The part of pictures that `FrequencySpace` can express with (rows, columns) coefficients: the nearest such picture.
+
+    Args:
+        x: (B, C, H, W).
+        rows: Row frequencies that are kept.
+        columns: Column frequencies that are kept.
+
+    Returns:
+        (B, C, H, W) float32.
+    """
+    height, width = x.shape[-2:]
+    down = cosine_basis(height, rows, device=x.device) * math.sqrt(rows / height)  # orthonormal columns
+    across = cosine_basis(width, columns, device=x.device) * math.sqrt(columns / width)
+    return expand(expand(x, down.T, across.T), down, across)
+
+
 class FrequencySpace(Space):
     """RGB residual from (B, 3, K, K) DCT coefficients: ε/255 times their expansion at the photo's size.
 

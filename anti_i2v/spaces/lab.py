@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import kornia.color
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from anti_i2v.spaces.base import Space, expand
+from anti_i2v.spaces.base import Space, painted
 
 # a*/b* units that move the most moved RGB channel by one 8-bit step. Measured on four photographs (scikit-image's
 # astronaut, coffee, chelsea, rocket; 160 × 160, random hue directions, shifts of 4 units): the median pixel moves by
 # 1.59–1.73 steps a unit (10–90 %: 1.1–3.3, most in saturated blues); 1 / 1.66 = 0.6.
 GAIN = 0.6
-
-
-def interpolation(count: int, size: int, device: torch.device | None = None) -> Tensor:
-    """The (size, count) matrix of bicubic interpolation from `count` samples to `size` pixels, antialiased downwards."""
-    impulses = torch.eye(count, device=device)[None, None]
-    return F.interpolate(impulses, (size, count), mode="bicubic", antialias=True, align_corners=False)[0, 0]
 
 
 class LabSpace(Space):
@@ -33,10 +26,7 @@ class LabSpace(Space):
 
     def residual(self, image: Tensor, parameters: Tensor, epsilon: Tensor, top: int = 0, height: int | None = None) -> Tensor:
         """See `Space.residual`; parameters (B, 2, h, w). A zero field gives zero up to kornia's round trip (5e-7)."""
-        strip, width = image.shape[-2:]
-        device = parameters.device
-        rows = interpolation(parameters.shape[-2], height or strip, device)[top : top + strip]
-        field = expand(parameters, rows, interpolation(parameters.shape[-1], width, device))
+        field = painted(parameters, image, top, height)
         # Below half precision a matrix product inside kornia's conversion alone costs more than the budget.
         with torch.autocast(image.device.type, enabled=False):
             shift = epsilon.float().view(-1, 1, 1, 1) * GAIN * field
@@ -44,3 +34,19 @@ class LabSpace(Space):
             moved = torch.cat((lab[:, :1], lab[:, 1:] + shift), dim=1)
             rgb: Tensor = kornia.color.lab_to_rgb(moved, clip=False)
             return rgb - image.float()
+
+
+def recoloured(image: Tensor, other: Tensor) -> Tensor:
+    """Pictures with the lightness of one and the chroma of another, which may leave the RGB cube.
+
+    Args:
+        image: (B, 3, H, W), about [0, 1], whose L* is taken.
+        other: Same shape, whose a* and b* are taken.
+
+    Returns:
+        (B, 3, H, W) float32.
+    """
+    with torch.autocast(image.device.type, enabled=False):
+        lightness, chroma = kornia.color.rgb_to_lab(image.float())[:, :1], kornia.color.rgb_to_lab(other.float())[:, 1:]
+        rgb: Tensor = kornia.color.lab_to_rgb(torch.cat((lightness, chroma), dim=1), clip=False)
+        return rgb

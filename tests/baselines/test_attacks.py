@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.baselines import ATTACKS, AttackName, named_attack, pgd, white_noise
-from anti_i2v.baselines.pgd import features
+from anti_i2v.baselines import ATTACKS, AttackName, named_attack, optimise, white_noise
 from anti_i2v.errors import UsageError
 from anti_i2v.metrics import rms255
 from anti_i2v.objectives import FeatureObjective
@@ -39,14 +38,14 @@ def photos() -> Tensor:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_it_reaches_its_aim_better_than_noise_of_equal_rms(surrogate: Surrogate, photos: Tensor, faces: Path, name: AttackName) -> None:
-    attack = named_attack(name, surrogate, photos, ["blocks.1"], [str(faces)], keep=0.0)
+    attack = named_attack(name, surrogate, ["blocks.1"], [str(faces)], keep=0.0)
     text, random = surrogate.encode_text(["a person nods"]), torch.Generator().manual_seed(0)
-    protected = pgd(attack.surrogate, photos, text, attack.objective, EPSILON, 8, random, part=attack.part)[8]
+    protected = optimise(attack.surrogate, photos, text, attack.objective, EPSILON, 8, random)[8]
     assert 255 * (protected - photos).abs().max() <= EPSILON + 1e-3
     noise = white_noise(photos, rms255(protected - photos), EPSILON, random)
     draw = surrogate.draw(2, random, 0.75)
     with torch.no_grad():
-        clean, found, beside = (features(attack.surrogate, photo, text, draw, attack.part) for photo in (photos, protected, noise))
+        clean, found, beside = (attack.surrogate(photo, text, draw) for photo in (photos, protected, noise))
         aims = [float(attack.objective(clean, other, draw)[0]) for other in (clean, beside, found)]
     assert aims[0] - aims[2] > 1.5 * (aims[0] - aims[1]) > 0
     assert surrogate.taps == ("blocks.3",)
@@ -54,25 +53,26 @@ def test_it_reaches_its_aim_better_than_noise_of_equal_rms(surrogate: Surrogate,
 
 def test_encoder_and_taps_weigh_the_same_together(surrogate: Surrogate, photos: Tensor) -> None:
     weights = {
-        "encoder": {"latents": 1.0},
+        "encoder": {"latent": 1.0},
         "taps": {"blocks.1": 0.5, "blocks.2": 0.5},
-        "both": {"latents": 1.0, "blocks.1": 0.5, "blocks.2": 0.5},
+        "both": {"latent": 1.0, "blocks.1": 0.5, "blocks.2": 0.5},
     }
     names: tuple[AttackName, ...] = ("encoder", "taps", "both")
     for name in names:
-        attack = named_attack(name, surrogate, photos, ["blocks.1", "blocks.2", "blocks.1"])
+        attack = named_attack(name, surrogate, ["blocks.1", "blocks.2", "blocks.1"])
         assert isinstance(attack.objective, FeatureObjective)
-        assert (attack.objective.weights, attack.part) == (weights[name], name)
+        assert attack.objective.weights == weights[name]
+        assert attack.surrogate.taps == tuple(weights[name])
         assert attack.objective.centred
-        assert not named_attack(name, surrogate, photos, ["blocks.1"], centred=False).objective.centred
+        assert not named_attack(name, surrogate, ["blocks.1"], centred=False).objective.centred
 
 
 def test_identity_sees_the_decoded_photo_and_the_photo_itself(surrogate: Surrogate, photos: Tensor, faces: Path) -> None:
-    attack = named_attack("identity", surrogate, photos, [], [str(faces)], keep=2.0)
+    attack = named_attack("identity", surrogate, [], [str(faces)], keep=2.0)
     assert attack.surrogate.taps == ("decoded", "photo")
     draw = surrogate.draw(2, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        seen = features(attack.surrogate, photos, surrogate.encode_text(["a person nods"]), draw, attack.part)
+        seen = attack.surrogate(photos, surrogate.encode_text(["a person nods"]), draw)
     assert torch.equal(seen["photo"], photos)
     assert float(attack.objective(seen, seen, draw)[0]) == pytest.approx(1.0, abs=1e-5)
 
@@ -80,8 +80,8 @@ def test_identity_sees_the_decoded_photo_and_the_photo_itself(surrogate: Surroga
 def test_the_judge_and_unknown_taps_are_refused(surrogate: Surrogate, photos: Tensor, tmp_path: Path) -> None:
     judge, _ = write_judges(tmp_path)
     with pytest.raises(UsageError, match="identity is for the role 'judge', not 'objective'"):
-        named_attack("identity", surrogate, photos, [], [str(judge)])
+        named_attack("identity", surrogate, [], [str(judge)])
     with pytest.raises(UsageError, match=r"no tap 'blocks\.9'"):
-        named_attack("taps", surrogate, photos, ["blocks.9"])
+        named_attack("taps", surrogate, ["blocks.9"])
     with pytest.raises(UsageError, match="no taps given"):
-        named_attack("both", surrogate, photos, [])
+        named_attack("both", surrogate, [])

@@ -10,7 +10,7 @@ import torch
 from scipy.fft import dctn, idctn
 
 from anti_i2v.spaces import FrequencySpace
-from anti_i2v.spaces.frequency import dct2, idct2
+from anti_i2v.spaces.frequency import dct2, idct2, low_pass
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -69,3 +69,18 @@ def test_autocast_changes_nothing_and_gradients_flow() -> None:
     plain.square().sum().backward()
     assert coefficients.grad is not None
     assert (coefficients.grad != 0).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(6, 4), (20, 12), (40, 30)])
+def test_low_pass_keeps_the_low_coefficients_and_no_others(rows: int, columns: int) -> None:
+    x = noise(1, 3, 20, 12)
+    kept = dctn(x.double().numpy(), axes=(2, 3), norm="ortho")
+    kept[:, :, rows:], kept[..., columns:] = 0, 0
+    found = low_pass(x, rows, columns)
+    np.testing.assert_allclose(found.numpy(), idctn(kept, axes=(2, 3), norm="ortho"), atol=2e-5)
+    torch.testing.assert_close(low_pass(found, rows, columns), found, atol=1e-5, rtol=0)
+
+
+def test_what_the_space_expresses_passes() -> None:
+    residual = FrequencySpace().residual(torch.zeros(1, 3, 30, 22), noise(1, 3, 6, 4), torch.tensor([8.0]))
+    torch.testing.assert_close(low_pass(residual, 6, 4), residual, atol=1e-6, rtol=0)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from skimage import color, data
 
 from anti_i2v.spaces import LabSpace
-from anti_i2v.spaces.lab import GAIN, interpolation
+from anti_i2v.spaces.base import interpolation
+from anti_i2v.spaces.lab import GAIN, recoloured
 
 EPSILON = torch.tensor([8.0])
 
@@ -77,3 +78,27 @@ def test_autocast_changes_nothing() -> None:
     plain = LabSpace().residual(image, parameters, EPSILON)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(LabSpace().residual(image, parameters, EPSILON), plain)
+
+
+def test_a_field_of_the_photos_size_is_taken_as_it_is() -> None:
+    torch.testing.assert_close(interpolation(33, 33), torch.eye(33), atol=0, rtol=0)
+    image, parameters = astronaut(24), field(1, 2, 24, 24)
+    pixel = LabSpace().residual(image[:, :, 5:6, 7:8], parameters[:, :, 5:6, 7:8], EPSILON)  # a photo of one pixel
+    whole = LabSpace().residual(image, parameters, EPSILON)
+    torch.testing.assert_close(whole[:, :, 5:6, 7:8], pixel, atol=1e-6, rtol=0)
+    strip = LabSpace().residual(image[:, :, 7:19], parameters, EPSILON, top=7, height=24)
+    torch.testing.assert_close(strip, whole[:, :, 7:19], atol=1e-6, rtol=0)
+
+
+def test_random_signs_at_every_pixel_have_an_rms_of_about_one_epsilon() -> None:
+    image = astronaut(96)
+    signs = field(1, 2, 96, 96).sign()
+    assert 0.8 < float((LabSpace().residual(image, signs, EPSILON) * 255 / 8).square().mean().sqrt()) < 1.15
+
+
+def test_recoloured_has_the_lightness_of_one_and_the_chroma_of_the_other() -> None:
+    one, other = 0.3 + 0.4 * astronaut(), 0.3 + 0.4 * astronaut().flip(3)
+    lab = [color.rgb2lab(x[0].permute(1, 2, 0).double().numpy()) for x in (one, other, recoloured(one, other))]
+    np.testing.assert_allclose(lab[2][..., 0], lab[0][..., 0], atol=0.02)
+    np.testing.assert_allclose(lab[2][..., 1:], lab[1][..., 1:], atol=0.03)
+    torch.testing.assert_close(recoloured(one, one), one, atol=1e-5, rtol=0)

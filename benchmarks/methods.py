@@ -1,0 +1,160 @@
+"""Every per-photo method on equal terms, beside one pass and its refinement: what it does to the clips, seconds and memory a photo.
+
+    python -m benchmarks.methods --out docs/methods
+
+All are made against one surrogate (`--surrogate`), within the same true epsilon, written as 8-bit files, read again and animated from
+the same noise. `--refine` are numbers of steps from the generator's output, `--scratch` the same objective from a random start; one run
+of the longest passes through the shorter ones. Figures are averaged over clip seeds for each person first, intervals are over people.
+Memory is what tensors of one photo's step occupy at once, weights not counted (`surrogates.memory.LivePeak`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anti_i2v.baselines import white_noise
+from anti_i2v.baselines.methods import METHODS, Method, named_method
+from anti_i2v.evaluation.report import interval, markdown, ratio_interval, summarise, write_texts
+from anti_i2v.evaluation.runner import as_saved
+from anti_i2v.metrics import rms255
+from anti_i2v.portraits import PortraitClips
+from anti_i2v.protector import Protector
+from anti_i2v.resources import commit
+from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.memory import LivePeak
+from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load, one_pass
+
+REFINED = "identity"
+"""The method whose objective refinement goes on with: the shipped generator's own."""
+
+NOTES = (
+    "every figure is averaged over the seeds for each person first; intervals are over people",
+    "noise has the RMS of one pass; methods have whatever their objective makes of the same epsilon",
+    "seconds: wall time of a batch by photos; of one pass the median of single photos",
+)
+
+
+def trial(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, Tensor], epsilon: float) -> int:
+    """Bytes that tensors of one step on one photo occupy at once."""
+    one = {name: value[:1] for name, value in text.items()}
+    weights = [*surrogate.denoiser.parameters(), *surrogate.vae.parameters(), *surrogate.buffers(), *method.objective.parameters()]
+    live = LivePeak(weights)
+    with live:
+        method.run(surrogate, image[:1], one, epsilon, torch.Generator().manual_seed(0), 1)
+    return live.peak
+
+
+def optimised(
+    options: argparse.Namespace, model: Judged, photos: Photos, name: str, steps: list[int], start: Tensor | None = None
+) -> tuple[dict[int, Tensor], float, int]:
+    """A method's photos after each of `steps`; seconds of one step of one photo; bytes of one step."""
+    surrogate = model.surrogate
+    method, image = named_method(name, surrogate), photos.versions["clean"]
+    peak = trial(method, surrogate, image, surrogate.encode_text(photos.prompts[:1]), options.epsilon)
+    found: dict[int, list[Tensor]] = {number: [] for number in steps}
+    begin = time.perf_counter()
+    for first in range(0, len(image), options.batch):
+        part = slice(first, first + options.batch)
+        random = torch.Generator().manual_seed(options.seed * 1_000_003 + first)
+        results = method.run(
+            surrogate, image[part], surrogate.encode_text(photos.prompts[part]), options.epsilon, random, max(steps),
+            start=None if start is None else start[part], keep=steps, label=f"{name}, people from {first}",
+        )  # fmt: skip
+        for number, parts in found.items():
+            parts.append(results[number])
+    seconds = (time.perf_counter() - begin) / max(*steps, 1) / len(image)
+    return {number: as_saved(torch.cat(parts)) for number, parts in found.items()}, seconds, peak
+
+
+def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, int]]:
+    """All versions of the first `--people` of the test split, seconds and bytes."""
+    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    image = as_saved(rendered.video[:, 0]).to(options.device)
+    protector = Protector.from_pretrained(options.generator).eval().to(options.device)
+    protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
+    protected = as_saved(protected)
+    noise = white_noise(image, rms255(protected - image), options.epsilon, torch.Generator().manual_seed(options.seed))
+    photos = Photos(rendered.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
+    with LivePeak(protector.parameters()) as live:
+        protector(image[:1], options.epsilon)
+    memory = {"one_pass": live.peak}
+
+    def add(prefix: str, name: str, steps: list[int], start: Tensor | None = None) -> None:
+        found, step, memory_peak = optimised(options, model, photos, name, steps, start)
+        for number in sorted(steps):
+            key = f"{prefix}_{number}"
+            photos.versions[key], memory[key] = found[number], memory_peak
+            photos.seconds[key] = number * step + (0.0 if start is None else seconds)
+
+    for name in options.methods:
+        add(name, name, [options.steps_each])
+    if options.refine:
+        add("refine", REFINED, options.refine, protected - image)
+    if options.scratch:
+        add("scratch", REFINED, options.scratch)
+    return photos, memory
+
+
+def write(options: argparse.Namespace, model: Judged, photos: Photos, memory: dict[str, int], found: Measures) -> None:
+    """Write `methods.json` and `methods.md`, and print the latter."""
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
+    facts = {"commit": commit() or "unknown", **settings, "threads": torch.get_num_threads()}
+    summary = summarise([found])
+    # Which share of a method's drop one pass reaches: people drawn again together, so that hard ones count on both sides.
+    others = [name for name in found if name not in ("clean", "one_pass")]
+    shares = {name: interval(ratio_interval(found["one_pass"]["drop"], found[name]["drop"])) for name in others}
+    data = {"facts": facts, "about": model.facts, "notes": NOTES, "seconds": photos.seconds, "memory": memory}
+    data |= {"share_of_one_pass": shares, "results": summary}
+    words = {name: name.replace("_", " ") for name in found}
+    lines = ["# Methods", "", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines += ["", "| version | seconds a photo | MiB |", "| --- | ---: | ---: |"]
+    lines += [f"| {words[name]} | {value:.3f} | {memory[name] / 2**20:.0f} |" for name, value in photos.seconds.items()]
+    lines += ["", markdown(summary, model.facts, NOTES, words)]
+    write_texts(options.out, {"methods.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "methods.md": "\n".join(lines) + "\n"})
+    print("\n".join(lines))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line; what `benchmarks.evidence` reads of its own is filled in."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--surrogate", default="portrait-dit")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--steps-each", type=int, default=100, help="of every method")
+    parser.add_argument("--refine", type=int, nargs="*", default=[0, 1, 5, 20, 100], help="steps from one pass")
+    parser.add_argument("--scratch", type=int, nargs="*", default=[1, 5, 20, 100, 500], help="steps from a random start")
+    parser.add_argument("--generator", default="portrait-generator")
+    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
+    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
+    parser.add_argument("--size", default="128x128", help="HEIGHTxWIDTH of the clips")
+    parser.add_argument("--num-frames", type=int, default=9)
+    parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the clips' noise")
+    parser.add_argument("--seed", type=int, default=0, help="of the methods")
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--photo-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("docs/methods"))
+    options = parser.parse_args(arguments)
+    options.surrogates, options.taps, options.sizes, options.frames = [options.surrogate], ["decoded"], [options.size], [options.num_frames]
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Protect, animate, judge, write."""
+    options = parse(arguments)
+    (model,) = load(options).values()
+    photos, memory = make(options, model)
+    found, _ = judge_surrogate(options, model, photos, options.surrogate)
+    write(options, model, photos, memory, found)
+
+
+if __name__ == "__main__":
+    main()
