@@ -33,7 +33,7 @@ def compare(
         clean: (B, 3, H, W) in [0, 1], any size.
         protected: Likewise, differentiable.
         text: From `surrogate.encode_text`, first dimension B or 1.
-        draw: From `surrogate.draw`, for B photos.
+        draw: From `surrogate.draw`, for B photos; its reference stays where it has one and there is no video.
         video: (B, T, 3, H, W) in [0, 1], clips that begin with the photos, at least as long as the surrogate's: noise is put on them.
 
     Returns:
@@ -47,9 +47,9 @@ def compare(
             photo = fitted(surrogate, clean)
             if video is not None:
                 draw = surrogate.referenced(draw, fitted(surrogate, video[:, : surrogate.num_frames]))
-            elif ERROR in surrogate.taps:
+            elif ERROR in surrogate.taps and draw.reference is None:
                 draw = surrogate.referenced(draw, photo)
-            found, target = surrogate(photo, text, draw), None
+            found, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
             if objective.target_image is not None:
                 picture = fitted(surrogate, objective.target_image.to(photo)[None])
                 target = surrogate(picture.expand_as(photo), text, draw)

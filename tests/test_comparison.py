@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anti_i2v.comparison import compare
 from anti_i2v.data import PortraitPhotos
-from anti_i2v.objectives import Objective
+from anti_i2v.objectives import AnchorObjective, DiffusionObjective, Objective, WeightedObjective
 from anti_i2v.surrogates import Draw, Surrogate
 from tests.tiny import FRAMES, tiny_world
 from tests.tiny_training import tiny_data, tiny_module, tiny_trainer
@@ -57,6 +57,18 @@ def test_a_target_image_is_asked_under_the_same_draw(surrogate: Surrogate) -> No
     assert isinstance(alone["protected"], dict)
     assert given["target"]["latent"].shape == alone["target"]["latent"].shape
     torch.testing.assert_close(alone["target"]["latent"][:1], alone["protected"]["latent"][:1])
+
+
+def test_objectives_that_do_not_read_the_photos_features_spare_them(surrogate: Surrogate) -> None:
+    class Blind(Seen):
+        reads_clean = False
+
+    assert set(ask(surrogate, Seen())["clean"]) == {"latent", "error"}  # type: ignore[call-overload]
+    assert ask(surrogate, Blind())["clean"] == {}
+    away, toward, diffusion = AnchorObjective(away=True), AnchorObjective(), DiffusionObjective()
+    assert [part.reads_clean for part in (away, toward, diffusion)] == [True, False, False]
+    assert not WeightedObjective({"a": toward, "b": diffusion}).reads_clean
+    assert WeightedObjective({"a": away, "b": diffusion}).reads_clean
 
 
 def test_both_versions_are_asked_about_the_same_clip(surrogate: Surrogate) -> None:

@@ -16,6 +16,7 @@ from skimage import data
 
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
+from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.images import to_tensor
 from anti_i2v.protector import Protector
 
@@ -208,6 +209,7 @@ import sys
 from PIL import Image
 from anti_i2v.protector import Protector
 from anti_i2v.generators import BackboneGenerator
+from anti_i2v.generators.backbone import SpaceName
 photo = Image.new('RGB', (40, 30), (90, 120, 60))
 Protector(BackboneGenerator('test_resnet', 32, 8, 8, 16)).protect(photo)
 print([m for m in ('diffusers', 'lightning', 'pytorch_lightning', 'transformers', 'webdataset') if m in sys.modules])
@@ -215,3 +217,15 @@ print([m for m in ('diffusers', 'lightning', 'pytorch_lightning', 'transformers'
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("space", ["rgb", "lab", "frequency"])
+def test_a_generator_of_one_space_protects_and_comes_back_from_its_folder(space: SpaceName, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    protector = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16, space=space)).eval()
+    image = (torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(1)) * 255).round() / 255
+    protector.save_pretrained(tmp_path / "generator", card="")
+    again = Protector.from_pretrained(tmp_path / "generator")
+    residual = protector(image, 6.0) - image
+    assert 3 / 255 < residual.abs().max() <= 6 / 255 + 1e-6
+    assert torch.equal(again(image, 6.0), protector(image, 6.0))

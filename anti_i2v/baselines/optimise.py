@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from anti_i2v.baselines.descent import SpaceName, descent_in
 from anti_i2v.budget import check_epsilon, fit_to_budget
-from anti_i2v.comparison import compare
+from anti_i2v.comparison import compare, fitted
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.draw import ERROR
 from anti_i2v.transforms import Identity, Transform
 
 
@@ -108,13 +109,14 @@ def optimise(
     offset = torch.zeros_like(image) if start is None else start.detach().float()
     moved = descent.start(image, epsilon, generator) if start is None else torch.zeros_like(image)
     results: dict[int, Tensor] = {}
+    still = _still(surrogate, image)
     for number in tqdm(range(steps + 1), desc=label, disable=label is None, leave=False, mininterval=5.0):
         protected = as_file(image, offset + moved, epsilon)
         if number in wanted:
             results[number] = protected
         if number == steps:
             break
-        loss, gradient = _slope(surrogate, image, protected, text, objective, settings, generator)
+        loss, gradient = _slope(surrogate, image, protected, text, objective, settings, generator, still)
         if not math.isfinite(loss):
             raise UsageError(f"the loss of step {number} is {loss}; check the photos and the surrogate for NaN")
         moved = moved + descent.step(image + offset + moved, gradient, settings.length(number, epsilon), number)
@@ -133,6 +135,13 @@ def _checked(epsilon: float, steps: int, keep: Sequence[int]) -> set[int]:
     return wanted
 
 
+def _still(surrogate: Surrogate, image: Tensor) -> Tensor | None:
+    """The clip that the denoiser's error is about, the same at every step; None where it is not read."""
+    if ERROR not in surrogate.taps:
+        return None
+    return surrogate.referenced(surrogate.draw(len(image), torch.Generator().manual_seed(0)), fitted(surrogate, image)).reference
+
+
 def _slope(
     surrogate: Surrogate,
     image: Tensor,
@@ -141,10 +150,11 @@ def _slope(
     objective: Objective,
     settings: Settings,
     generator: torch.Generator,
+    still: Tensor | None,
 ) -> tuple[float, Tensor]:
     """The loss of protected photos under a new draw, and its gradient in them."""
     worn = settings.transform or Identity()
-    draw = surrogate.draw(len(image), generator, settings.min_sigma, settings.max_sigma)
+    draw = replace(surrogate.draw(len(image), generator, settings.min_sigma, settings.max_sigma), reference=still)
     with torch.enable_grad():
         clean = worn(image, generator.clone_state())  # both versions are worn alike
         leaf = protected.detach().requires_grad_()

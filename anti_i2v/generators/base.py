@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from anti_i2v.spaces import FrequencySpace, LabSpace, Space
+from anti_i2v.spaces import FrequencySpace, LabSpace, RgbSpace, Space
 
 
 def make_spaces() -> dict[str, Space]:
     """What the keys of a generator's output mean."""
-    return {"lab": LabSpace(), "frequency": FrequencySpace()}
+    return {"lab": LabSpace(), "frequency": FrequencySpace(), "rgb": RgbSpace()}
 
 
 class Generator(nn.Module, ABC):

@@ -95,9 +95,10 @@ def study(
             advance(len(photos.image))
         if not result.photos:
             raise UsageError("no photos to study; give at least one")
-        result.shown = torch.cat([photo.image for photo in firsts[:shown]])
-        pictures = _pictures(surrogate, firsts[:shown], step, seed) if shown else {}
-        result.pictures |= {(tap, step): picture for tap, picture in pictures.items()}
+        if shown:
+            result.shown = torch.cat([photo.image for photo in firsts[:shown]])
+            pictures = _pictures(surrogate, firsts[:shown], step, seed)
+            result.pictures |= {(tap, step): picture for tap, picture in pictures.items()}
         moved = _sensitivity(surrogate, firsts[:attacked], step, seed, advance)
         for tap in surrogate.taps:
             rows[tap, step] = Row(tap, step, surrogate.sigmas[step], {**sums[tap].figures(), **moved.get(tap, {})})

@@ -41,6 +41,11 @@ class AnchorObjective(Objective):
         """See `Objective.needs`."""
         return tuple(self.weights or ())
 
+    @property
+    def reads_clean(self) -> bool:
+        """See `Objective.reads_clean`."""
+        return self.away
+
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -26,6 +26,11 @@ class Objective(nn.Module, ABC):
         """The taps that the objective names, and that a surrogate must therefore have."""
         return ()
 
+    @property
+    def reads_clean(self) -> bool:
+        """Whether the features of the photos count; if not, `clean` may be empty, and a third of a step is spared."""
+        return True
+
     def check_taps(self, taps: Collection[str]) -> None:
         """Refuse taps without those that the objective names.
 

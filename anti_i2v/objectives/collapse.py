@@ -39,6 +39,11 @@ class CollapseObjective(Objective):
         """See `Objective.needs`."""
         return (self.shallow, *self.deep)
 
+    @property
+    def reads_clean(self) -> bool:
+        """See `Objective.reads_clean`."""
+        return self.normalise
+
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -34,6 +34,11 @@ class DiffusionObjective(Objective):
         """See `Objective.needs`."""
         return (ERROR,)
 
+    @property
+    def reads_clean(self) -> bool:
+        """See `Objective.reads_clean`."""
+        return False
+
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -45,6 +45,11 @@ class WeightedObjective(Objective):
         """See `Objective.needs`: those of all objectives."""
         return tuple(dict.fromkeys(tap for part in self.objectives.values() if isinstance(part, Objective) for tap in part.needs))
 
+    @property
+    def reads_clean(self) -> bool:
+        """See `Objective.reads_clean`: whether any objective does."""
+        return any(part.reads_clean for part in self.objectives.values() if isinstance(part, Objective))
+
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -75,6 +75,12 @@ def test_without_truth_only_what_needs_none_is_known(surrogate: Surrogate) -> No
     }
 
 
+def test_small_changes_and_pictures_can_be_left_out(surrogate: Surrogate) -> None:
+    found = study(surrogate, People(2), [0], attacked=0, shown=0)
+    assert not any(name.startswith(("attack", "noise")) for row in found.rows for name in row.figures)
+    assert found.pictures == {}
+
+
 def test_what_is_held_does_not_grow_with_the_number_of_photos(surrogate: Surrogate) -> None:
     def peak(people: int) -> int:
         with LivePeak([*surrogate.denoiser.parameters(), *surrogate.vae.parameters()]) as live:
