@@ -1,0 +1,136 @@
+"""Do identified layers pay? A short training against them, against as many random ones, and against the shallowest, for several seeds.
+
+    python -m benchmarks.taps --taps-file docs/layers/portrait-dit/taps.yaml --out docs/layers
+
+All runs are alike but for the taps: the default run's generator with its first weights, photos, steps and objective (`FeatureObjective`,
+without tint, every latent frame alike). Random taps are drawn anew for each seed, from the layers that are neither first nor identified.
+Then photos of test people are protected in one pass, written as 8-bit files, read again and animated from the noise of the seed.
+Intervals are over people; the differences are of the same person and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+
+from anti_i2v.data import PhotoDataModule, PortraitPhotos
+from anti_i2v.evaluation.report import interval, write_texts
+from anti_i2v.evaluation.runner import as_saved
+from anti_i2v.generators import BackboneGenerator
+from anti_i2v.layers.choice import Choice, read_choice
+from anti_i2v.metrics import mean_interval
+from anti_i2v.module import ProtectionModule
+from anti_i2v.objectives import FeatureObjective
+from anti_i2v.portraits import PortraitClips
+from anti_i2v.resources import commit
+from anti_i2v.transforms import Identity
+from benchmarks.evidence import Measures, Photos, judge_surrogate, load
+
+MEASURES = ("drop", "all_frames", "last_frame", "photo_drop")
+"""Likeness to the person that the clip lost, RMS by which all of it and its last frame moved (1/255), likeness that the photo lost."""
+
+
+def choices(choice: Choice, seed: int) -> dict[str, list[str]]:
+    """Identified, random and shallowest layers, as many of each, in the order of computation."""
+    layers, count = list(choice.scores), len(choice.deep)
+    others = [layer for layer in layers[1:] if layer not in choice.deep]
+    drawn = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+    return {"identified": choice.deep, "random": [others[i] for i in drawn], "shallowest": layers[:count]}
+
+
+def trained(options: argparse.Namespace, taps: list[str], seed: int) -> ProtectionModule:
+    """A generator after a short training against some layers."""
+    pl.seed_everything(seed, verbose=False)
+    generator = BackboneGenerator("resnet14t", 64, 32, 32, backbone_width=24, frozen_norm=True, start_from="portrait-faces-2")
+    height, width = map(int, options.size.split("x"))
+    module = ProtectionModule(
+        generator, FeatureObjective(centred=True, balance=True), Identity(), taps, Path(options.surrogate), height=height, width=width,
+        num_frames=options.num_frames, muon=True, lr=options.lr, epsilon_low=options.epsilon, epsilon_high=options.epsilon, seed=seed,
+        judge=None, actions=None,
+    )  # fmt: skip
+    data = PhotoDataModule(PortraitPhotos(), photo_size=options.photo_size, batch_size=options.train_batch, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            accelerator="cpu", max_steps=options.train_steps, limit_val_batches=0, logger=False, enable_checkpointing=False,
+            enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=1.0, default_root_dir=folder,
+        )  # fmt: skip
+        trainer.fit(module, data)
+    return module
+
+
+def compared(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures], list[dict[str, list[str]]]]:
+    """For each seed what the clips of each choice are, and the choices."""
+    (model,) = load(options).values()
+    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    image = as_saved(rendered.video[:, 0])
+    found, taken, all_seeds = [], [], options.seeds
+    for seed in all_seeds:
+        taken.append(choices(choice, seed))
+        versions = {"clean": image}
+        for name, taps in taken[-1].items():
+            protector = trained(options, taps, seed).protector().eval()
+            with torch.no_grad():
+                parts = [protector(image[i : i + options.batch], options.epsilon) for i in range(0, len(image), options.batch)]
+            versions[name] = as_saved(torch.cat(parts))
+        options.seeds = [seed]
+        measures, _ = judge_surrogate(options, model, Photos(rendered.prompts, versions, {}), f"seed {seed}")
+        found.append({name: measures[name] for name in versions})
+        print(f"seed {seed}: " + ", ".join(f"{n} {taken[-1][n]} drop {measures[n]['drop'].mean():.3f}" for n in taken[-1]), flush=True)
+    options.seeds = all_seeds
+    return found, taken
+
+
+def summary(found: list[Measures], measure: str) -> dict[str, object]:
+    """Means over people of what is averaged over seeds, and the paired differences from the identified layers."""
+    values = {name: torch.stack([seed[name][measure].float() for seed in found]) for name in found[0]}
+    result: dict[str, object] = {name: interval(mean_interval(value.mean(0))) for name, value in values.items()}
+    for name in ("random", "shallowest"):
+        result[f"identified - {name}"] = interval(mean_interval((values["identified"] - values[name]).mean(0)))
+        result[f"identified - {name}, by seed"] = [round(x, 4) for x in (values["identified"] - values[name]).mean(1).tolist()]
+    return result
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line; what `benchmarks.evidence` reads of its own is filled in."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--surrogate", default="portrait-dit")
+    parser.add_argument("--taps-file", type=Path, required=True, help="what `anti-i2v layers` wrote")
+    parser.add_argument("--train-steps", type=int, default=200)
+    parser.add_argument("--train-batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=5e-3, help="of Muon")
+    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
+    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
+    parser.add_argument("--size", default="128x128", help="HEIGHTxWIDTH of the clips")
+    parser.add_argument("--num-frames", type=int, default=9)
+    parser.add_argument("--photo-size", type=int, default=128)
+    parser.add_argument("--people", type=int, default=32)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training, random taps and the clips' noise")
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--out", type=Path, default=Path("docs/layers"))
+    options = parser.parse_args(arguments)
+    options.surrogates, options.taps, options.sizes, options.frames = [options.surrogate], ["decoded"], [options.size], [options.num_frames]
+    options.device, options.generator = "cpu", "portrait-generator"
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, animate, judge, write `taps.json`, print it."""
+    options = parse(arguments)
+    found, taken = compared(options, read_choice(options.taps_file, options.surrogate))
+    told = {name: value for name, value in vars(options).items() if name not in ("out", "taps_file")}
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
+    data = {"facts": {"commit": commit() or "unknown", **settings}, "taps": taken, "results": {m: summary(found, m) for m in MEASURES}}
+    text = json.dumps(data, indent=1) + "\n"
+    write_texts(options.out, {"taps.json": text})
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
