@@ -33,17 +33,10 @@ def test_it_trains_animates_and_compares(tmp_path: Path, capsys: pytest.CaptureF
     world, file = tiny_world(tmp_path / "wan"), tmp_path / "taps.yaml"
     choice = Choice(["blocks.2"], "blocks.0", "rule", {f"blocks.{i}": 0.1 for i in range(4)})
     file.write_text(as_yaml(choice, kind_of(str(world))[0], {}), encoding="utf-8")
-    sizes = (
-        f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 3 --seeds 0 1 --steps 2 --train-steps 1 --train-batch 2"
-    )
+    sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 3 --seeds 0 1 --steps 2"
     named = {"surrogate": world, "taps-file": file, "judge": identity, "actions": actions, "out": tmp_path / "out"}
-    main(
-        [
-            *sizes.split(),
-            *["--train-steps", "1", "--train-batch", "2"],
-            *[word for name, path in named.items() for word in (f"--{name}", str(path))],
-        ]
-    )
+    words = [word for name, path in named.items() for word in (f"--{name}", str(path))]
+    main([*sizes.split(), *"--train-steps 1 --train-batch 2".split(), *words])
     data = json.loads((tmp_path / "out" / "taps.json").read_text(encoding="utf-8"))
     assert [found["identified"] for found in data["taps"]] == [["blocks.2"]] * 2
     moved = data["results"]["all_frames"]
