@@ -36,7 +36,7 @@ def test_it_trains_animates_and_compares(tmp_path: Path, capsys: pytest.CaptureF
     sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 3 --seeds 0 1 --steps 2"
     named = {"surrogate": world, "taps-file": file, "judge": identity, "actions": actions, "out": tmp_path / "out"}
     words = [word for name, path in named.items() for word in (f"--{name}", str(path))]
-    main([*sizes.split(), *"--train-steps 1 --train-batch 2".split(), *words])
+    main([*sizes.split(), *["--train-steps", "1", "--train-batch", "2"], *words])
     data = json.loads((tmp_path / "out" / "taps.json").read_text(encoding="utf-8"))
     assert [found["identified"] for found in data["taps"]] == [["blocks.2"]] * 2
     moved = data["results"]["all_frames"]
