@@ -7,7 +7,7 @@ A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
 becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
 first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`,
-`evidence/SURROGATE/line`, `methods`, `methods/refine`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
+`evidence/SURROGATE/line`, `methods`, `methods/refine`, `taps`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
 """
 
 from __future__ import annotations
@@ -212,6 +212,37 @@ def methods(root: Path, part: str) -> str:
     return shown + source("-m benchmarks.methods", facts, *known)
 
 
+def taps(root: Path, part: str) -> str:
+    """Short trainings against identified, random and the shallowest layers."""
+    data = load(root, "layers/taps")
+    facts, results = data["facts"], data["results"]
+    named = [["identified", *sorted({", ".join(found["identified"]) for found in data["taps"]})]]
+    named += [
+        ["random", "; ".join(", ".join(found["random"]) for found in data["taps"])],
+        ["shallowest", ", ".join(data["taps"][0]["shallowest"])],
+    ]
+    headings = [
+        "trained against",
+        "layers",
+        "likeness lost by the clip",
+        "clip moved, RMS",
+        "last frame moved, RMS",
+        "likeness lost by the photo",
+    ]
+    measures = {"drop": 3, "all_frames": 1, "last_frame": 1, "photo_drop": 3}
+    rows = [[*words, *(cell(results[m][words[0]], digits) for m, digits in measures.items())] for words in named]
+    for other in ("random", "shallowest"):
+        rows.append(
+            [f"identified less {other}", "", *(cell(results[m][f"identified - {other}"], digits) for m, digits in measures.items())]
+        )
+    known = [
+        f"{facts['people']} people of the test split",
+        f"{len(facts['seeds'])} seeds",
+        f"{facts['train_steps']} steps of {facts['train_batch']} photos",
+    ]
+    return grid(headings, rows, 2) + source("-m benchmarks.taps --taps-file docs/layers/portrait-dit/taps.yaml", facts, *known)
+
+
 def bandwidth(root: Path, part: str) -> str:
     """How fine the residual may be."""
     data = load(root, "bandwidth/both")
@@ -246,7 +277,7 @@ def hashes(root: Path, part: str) -> str:
 
 
 TABLES: dict[str, Callable[[Path, str], str]] = {
-    f.__name__: f for f in (world, judge, attackability, evidence, methods, bandwidth, size, hashes)
+    f.__name__: f for f in (world, judge, attackability, evidence, methods, taps, bandwidth, size, hashes)
 }
 
 
