@@ -10,7 +10,7 @@ from torch import Tensor
 from anti_i2v.images import resize
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Draw, Surrogate
-from anti_i2v.surrogates.draw import ERROR
+from anti_i2v.surrogates.draw import ERROR, denoiser_layers
 
 
 def compare(
@@ -24,8 +24,8 @@ def compare(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective on the features of both versions, and of its target image where it has one, at one draw.
 
-    In float32 whatever autocast says: reduced precision moves latents more than a residual does. Where the denoiser's error is read
-    and there is no video, noise is put on a still clip of the clean photo, so that both versions are asked about the same clip.
+    In float32 whatever autocast says: reduced precision moves latents more than a residual does. Where `one_clip` says so and there is
+    no video, noise is put on a still clip of the clean photo, so that all versions are asked about the same clip.
 
     Args:
         surrogate: Frozen; on the photos' device.
@@ -47,7 +47,7 @@ def compare(
             photo = fitted(surrogate, clean)
             if video is not None:
                 draw = surrogate.referenced(draw, fitted(surrogate, video[:, : surrogate.num_frames]))
-            elif ERROR in surrogate.taps and draw.reference is None:
+            elif draw.reference is None and one_clip(surrogate, objective):
                 draw = surrogate.referenced(draw, photo)
             found, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
             if objective.target_image is not None:
@@ -55,6 +55,17 @@ def compare(
                 target = surrogate(picture.expand_as(photo), text, draw)
         result: tuple[Tensor, dict[str, Tensor]] = objective(found, surrogate(fitted(surrogate, protected), text, draw), draw, target)
     return result
+
+
+def one_clip(surrogate: Surrogate, objective: Objective) -> bool:
+    """Whether all versions must be asked about the same clip: the denoiser's error is read, or its layers on a target image.
+
+    L_IRA of Anti-I2V (arXiv 2603.24570) has one z_t for photo and target: noise on a clip of the target would be a distance that
+    no change of the photo can make up for. Where a family encodes no clips, each version keeps its own.
+    """
+    if type(surrogate).encode_clip is Surrogate.encode_clip:
+        return False
+    return ERROR in surrogate.taps or (objective.target_image is not None and bool(denoiser_layers(surrogate.taps)))
 
 
 def fitted(surrogate: Surrogate, pictures: Tensor) -> Tensor:

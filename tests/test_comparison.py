@@ -87,6 +87,13 @@ def test_both_versions_are_asked_about_the_same_clip(surrogate: Surrogate) -> No
     assert not torch.equal(given.reference, still.reference)
 
 
+def test_a_target_image_is_asked_about_the_clip_of_the_photo_where_the_denoiser_is_read(surrogate: Surrogate) -> None:
+    picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(7))
+    references = {tap: ask(surrogate.tapped(["latent", tap]), Seen(picture))["draw"].reference for tap in ("error", "blocks.0", "latent")}  # type: ignore[attr-defined]
+    torch.testing.assert_close(references["blocks.0"], references["error"])  # one z_t, as in the paper's formula
+    assert references["latent"] is None  # what the autoencoder says needs no clip
+
+
 def test_the_clips_of_a_source_reach_the_objective(tmp_path: Path) -> None:
     world, objective = tiny_world(tmp_path / "wan"), Seen()
     data = tiny_data()

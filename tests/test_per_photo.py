@@ -184,6 +184,8 @@ def test_patches_of_other_families(tmp_path: Path) -> None:
         (["--method", "advdm", "--surrogate", "WORLD"], "say --height, --width and --num-frames"),
         (["--method", "advdm", "--surrogate", "WORLD", *map(str, SIZES), "--taps", "blocks.1"], "advdm chooses no layers"),
         (["--method", "i2vguard", "--surrogate", "WORLD", *map(str, SIZES), "--taps", "blocks.9"], "no tap 'blocks.9'"),
+        (["--method", "anti-i2v", "--surrogate", "WORLD", *map(str, SIZES), "--taps", "blocks.1,blocks.0"], "name the shallow one first"),
+        (["--method", "advdm", "--surrogate", "portrait-dit", "--seed", str(2**63)], "--seed is 9223372036854775808; give a whole number"),
         (["--method", "advdm", "--surrogate", "WORLD", *map(str, SIZES), "--device", "abacus"], "--device abacus"),
         (["--method", "advdm", "--surrogate", "nowhere", *map(str, SIZES)], "nowhere"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -24,6 +25,11 @@ PAPER_BLOCKS = 42
 def denoiser_blocks(surrogate: Surrogate) -> list[str]:
     """Every block of the denoiser, in the order of computation."""
     return every_block(surrogate.denoiser, surrogate.block_lists)
+
+
+def depth(surrogate: Surrogate, tap: str) -> float:
+    """Number of the block that a layer is or lies in; NaN, which no comparison holds for, of layers outside the blocks."""
+    return next((i for i, block in enumerate(denoiser_blocks(surrogate)) if f"{tap}.".startswith(f"{block}.")), math.nan)
 
 
 def encoder_layers(surrogate: Surrogate) -> list[str]:

@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from anti_i2v.baselines.descent import SpaceName, descent_in
 from anti_i2v.budget import check_epsilon, fit_to_budget
-from anti_i2v.comparison import compare, fitted
+from anti_i2v.comparison import compare, fitted, one_clip
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.draw import ERROR
 from anti_i2v.transforms import Identity, Transform
 
 
@@ -109,7 +108,7 @@ def optimise(
     offset = torch.zeros_like(image) if start is None else start.detach().float()
     moved = descent.start(image, epsilon, generator) if start is None else torch.zeros_like(image)
     results: dict[int, Tensor] = {}
-    still = _still(surrogate, image)
+    still = _still(surrogate, image, objective)
     for number in tqdm(range(steps + 1), desc=label, disable=label is None, leave=False, mininterval=5.0):
         protected = as_file(image, offset + moved, epsilon)
         if number in wanted:
@@ -135,9 +134,9 @@ def _checked(epsilon: float, steps: int, keep: Sequence[int]) -> set[int]:
     return wanted
 
 
-def _still(surrogate: Surrogate, image: Tensor) -> Tensor | None:
-    """The clip that the denoiser's error is about, the same at every step; None where it is not read."""
-    if ERROR not in surrogate.taps:
+def _still(surrogate: Surrogate, image: Tensor, objective: Objective) -> Tensor | None:
+    """The clip that all versions are asked about, the same at every step; None where each has its own."""
+    if not one_clip(surrogate, objective):
         return None
     return surrogate.referenced(surrogate.draw(len(image), torch.Generator().manual_seed(0)), fitted(surrogate, image)).reference
 

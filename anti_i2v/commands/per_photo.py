@@ -58,6 +58,8 @@ def _check(options: argparse.Namespace, given: Sequence[str]) -> None:
     for name in ("steps", "refine"):
         if (value := getattr(options, name)) is not None and value < 0:
             raise UsageError(f"--{name} is {value}; give 0 or more")
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise UsageError(f"--seed is {options.seed}; give a whole number from 0 to {2**63 - 1}")
     if options.method is None and options.refine is None:
         raise UsageError(f"{named[given[0]]} does nothing alone; add --method to optimise each photo, or --refine K to improve one pass")
     if options.method == "noise":

@@ -46,7 +46,12 @@ def target_image(source: str, size: int = 256) -> Tensor:
             fine = torch.arange(size) * CELLS * 4 // size
             return colours[:, fine[:, None], fine]
         case _:
-            if not Path(source).expanduser().exists():
+            try:
+                file = Path(source).expanduser()
+                found = file.exists()
+            except (OSError, RuntimeError):  # a name too long for a file, and ~ with the name of nobody
+                found = False
+            if not found:
                 raise UsageError(f"no target image {source!r}; give {', '.join(NAMES)}, or the path of a picture")
-            return resize(to_tensor(read_photo(Path(source).expanduser()))[None], size, size)[0]
+            return resize(to_tensor(read_photo(file))[None], size, size)[0]
     return plane.expand(3, size, size).contiguous()

@@ -162,6 +162,8 @@ class Surrogate(nn.Module, ABC):
             check_taps(self.denoiser, layers)
         if encoder := [tap.removeprefix(VAE_LAYERS) for tap in taps if tap.startswith(VAE_LAYERS)]:
             check_taps(self.vae, encoder)
+        if ERROR in taps and type(self).error is Surrogate.error:
+            raise UsageError(f"{type(self).__name__} has no tap {ERROR!r} yet; it is there for Wan, CogVideoX and SVD")
         if DECODED in taps and self.vae.decoder is None:
             raise UsageError(f"the decoder was dropped, so there is no tap {DECODED!r}; name it when loading")
         return tuple(dict.fromkeys(taps))
@@ -467,7 +469,7 @@ class Surrogate(nn.Module, ABC):
 
     def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """The tap `error`: the denoiser's answer at a draw less the right one, `(B, channels, frames, h, w)`, 0 where the photo stands."""
-        raise UsageError(f"{type(self).__name__} has no tap {ERROR!r} yet; it is there for Wan, CogVideoX and SVD")
+        raise NotImplementedError(f"{type(self).__name__} takes no tap {ERROR!r}")  # `_checked` refused it
 
     def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
         """The photo as the autoencoder paints it from `condition`, `(B, 3, height, width)` in [0, 1], differentiable."""

@@ -91,7 +91,7 @@ def test_anti_i2v_has_all_of_the_papers_parts_where_the_paper_puts_them(surrogat
 
 
 def test_layers_can_be_named_where_a_method_chooses_some(surrogate: Surrogate) -> None:
-    names = ("blocks.0", "blocks.2", "blocks.3") if surrogate.has_text else ("mid_block", "down_blocks.1")
+    names = ("blocks.0", "blocks.2", "blocks.3") if surrogate.has_text else ("down_blocks.1", "mid_block")
     method = named_method("anti-i2v", surrogate, names)
     collapse = method.objective.get_submodule("objectives.collapse")
     assert (collapse.shallow, collapse.deep) == (names[0], list(names[1:]))
@@ -99,6 +99,8 @@ def test_layers_can_be_named_where_a_method_chooses_some(surrogate: Surrogate) -
     assert named_method("i2vguard", surrogate, names).taps == ("latent", *names)
     with pytest.raises(UsageError, match="only mid_block; name two or more"):
         named_method("anti-i2v", surrogate, ("mid_block",))
+    with pytest.raises(UsageError, match=f"the deep tap {names[0]} is computed before the shallow {names[1]}; name the shallow one first"):
+        named_method("anti-i2v", surrogate, (names[1], names[0]))
     with pytest.raises(UsageError, match="advdm chooses no layers, so taps mid_block have no place"):
         named_method("advdm", surrogate, ("mid_block",))
     with pytest.raises(UsageError, match="no method 'magic'; there are noise, photoguard, advdm"):

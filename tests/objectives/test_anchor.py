@@ -128,8 +128,9 @@ def test_a_target_image_can_be_a_picture(tmp_path: Path) -> None:
 
 
 def test_unusable_target_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no target image 'chequer'; give grey, checker, stripes, noise, or the path of a picture"):
-        AnchorObjective("chequer")
+    for name in ("chequer", "~nobody-here/a.png", "x" * 300):
+        with pytest.raises(UsageError, match=f"no target image '{name}'; give grey, checker, stripes, noise, or the path of a picture"):
+            AnchorObjective(name)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(UsageError, match=r"cannot read .*text\.png: not a picture"):
         LatentObjective(str(tmp_path / "text.png"))

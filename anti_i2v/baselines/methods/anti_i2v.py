@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anti_i2v.baselines.layers import collapsed_layers, denoiser_blocks, encoder_layers
+from anti_i2v.baselines.layers import collapsed_layers, denoiser_blocks, depth, encoder_layers
 from anti_i2v.baselines.methods.base import Method
 from anti_i2v.baselines.optimise import Settings
 from anti_i2v.errors import UsageError
@@ -35,10 +35,12 @@ def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = ()) -> Method:
             others are the deep ones, and IRA is on all of them.
 
     Raises:
-        UsageError: A single tap.
+        UsageError: A single tap, or the first lies in a block behind another's.
     """
     if len(taps) == 1:
         raise UsageError(f"anti-i2v collapses deep layers to a shallow one, and the taps are only {taps[0]}; name two or more")
+    if early := [tap for tap in taps[1:] if depth(surrogate, tap) < depth(surrogate, taps[0])]:
+        raise UsageError(f"the deep tap {early[0]} is computed before the shallow {taps[0]}; name the shallow one first")
     deep, shallow = (list(taps[1:]), taps[0]) if taps else collapsed_layers(surrogate)
     anchored = [*encoder_layers(surrogate), *(taps or denoiser_blocks(surrogate))]
     parts: dict[str, Objective] = {
