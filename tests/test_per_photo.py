@@ -154,7 +154,10 @@ def test_a_photo_smaller_than_a_patch_fails_alone_with_the_size_it_needs(
     smooth(0, 16, 16).save(tmp_path / "enough.png")
     asked = ("--out", tmp_path / "out", "--method", "photoguard", "--steps", 1, "--surrogate", world, *SIZES)
     assert protect(tmp_path / "small.png", *asked) == 2
-    assert "15 × 40, less than one patch of the surrogate; it needs at least 16 × 16" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "15 × 40, less than one patch of the surrogate; it needs at least 16 × 16" in said
+    assert "small.png: " in said
+    assert not (tmp_path / "out").exists()
     assert protect(tmp_path / "small.png", tmp_path / "enough.png", *asked) == 1
     assert "small.png" in capsys.readouterr().err
 

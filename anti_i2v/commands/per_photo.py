@@ -43,8 +43,9 @@ def per_photo(options: argparse.Namespace, given: Sequence[str]) -> tuple[Protec
     surrogate.tapped(method.taps).drop_what_animates()
     steps = options.refine if refining else method.steps if options.steps is None else options.steps
     text, label = surrogate.encode_text([prompt]), None if options.quiet else "steps"
+    against = f"this was optimised against {options.surrogate} alone" if steps else "this is one pass of the generator, and no step"
     limits = (
-        f"limits: this was optimised against {options.surrogate} alone. It does NOT protect against any production video model "
+        f"limits: {against}. It does NOT protect against any production video model "
         "yet, and a determined adversary may remove a protection."
     )
     return PhotoMethod(method, surrogate, text, steps, seed, begin, label).protect, limits

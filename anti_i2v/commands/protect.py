@@ -83,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
 
     batch = Batch(protect, epsilon, options)
     batch.run(todo)
+    if not batch.done and not any(options.out.iterdir()):
+        options.out.rmdir()  # nothing could be done, so nothing shall look as if
     return batch.report(todo, limits)
 
 
@@ -97,6 +99,11 @@ def one_pass(generator: str | None) -> tuple[Protect, str]:
         "video model yet, and a determined adversary may remove a protection."
     )
     return Protector.from_pretrained(folder).eval().protect, limits
+
+
+def named(failed: Failed) -> str:
+    """The reason of a failure, with the input's name before it unless it says it already."""
+    return failed.reason if failed.name in failed.reason else f"{failed.name}: {failed.reason}"
 
 
 class Batch:
@@ -171,7 +178,7 @@ class Batch:
             if len(self.failed) > 1:
                 self.list_failures()
                 raise UsageError(f"none of the {len(self.failed)} inputs could be protected; the reasons are above")
-            raise UsageError(self.failed[0].reason)
+            raise UsageError(named(self.failed[0]))
         self.list_failures()
         return 1
 
@@ -179,8 +186,7 @@ class Batch:
         """Each input that failed, with its reason."""
         print(f"failed: {len(self.failed)}", file=sys.stderr)
         for failed in self.failed:
-            named = failed.reason if failed.name in failed.reason else f"{failed.name}: {failed.reason}"
-            print(f"  {named}", file=sys.stderr)
+            print(f"  {named(failed)}", file=sys.stderr)
 
     def summary(self, todo: Plan) -> list[str]:
         """Lines on the photos that are done."""
