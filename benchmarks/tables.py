@@ -59,6 +59,8 @@ def percent(value: Json | None) -> str:
 FLAGS = {
     "evidence.py": ("sizes", "taps", "people", "seeds", "pgd_steps", "part", "attack", "faces", "keep", "centred"),
     "attackability.py": ("people", "gallery", "steps", "epsilons", "parts", "taps", "faces", "keep", "centred"),
+    "benchmarks.methods": ("people", "seeds", "steps_each", "refine", "scratch"),
+    "benchmarks.taps": ("people", "seeds", "train_steps"),
     "bandwidth.py": ("people", "steps"),
 }
 """Benchmark → the options that its table states; what they were is in the facts of its results."""
@@ -73,7 +75,7 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1)
 
 def source(command: str, facts: Json, *words: str) -> str:
     """The line under a table: what its figures depend on and the command, with its options, that gives them."""
-    for name in FLAGS.get(command.split()[0], ()):
+    for name in FLAGS.get(command.removeprefix("-m ").split()[0], ()):
         value = facts.get(name)
         if value not in (None, False):
             given = "" if value is True else " " + (" ".join(f"{v}" for v in value) if isinstance(value, list) else f"{value}")
@@ -206,7 +208,11 @@ def methods(root: Path, part: str) -> str:
         seconds, memory = data["seconds"].get(name), data["memory"].get(name)
         costs = ["–" if seconds is None else f"{seconds:.3f}", "–" if memory is None else f"{memory / 2**20:.0f}"]
         rows.append(([label, *costs], results[name]))
-    known = [f"{facts['people']} people of the test split", f"{len(facts['seeds'])} clip seeds", f"epsilon {facts['epsilon']:g}"]
+    known = [
+        f"{facts['people']} people of the test split",
+        f"{len(facts['seeds'])} seeds of the clips' noise",
+        f"epsilon {facts['epsilon']:g}",
+    ]
     known += [f"against {facts['surrogate']}", f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)]
     shown = measured(rows, ["version", "seconds a photo", "MiB"], "residual_rms delta_e all_frames ssim own way rank1 photo_way")
     return shown + source("-m benchmarks.methods", facts, *known)
