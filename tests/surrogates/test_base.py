@@ -155,7 +155,7 @@ def test_min_sigma_keeps_the_noisy_steps(surrogate: Surrogate) -> None:
     bound = surrogate.sigmas[2]
     assert {surrogate.draw(1, generator, min_sigma=bound).step for _ in range(60)} == {0, 1, 2}
     assert surrogate.draw(1, generator, min_sigma=1.0).step == 0
-    with pytest.raises(UsageError, match=r"no noise level lies between min_sigma 1\.5 and max_sigma 1\.0; the schedule's are 0\.\d+ to 1\.0000"):
+    with pytest.raises(UsageError, match=r"no noise level lies between min_sigma 1\.5 and max_sigma 1\.0; the schedule's are"):
         surrogate.draw(1, generator, min_sigma=1.5)
 
 
