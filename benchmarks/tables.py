@@ -210,7 +210,7 @@ def methods(root: Path, part: str) -> str:
         rows.append(([label, *costs], results[name]))
     known = [
         f"{facts['people']} people of the test split",
-        f"{len(facts['seeds'])} seeds of the clips' noise",
+        f"{len(facts['seeds'])} clip seed" + "s" * (len(facts["seeds"]) > 1),
         f"epsilon {facts['epsilon']:g}",
     ]
     known += [f"against {facts['surrogate']}", f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)]
