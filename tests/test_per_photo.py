@@ -158,6 +158,9 @@ def test_a_photo_smaller_than_a_patch_fails_alone_with_the_size_it_needs(
     assert "15 × 40, less than one patch of the surrogate; it needs at least 16 × 16" in said
     assert "small.png: " in said
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()  # the user's own folder stays
+    assert protect(tmp_path / "small.png", *asked) == 2
+    assert (tmp_path / "out").is_dir()
     assert protect(tmp_path / "small.png", tmp_path / "enough.png", *asked) == 1
     assert "small.png" in capsys.readouterr().err
 

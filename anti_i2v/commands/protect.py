@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         protect, limits = per_photo(options, given)
     else:
         protect, limits = one_pass(options.generator)
+    made = not options.out.exists()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
 
     batch = Batch(protect, epsilon, options)
     batch.run(todo)
-    if not batch.done and not any(options.out.iterdir()):
-        options.out.rmdir()  # nothing could be done, so nothing shall look as if
+    if made and not any(options.out.iterdir()):
+        options.out.rmdir()  # nothing could be done, so nothing shall look as if; a folder of the user's stays
     return batch.report(todo, limits)
 
 

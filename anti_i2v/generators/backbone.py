@@ -85,8 +85,8 @@ class BackboneGenerator(Generator):
         self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, frozen_norm)
         if start_from is not None:
             _begin(self.backbone, start_from)
-        sizes_of = {"rgb": chroma_size, "lab": chroma_size, "frequency": cutoff}
-        wanted = max(sizes_of[name] for name in names)
+        self.sides = {name: cutoff if name == "frequency" else chroma_size for name in names}
+        wanted = max(self.sides.values())
         # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
         self.used = list(reversed(range(len(sizes))))
         while len(self.used) > 1 and sizes[self.used[-2]] >= wanted:
@@ -140,9 +140,9 @@ class BackboneGenerator(Generator):
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
         x = x * (1 + self.gain(strength))[:, :, None, None]
-        fields = {"lab": self.chroma_size, "rgb": self.chroma_size, "frequency": self.cutoff}
-        heads = {name: getattr(self, f"{name}_head") for name in fields if hasattr(self, f"{name}_head")}
-        found = {name: _pattern(head(_scaled(x, fields[name])), self.strength).float() for name, head in heads.items()}
+        found = {
+            name: _pattern(self.get_submodule(f"{name}_head")(_scaled(x, side)), self.strength).float() for name, side in self.sides.items()
+        }
         if "frequency" in found:
             # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
             # half precision loses more than the budget here.

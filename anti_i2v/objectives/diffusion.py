@@ -27,7 +27,9 @@ class DiffusionObjective(Objective):
 
     def __init__(self, sign: Literal[1, -1] = 1) -> None:
         super().__init__()
-        self.sign = check_sign(sign)
+        if sign not in (1, -1):
+            raise UsageError(f"sign is {sign}; give 1 to raise the diffusion loss, or -1 to lower it")
+        self.sign = sign
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -46,10 +48,3 @@ class DiffusionObjective(Objective):
         self.check_taps(protected)
         value = protected[ERROR].float().square().mean()
         return -self.sign * value, {"diffusion": value.detach()}
-
-
-def check_sign(sign: int) -> int:
-    """Refuse what is neither 1 nor -1; the sign."""
-    if sign not in (1, -1):
-        raise UsageError(f"sign is {sign}; give 1 to raise the diffusion loss, or -1 to lower it")
-    return sign

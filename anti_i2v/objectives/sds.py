@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.objectives.base import Objective
-from anti_i2v.objectives.diffusion import check_sign
+from anti_i2v.objectives.diffusion import DiffusionObjective
 from anti_i2v.surrogates.draw import ERROR, LATENT, Draw
 
 
-class SdsObjective(Objective):
+class SdsObjective(DiffusionObjective):
     """Score distillation as an attack: SDS(+) and SDS(-) of arXiv 2311.12832 (ICLR 2024), after DreamFusion (arXiv 2209.14988, eq. 3).
 
     The gradient with respect to the latent z is the denoiser's error itself, as if the denoiser's derivative were 1:
@@ -28,19 +25,10 @@ class SdsObjective(Objective):
         UsageError: The sign is neither.
     """
 
-    def __init__(self, sign: Literal[1, -1] = 1) -> None:
-        super().__init__()
-        self.sign = check_sign(sign)
-
     @property
     def needs(self) -> tuple[str, ...]:
         """See `Objective.needs`."""
         return (LATENT, ERROR)
-
-    @property
-    def reads_clean(self) -> bool:
-        """See `Objective.reads_clean`."""
-        return False
 
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
