@@ -15,10 +15,11 @@ NOISY = 0.5
 """Steps with at least this share of noise decide: there a video model settles what happens, and an attack is trained there."""
 
 STEPS = f"of the later latent frames where there are any, averaged over the steps whose share of noise is at least {NOISY}, or the noisiest"
-RULE_KNOWN = f"subject x person (R^2 of a linear probe for the subject, ICC of the person; each at least 0), {STEPS}"
+GAIN = "gain (relative change of the layer by relative change of the photo, attacked)"
+RULE_KNOWN = f"subject x person x {GAIN}; R^2 of a linear probe for the subject and ICC of the person, each at least 0; {STEPS}"
 RULE_UNKNOWN = (
-    f"coherence (neighbouring places' cosine less all others'), {STEPS}, because masks and identities are not known, or too few to find "
-    "subject and person in any layer"
+    f"coherence (neighbouring places' cosine less all others') x {GAIN}; {STEPS}; because masks and identities are not known, "
+    "or too few to find subject and person in any layer"
 )
 RULE_LAYERS = "deep: the highest scores, never the first layer; shallow: the lowest score before the first deep layer"
 
@@ -28,8 +29,8 @@ class Choice:
     """Layers in the order of computation.
 
     Attributes:
-        deep: The most distinct.
-        shallow: The least distinct before them.
+        deep: Of the highest score.
+        shallow: Of the lowest before them.
         rule: How they were chosen, in words.
         scores: Layer → score, of all.
     """
@@ -41,14 +42,18 @@ class Choice:
 
 
 def layer_scores(rows: Sequence[Row]) -> tuple[dict[str, float], str]:
-    """Layer → score, in the order of the rows, and the rule in words."""
+    """Layer → score, in the order of the rows, and the rule in words.
+
+    What a layer carries is worth as much as a photo can move it: distinct but stiff layers were no better to train against than
+    the first ones (docs/LOG.md, 2026-11-23).
+    """
     noisiest = max(row.sigma for row in rows)
     used = [row for row in rows if row.sigma >= min(NOISY, noisiest)]
     # max(0, nan) is 0: what is not known counts as nothing
-    known = _means(used, lambda row: max(0.0, _figure(row, "subject")) * max(0.0, _figure(row, "person")))
+    known = _means(used, lambda row: max(0.0, _figure(row, "subject")) * max(0.0, _figure(row, "person")) * _gain(row))
     if max(known.values()) > 0:
         return known, RULE_KNOWN
-    return _means(used, lambda row: _figure(row, "coherence")), RULE_UNKNOWN
+    return _means(used, lambda row: _figure(row, "coherence") * _gain(row)), RULE_UNKNOWN
 
 
 def _means(rows: Sequence[Row], score: Callable[[Row], float]) -> dict[str, float]:
@@ -63,6 +68,12 @@ def _means(rows: Sequence[Row], score: Callable[[Row], float]) -> dict[str, floa
 def _figure(row: Row, name: str) -> float:
     """The figure of the later frames; of a clip of one latent frame that of the first."""
     return row.figures.get(f"{name}_later", row.figures.get(f"{name}_first", math.nan))
+
+
+def _gain(row: Row) -> float:
+    """How far an attack on the layer moves it; 1 where no photo was attacked, so that what it carries decides alone."""
+    gain = _figure(row, "attack")
+    return 1.0 if math.isnan(gain) else gain
 
 
 def choose(rows: Sequence[Row], count: int = 3) -> Choice:

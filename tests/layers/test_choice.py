@@ -40,6 +40,17 @@ def test_subject_times_person_at_the_noisy_steps_decides() -> None:
     assert found.rule.startswith("subject x person")
 
 
+def test_what_a_layer_carries_counts_as_much_as_an_attack_moves_it() -> None:
+    carried = {"blocks.0": 0.2, "blocks.1": 0.4, "blocks.2": 0.3}
+    moved = {"blocks.0": 0.1, "blocks.1": 0.5, "blocks.2": 2.0}
+    table = [Row(layer, 0, 1.0, {"subject_later": c, "person_later": 0.5, "attack_later": moved[layer]}) for layer, c in carried.items()]
+    found = choose(table, 1)
+    assert found.scores == pytest.approx({"blocks.0": 0.01, "blocks.1": 0.1, "blocks.2": 0.3})
+    assert found.deep == ["blocks.2"]
+    unseen = [Row(layer, 0, 1.0, {"coherence_later": c, "attack_later": moved[layer]}) for layer, c in carried.items()]
+    assert choose(unseen, 1).scores == pytest.approx({"blocks.0": 0.02, "blocks.1": 0.2, "blocks.2": 0.6})
+
+
 def test_without_truth_coherence_decides_and_one_latent_frame_is_enough() -> None:
     table = rows({f"blocks.{i}": [(c, math.nan)] * 3 for i, c in enumerate((0.1, 0.4, 0.2))}, ("coherence_first", "subject_first"))
     found = choose(table, 1)
