@@ -19,6 +19,7 @@ from anti_i2v.pretraining.likeness import FaceLoss
 from anti_i2v.pretraining.optimizer import scheduled
 from anti_i2v.pretraining.pipeline import save_part
 from anti_i2v.pretraining.stage import Stage
+from anti_i2v.resources import find_folder
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder
@@ -42,6 +43,7 @@ class UnetAutoencoderModule(Stage):
         face_weight: How much more a pixel of the face counts.
         chroma_weight: How much colour differences count beside the rest.
         resume_weights: Start from the autoencoder that the folder holds instead of random weights.
+        start_from: World folder whose autoencoder to start from, of the same channels; those of the latent may differ.
         decoder_only: Leave encoder and latents as the folder has them, so that a denoiser trained on them stays valid.
         likeness_weight: Of `FaceLoss` beside the pixels'.
     """
@@ -59,13 +61,17 @@ class UnetAutoencoderModule(Stage):
         face_weight: float = 4.0,
         chroma_weight: float = 0.5,
         resume_weights: bool = False,
+        start_from: str | None = None,
         decoder_only: bool = False,
         likeness_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        if resume_weights and start_from is not None:
+            raise UsageError(f"resume_weights goes on with {folder}, start_from with {start_from}; set one of them")
         if decoder_only and not resume_weights:
             raise UsageError("decoder_only keeps the encoder that the folder holds; set resume_weights too")
         self.folder, self.size = Path(folder), (channels, latent_channels, layers)
+        self.start_from = start_from
         self.lr, self.warmup = lr, warmup
         self.latent_noise, self.latent_penalty = latent_noise, latent_penalty
         self.face_weight, self.chroma_weight, self.resume_weights = face_weight, chroma_weight, resume_weights
@@ -78,6 +84,9 @@ class UnetAutoencoderModule(Stage):
         """Build the network once, when the trainer asks for it."""
         if self.vae is None:
             start = unet_pipeline.load_autoencoder(self.folder) if self.resume_weights else unet_pipeline.build_autoencoder(*self.size)
+            if self.start_from is not None:
+                held = unet_pipeline.load_autoencoder(find_folder(self.start_from))
+                unet_pipeline.start_from(start, held, ("encoder.conv_out", "quant_conv", "decoder.conv_in"), self.start_from)
             self.vae = start.train().requires_grad_(True)
             if self.decoder_only:
                 self.vae.encoder.requires_grad_(False)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from anti_i2v.ema import decay_at, frozen_copy, update_average
-from anti_i2v.errors import UsageError
 from anti_i2v.pretraining import unet_pipeline
 from anti_i2v.pretraining.optimizer import adamw
 from anti_i2v.pretraining.pipeline import Saveable, save_index, save_part
@@ -93,7 +92,8 @@ class UnetDenoiserModule(Stage):
         weight_decay: Of AdamW.
         ema_decay: Of the running mean of the weights.
         face_weight: How much more a cell counts in the loss that the face covers, beside 1 of a wall's.
-        start_from: World folder whose U-Net and image encoder to go on from, of the same sizes and the same autoencoder; None starts anew.
+        start_from: World folder whose U-Net and image encoder to go on from, of the same sizes; None starts anew.
+            Where the autoencoder has other channels, the first and the last convolution do, too.
         seed: Of noise levels, noise and what is left out.
     """
 
@@ -146,10 +146,7 @@ class UnetDenoiserModule(Stage):
         self.networks = nn.ModuleDict({"unet": unet, "image_encoder": image_encoder}).train()
         if self.start_from is not None:
             held = unet_pipeline.load_networks(find_folder(self.start_from))
-            try:
-                self.networks.load_state_dict(held.state_dict())
-            except RuntimeError as error:
-                raise UsageError(f"{self.start_from} has networks of other sizes than this run is set to; give it theirs") from error
+            unet_pipeline.start_from(self.networks, held, ("unet.conv_in", "unet.conv_out"), self.start_from)
         self.ema = frozen_copy(self.networks)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -25,9 +25,9 @@ HINT_CHANNELS = 32
 """Channels in which the U-Net is told each hint."""
 FPS, MOTION_BUCKET_ID, NOISE_AUG_STRENGTH = 7, 127, 0.02
 """What the pipeline's call assumes by default; the frames per second are the only ones this world knows."""
-USUAL_MOTION = 3.1 / 255
-"""Mean difference of neighbouring frames, over all pixels, of a clip in the middle of those in which somebody talks, blinks or
-smiles: what a call that says nothing gets. Who turns, nods or walks off moves more, and asking for that is what larger hints are for."""
+USUAL_MOTION = 4.7 / 255
+"""Mean difference of neighbouring frames, over all pixels, of a clip in which somebody turns the head or looks away: what a call that
+says nothing gets. Who talks or smiles moves less, who nods, walks off or leans in moves more."""
 
 
 def build_autoencoder(channels: tuple[int, ...], latent_channels: int, layers: int) -> AutoencoderKLTemporalDecoder:
@@ -76,7 +76,7 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
 
 
 def motion_bucket(video: Tensor) -> Tensor:
-    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody stays where they are, to 255.
+    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody turns the head, to 255.
 
     It grows with the root of the change, so that a smile and a nod lie apart although someone who walks changes far more.
 
@@ -217,6 +217,26 @@ def load_networks(folder: Path) -> nn.ModuleDict:
             for part, kind in classes.items()
         }
     )
+
+
+def start_from(network: nn.Module, held: nn.Module, anew: tuple[str, ...], source: str) -> None:
+    """Give a network the weights of another that may differ in the channels of its latent only.
+
+    Args:
+        network: To be trained; changed in place.
+        held: Whose weights to take.
+        anew: Layers that read or write latents: where their sizes differ they stay as they are.
+        source: What the user called `held`.
+
+    Raises:
+        UsageError: Other layers differ, too.
+    """
+    own, given = network.state_dict(), held.state_dict()
+    taken = {n: v for n, v in given.items() if not (n in own and v.shape != own[n].shape and n.rpartition(".")[0] in anew)}
+    try:
+        network.load_state_dict({n: v for n, v in own.items() if n not in taken and n in given} | taken)
+    except RuntimeError as error:
+        raise UsageError(f"{source} has networks of other sizes than this run is set to; give it theirs") from error
 
 
 def _check_channels(channels: tuple[int, ...]) -> None:

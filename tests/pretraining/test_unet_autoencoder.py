@@ -56,6 +56,21 @@ def test_the_folders_posterior_has_the_noise_of_the_training(trained: tuple[Path
     torch.testing.assert_close(posterior.std, expected, rtol=1e-2, atol=0)
 
 
+def test_an_autoencoder_with_another_latent_starts_from_a_trained_one(trained: tuple[Path, UnetAutoencoderModule], tmp_path: Path) -> None:
+    world = str(trained[0])
+    module = UnetAutoencoderModule(str(tmp_path), (32, 32), 8, start_from=world)
+    module.configure_model()
+    assert module.vae is not None
+    own, held = module.vae.state_dict(), unet_pipeline.load_autoencoder(trained[0]).state_dict()
+    changed = {name.rpartition(".")[0] for name, value in own.items() if value.shape != held[name].shape}
+    assert changed == {"encoder.conv_out", "quant_conv", "decoder.conv_in"}
+    assert all(torch.equal(own[name], held[name]) for name in own if own[name].shape == held[name].shape)
+    with pytest.raises(UsageError, match="has networks of other sizes"):
+        UnetAutoencoderModule(str(tmp_path), (32, 64), start_from=world).configure_model()
+    with pytest.raises(UsageError, match="set one of them"):
+        UnetAutoencoderModule(world, resume_weights=True, start_from=world)
+
+
 def test_channels_that_the_norms_cannot_divide_are_refused() -> None:
     with pytest.raises(UsageError, match=r"channels are \(32, 48\); each must be a multiple of 32"):
         unet_pipeline.build_autoencoder((32, 48), 4, 1)

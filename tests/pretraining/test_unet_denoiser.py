@@ -185,7 +185,7 @@ def test_both_networks_learn_and_a_checkpoint_holds_nothing_frozen(trained: Trai
     assert all(p.requires_grad for p in trained[1].networks.parameters())
 
 
-def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained) -> None:
+def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained, tmp_path: Path) -> None:
     folder, module, _ = trained
     assert module.ema is not None
     again = UnetDenoiserModule(str(folder), num_frames=5, **UNET, start_from=str(folder))  # type: ignore[arg-type]
@@ -196,5 +196,17 @@ def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained) -> Non
     other = UnetDenoiserModule(str(folder), num_frames=5, **{**UNET, "channels": (32, 64)}, start_from=str(folder))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="has networks of other sizes"):
         other.configure_model()
+    wider = tmp_path / "wider"
+    save_part(unet_pipeline.build_autoencoder((32, 32), 8, 1), wider / "vae")
+    third = UnetDenoiserModule(str(wider), num_frames=5, **UNET, start_from=str(folder))  # type: ignore[arg-type]
+    third.configure_model()
+    assert third.networks is not None
+    own = {name: value.half() for name, value in third.networks["unet"].state_dict().items()}
+    assert {name for name, value in own.items() if value.shape != held[name].shape} == {
+        "conv_in.weight",
+        "conv_out.weight",
+        "conv_out.bias",
+    }
+    assert all(torch.equal(own[name], held[name]) for name in own if own[name].shape == held[name].shape)
     with pytest.raises(UsageError, match="no unet and no image_encoder in"):
         UnetDenoiserModule(str(folder), start_from=str(folder.parent)).configure_model()
