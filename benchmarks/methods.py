@@ -1,10 +1,12 @@
 """Every per-photo method on equal terms, beside one pass and its refinement: what it does to the clips, seconds and memory a photo.
 
-    python -m benchmarks.methods --out docs/methods
+    python -m benchmarks.methods --refine --scratch --out docs/methods
+    python -m benchmarks.methods --methods --out docs/methods/refine
 
 All are made against one surrogate (`--surrogate`), within the same true epsilon, written as 8-bit files, read again and animated from
 the same noise. `--refine` are numbers of steps from the generator's output, `--scratch` the same objective from a random start; one run
-of the longest passes through the shorter ones. Figures are averaged over clip seeds for each person first, intervals are over people.
+of the longest passes through the shorter ones. The two commands are the table of methods and the curve of refinement; without a word
+more than `--out` one run makes both. Figures are averaged over clip seeds for each person first, intervals are over people.
 Memory is what tensors of one photo's step occupy at once, weights not counted (`surrogates.memory.LivePeak`).
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 from pathlib import Path
 
@@ -36,7 +39,7 @@ REFINED = "identity"
 NOTES = (
     "every figure is averaged over the seeds for each person first; intervals are over people",
     "noise has the RMS of one pass; methods have whatever their objective makes of the same epsilon",
-    "seconds: wall time of a batch by photos; of one pass the median of single photos",
+    "seconds: wall time of a batch by photos; of one pass the median of single photos; `alone` is a step of a single photo",
 )
 
 
@@ -50,13 +53,27 @@ def trial(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, T
     return live.peak
 
 
+def step_alone(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, Tensor], epsilon: float, steps: int = 5) -> float:
+    """Median seconds of a step on a single photo, of three runs; what a run does once for all its steps is taken off."""
+    one = {name: value[:1] for name, value in text.items()}
+
+    def seconds(number: int) -> float:
+        begin = time.perf_counter()
+        method.run(surrogate, image[:1], one, epsilon, torch.Generator().manual_seed(0), number)
+        return time.perf_counter() - begin
+
+    return statistics.median((seconds(1 + steps) - seconds(1)) / steps for _ in range(3))
+
+
 def optimised(
     options: argparse.Namespace, model: Judged, photos: Photos, name: str, steps: list[int], start: Tensor | None = None
-) -> tuple[dict[int, Tensor], float, int]:
-    """A method's photos after each of `steps`; seconds of one step of one photo; bytes of one step."""
+) -> tuple[dict[int, Tensor], float, dict[str, float]]:
+    """A method's photos after each of `steps`; seconds of one step of one photo; bytes of one step, and its seconds for a single photo."""
     surrogate = model.surrogate
     method, image = named_method(name, surrogate), photos.versions["clean"]
-    peak = trial(method, surrogate, image, surrogate.encode_text(photos.prompts[:1]), options.epsilon)
+    text = surrogate.encode_text(photos.prompts[:1])
+    costs: dict[str, float] = {"memory": trial(method, surrogate, image, text, options.epsilon)}
+    costs["alone"] = step_alone(method, surrogate, image, text, options.epsilon)
     found: dict[int, list[Tensor]] = {number: [] for number in steps}
     begin = time.perf_counter()
     for first in range(0, len(image), options.batch):
@@ -69,11 +86,11 @@ def optimised(
         for number, parts in found.items():
             parts.append(results[number])
     seconds = (time.perf_counter() - begin) / max(*steps, 1) / len(image)
-    return {number: as_saved(torch.cat(parts)) for number, parts in found.items()}, seconds, peak
+    return {number: as_saved(torch.cat(parts)) for number, parts in found.items()}, seconds, costs
 
 
-def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, int]]:
-    """All versions of the first `--people` of the test split, seconds and bytes."""
+def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, dict[str, float]]]:
+    """All versions of the first `--people` of the test split, and what they cost: bytes, and seconds of a step of a single photo."""
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     image = as_saved(rendered.video[:, 0]).to(options.device)
     protector = Protector.from_pretrained(options.generator).eval().to(options.device)
@@ -83,13 +100,15 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
     photos = Photos(rendered.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
     with LivePeak(protector.parameters()) as live:
         protector(image[:1], options.epsilon)
-    memory = {"one_pass": live.peak}
+    costs: dict[str, dict[str, float]] = {"memory": {"one_pass": live.peak}, "alone": {}}
 
     def add(prefix: str, name: str, steps: list[int], start: Tensor | None = None) -> None:
-        found, step, memory_peak = optimised(options, model, photos, name, steps, start)
+        found, step, once = optimised(options, model, photos, name, steps, start)
         for number in sorted(steps):
             key = f"{prefix}_{number}"
-            photos.versions[key], memory[key] = found[number], memory_peak
+            photos.versions[key] = found[number]
+            for kind, value in once.items():
+                costs[kind][key] = value
             photos.seconds[key] = number * step + (0.0 if start is None else seconds)
 
     for name in options.methods:
@@ -98,10 +117,10 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
         add("refine", REFINED, options.refine, protected - image)
     if options.scratch:
         add("scratch", REFINED, options.scratch)
-    return photos, memory
+    return photos, costs
 
 
-def write(options: argparse.Namespace, model: Judged, photos: Photos, memory: dict[str, int], found: Measures) -> None:
+def write(options: argparse.Namespace, model: Judged, photos: Photos, costs: dict[str, dict[str, float]], found: Measures) -> None:
     """Write `methods.json` and `methods.md`, and print the latter."""
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
     facts = {"commit": commit() or "unknown", **settings, "threads": torch.get_num_threads()}
@@ -109,12 +128,12 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, memory: di
     # Which share of a method's drop one pass reaches: people drawn again together, so that hard ones count on both sides.
     others = [name for name in found if name not in ("clean", "one_pass")]
     shares = {name: interval(ratio_interval(found["one_pass"]["drop"], found[name]["drop"])) for name in others}
-    data = {"facts": facts, "about": model.facts, "notes": NOTES, "seconds": photos.seconds, "memory": memory}
+    data = {"facts": facts, "about": model.facts, "notes": NOTES, "seconds": photos.seconds, **costs}
     data |= {"share_of_one_pass": shares, "results": summary}
     words = {name: name.replace("_", " ") for name in found}
     lines = ["# Methods", "", *[f"{name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds a photo | MiB |", "| --- | ---: | ---: |"]
-    lines += [f"| {words[name]} | {value:.3f} | {memory[name] / 2**20:.0f} |" for name, value in photos.seconds.items()]
+    lines += [f"| {words[name]} | {value:.3f} | {costs['memory'][name] / 2**20:.0f} |" for name, value in photos.seconds.items()]
     lines += ["", markdown(summary, model.facts, NOTES, words)]
     write_texts(options.out, {"methods.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "methods.md": "\n".join(lines) + "\n"})
     print("\n".join(lines))
@@ -151,9 +170,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Protect, animate, judge, write."""
     options = parse(arguments)
     (model,) = load(options).values()
-    photos, memory = make(options, model)
+    photos, costs = make(options, model)
     found, _ = judge_surrogate(options, model, photos, options.surrogate)
-    write(options, model, photos, memory, found)
+    write(options, model, photos, costs, found)
 
 
 if __name__ == "__main__":

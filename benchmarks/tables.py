@@ -78,8 +78,8 @@ def source(command: str, facts: Json, *words: str) -> str:
     for name in FLAGS.get(command.removeprefix("-m ").split()[0], ()):
         value = facts.get(name)
         if value not in (None, False):
-            given = "" if value is True else " " + (" ".join(f"{v}" for v in value) if isinstance(value, list) else f"{value}")
-            command += f" --{name.replace('_', '-')}{given}"
+            given = () if value is True else value if isinstance(value, list) else (value,)
+            command += "".join((f" --{name.replace('_', '-')}", *(f" {v}" for v in given)))
     run = command if command.startswith("-m ") else f"benchmarks/{command}"
     return f"\n\n{', '.join(words)}; mean and 95 % interval; commit {facts.get('commit', 'not recorded')}; `python {run}`."
 
@@ -198,11 +198,12 @@ def transfer(data: Json, versions: dict[str, str]) -> str:
 
 def methods(root: Path, part: str) -> str:
     """Per-photo methods beside one pass, or (`refine`) the curve of refinement beside the same objective from a random start."""
-    data = load(root, "methods/methods")
+    refine = part == "refine"
+    data = load(root, "methods/refine/methods" if refine else "methods/methods")
     facts, results = data["facts"], data["results"]
     curve = [name for name in results if name.split("_")[0] in ("refine", "scratch")]
     rows = []
-    for name in curve if part == "refine" else [name for name in results if name not in curve]:
+    for name in curve if refine else [name for name in results if name not in curve]:
         kind, _, steps = name.rpartition("_")
         label = VERSIONS.get(name, {"refine": f"one pass + {steps} steps", "scratch": f"{steps} steps"}.get(kind, f"{kind}, {steps} steps"))
         seconds, memory = data["seconds"].get(name), data["memory"].get(name)
@@ -215,7 +216,14 @@ def methods(root: Path, part: str) -> str:
     ]
     known += [f"against {facts['surrogate']}", f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)]
     shown = measured(rows, ["version", "seconds a photo", "MiB"], "residual_rms delta_e all_frames ssim own way rank1 photo_way")
-    return shown + source("-m benchmarks.methods", facts, *known)
+    if not refine:
+        return shown + source("-m benchmarks.methods --out docs/methods", facts, *known)
+    longest = max(int(name.rpartition("_")[2]) for name in curve if name.startswith("scratch"))
+    step, once = data["alone"][f"scratch_{longest}"], data["seconds"]["one_pass"]
+    shares = (f"{cell(data['share_of_one_pass'][f'scratch_{n}'])} of what {n} steps take" for n in facts["scratch"] if n >= 100)
+    shown += f"\n\nOf the likeness to the person one pass takes {', '.join(shares)}. Photo by photo it needs {once:.4f} s and a step"
+    shown += f" {step:.3f} s, so {longest} steps take {longest * step / once:,.0f} times as long."
+    return shown + source("-m benchmarks.methods --methods --out docs/methods/refine", facts, *known)
 
 
 def taps(root: Path, part: str) -> str:

@@ -33,6 +33,8 @@ def test_all_versions_are_made_judged_and_timed(tmp_path: Path, capsys: pytest.C
         assert data["results"][name]["psnr"]["mean"] >= 30  # what epsilon 8 allows
         assert data["memory"][name] > 0
         assert data["seconds"][name] > 0
+    assert set(data["alone"]) == set(made)
+    assert data["alone"]["anti-i2v_1"] > data["alone"]["photoguard_1"] > 0
     # No step from one pass is one pass, to the last figure.
     assert data["results"]["refine_0"] == data["results"]["one_pass"] != data["results"]["refine_2"]
     assert data["memory"]["anti-i2v_1"] > data["memory"]["photoguard_1"] > data["memory"]["one_pass"]
