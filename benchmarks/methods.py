@@ -32,6 +32,7 @@ from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.memory import LivePeak
 from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load, one_pass
+from benchmarks.short_runs import one_by_one
 
 REFINED = "identity"
 """The method whose objective refinement goes on with: the shipped generator's own."""
@@ -74,19 +75,8 @@ def optimised(
     text = surrogate.encode_text(photos.prompts[:1])
     costs: dict[str, float] = {"memory": trial(method, surrogate, image, text, options.epsilon)}
     costs["alone"] = step_alone(method, surrogate, image, text, options.epsilon)
-    found: dict[int, list[Tensor]] = {number: [] for number in steps}
-    begin = time.perf_counter()
-    for first in range(0, len(image), options.batch):
-        part = slice(first, first + options.batch)
-        random = torch.Generator().manual_seed(options.seed * 1_000_003 + first)
-        results = method.run(
-            surrogate, image[part], surrogate.encode_text(photos.prompts[part]), options.epsilon, random, max(steps),
-            start=None if start is None else start[part], keep=steps, label=f"{name}, people from {first}",
-        )  # fmt: skip
-        for number, parts in found.items():
-            parts.append(results[number])
-    seconds = (time.perf_counter() - begin) / max(*steps, 1) / len(image)
-    return {number: as_saved(torch.cat(parts)) for number, parts in found.items()}, seconds, costs
+    found, seconds = one_by_one(options, surrogate, method, photos, name, steps, start)
+    return found, seconds, costs
 
 
 def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, dict[str, float]]]:

@@ -7,7 +7,7 @@ A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
 becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
 first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`,
-`evidence/SURROGATE/line`, `methods`, `methods/refine`, `taps`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
+`evidence/SURROGATE/line`, `methods`, `methods/refine`, `ablation`, `taps`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ FLAGS = {
     "evidence.py": ("sizes", "taps", "people", "seeds", "pgd_steps", "part", "attack", "faces", "keep", "centred"),
     "attackability.py": ("people", "gallery", "steps", "epsilons", "parts", "taps", "faces", "keep", "centred"),
     "benchmarks.methods": ("people", "seeds", "steps_each", "refine", "scratch"),
+    "benchmarks.ablation": ("people", "seeds", "attack_steps", "train_steps", "train_batch"),
     "benchmarks.taps": ("people", "seeds", "train_steps"),
     "bandwidth.py": ("people", "steps"),
 }
@@ -122,13 +123,15 @@ VERSIONS = {"clean": "clean photo", "white_noise": "white noise, equal RMS", "ra
 VERSIONS |= {"one_pass": "**protected, one pass**"}
 
 
+def figures(of: Json, names: Sequence[str]) -> list[str]:
+    """Measures by their names."""
+    return [percent(of.get(n)) if n == "rank1" else cell(of.get(n), 1 if n in ROUGH else 2) for n in names]
+
+
 def measured(rows: Iterable[tuple[Sequence[str], Json]], words: Sequence[str], measures: str) -> str:
     """A table of rows of words and measures, the latter by their names with spaces between them."""
-    names, lines = measures.split(), []
-    for said, of in rows:
-        figures = [percent(of.get(n)) if n == "rank1" else cell(of.get(n), 1 if n in ROUGH else 2) for n in names]
-        lines.append([*said, *figures])
-    return grid([*words, *(HEADINGS[name] for name in names)], lines, len(words))
+    names = measures.split()
+    return grid([*words, *(HEADINGS[name] for name in names)], ([*said, *figures(of, names)] for said, of in rows), len(words))
 
 
 def judge(root: Path, part: str) -> str:
@@ -226,6 +229,33 @@ def methods(root: Path, part: str) -> str:
     return shown + source("-m benchmarks.methods --methods --out docs/methods/refine", facts, *known)
 
 
+RUNGS = {"rgb": "diffusion loss, in RGB", "lab": "in Lab (a*, b*)", "dual": "+ DCT", "irc": "+ IRC", "ira": "+ IRA"}
+RUNGS |= {"full": "+ perceptual: the whole sum"}
+"""Rung of the ablation → how its table calls it; each is the one before and what is named."""
+
+
+def ablation(root: Path, part: str) -> str:
+    """The paper's ablation, photo by photo and in one pass beside each other."""
+    data = load(root, "ablation/ablation")
+    facts, results, names = data["facts"], data["results"], ("way", "rank1", "all_frames", "ssim")
+    kinds = {kind: {"per-photo": "per photo", "generator": "one pass"}[kind] for kind in facts["kinds"]}
+    rows = [[VERSIONS["clean"], *figures(results["clean"], names) * len(kinds)]]
+    rows.append([f"white noise, RMS of the last row, {next(iter(kinds.values()))}", *figures(results["white_noise"], names) * len(kinds)])
+    for rung in facts["rungs"]:
+        rows.append([RUNGS[rung], *(figure for kind in kinds for figure in figures(results[f"{kind}_{rung}"], names))])
+    headings = ["version", *(f"{words}: {HEADINGS[name]}" for words in kinds.values() for name in names)]
+    known = [
+        f"{facts['people']} people of the test split",
+        f"{len(facts['seeds'])} clip seed" + "s" * (len(facts["seeds"]) > 1),
+        f"epsilon {facts['epsilon']:g}",
+        f"against {facts['surrogate']}",
+    ]
+    costs = {"per-photo": f"{facts['attack_steps']} steps per photo"}
+    costs["generator"] = f"one pass after {facts['train_steps']} training steps of {facts['train_batch']} photos"
+    known += [costs[kind] for kind in kinds]
+    return grid(headings, rows) + source("-m benchmarks.ablation --out docs/ablation", facts, *known)
+
+
 def taps(root: Path, part: str) -> str:
     """Short trainings against identified, random and the shallowest layers."""
     data = load(root, "layers/taps")
@@ -291,7 +321,7 @@ def hashes(root: Path, part: str) -> str:
 
 
 TABLES: dict[str, Callable[[Path, str], str]] = {
-    f.__name__: f for f in (world, judge, attackability, evidence, methods, taps, bandwidth, size, hashes)
+    f.__name__: f for f in (world, judge, attackability, evidence, methods, ablation, taps, bandwidth, size, hashes)
 }
 
 

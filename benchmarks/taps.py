@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
 
-from anti_i2v.data import PhotoDataModule, PortraitPhotos
+from anti_i2v.baselines import Method, Settings
 from anti_i2v.evaluation.report import interval, write_texts
 from anti_i2v.evaluation.runner import as_saved
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.layers.choice import Choice, read_choice
 from anti_i2v.metrics import mean_interval
-from anti_i2v.module import ProtectionModule
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
-from anti_i2v.transforms import Identity
 from benchmarks.evidence import Measures, Photos, judge_surrogate, load
+from benchmarks.short_runs import in_one_pass, trained
 
 MEASURES = ("drop", "all_frames", "last_frame", "photo_drop")
 """Likeness to the person that the clip lost, RMS by which all of it and its last frame moved (1/255), likeness that the photo lost."""
@@ -43,24 +39,9 @@ def choices(choice: Choice, seed: int) -> dict[str, list[str]]:
     return {"identified": choice.deep, "random": [others[i] for i in drawn], "shallowest": layers[:count]}
 
 
-def trained(options: argparse.Namespace, taps: list[str], seed: int) -> ProtectionModule:
-    """A generator after a short training against some layers."""
-    pl.seed_everything(seed, verbose=False)
-    generator = BackboneGenerator("resnet14t", 64, 32, 32, backbone_width=24, frozen_norm=True, start_from="portrait-faces-2")
-    height, width = map(int, options.size.split("x"))
-    module = ProtectionModule(
-        generator, FeatureObjective(centred=True, balance=True), Identity(), taps, Path(options.surrogate), height=height, width=width,
-        num_frames=options.num_frames, muon=True, lr=options.lr, epsilon_low=options.epsilon, epsilon_high=options.epsilon, seed=seed,
-        judge=None, actions=None,
-    )  # fmt: skip
-    data = PhotoDataModule(PortraitPhotos(), photo_size=options.photo_size, batch_size=options.train_batch, seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(
-            accelerator="cpu", max_steps=options.train_steps, limit_val_batches=0, logger=False, enable_checkpointing=False,
-            enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=1.0, default_root_dir=folder,
-        )  # fmt: skip
-        trainer.fit(module, data)
-    return module
+def against(taps: list[str]) -> Method:
+    """What a training against some layers minimises."""
+    return Method(FeatureObjective(centred=True, balance=True), tuple(taps), 0, Settings(space="dual"))
 
 
 def compared(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures], list[dict[str, list[str]]]]:
@@ -73,10 +54,8 @@ def compared(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures
         taken.append(choices(choice, seed))
         versions = {"clean": image}
         for name, taps in taken[-1].items():
-            protector = trained(options, taps, seed).protector().eval()
-            with torch.no_grad():
-                parts = [protector(image[i : i + options.batch], options.epsilon) for i in range(0, len(image), options.batch)]
-            versions[name] = as_saved(torch.cat(parts))
+            protector, _ = trained(options, against(taps), seed)
+            versions[name] = in_one_pass(protector, image, options.epsilon, options.batch)
         options.seeds = [seed]
         measures, _ = judge_surrogate(options, model, Photos(rendered.prompts, versions, {}), f"seed {seed}")
         found.append({name: measures[name] for name in versions})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from anti_i2v.baselines import METHODS, named_method, white_noise
+from anti_i2v.baselines.methods.anti_i2v import RUNGS, anti_i2v
 from anti_i2v.comparison import compare
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import WeightedObjective
@@ -88,6 +91,34 @@ def test_anti_i2v_has_all_of_the_papers_parts_where_the_paper_puts_them(surrogat
     assert method.settings.space == "dual"
     assert {"error", "decoded", "vae.encoder.mid_block"} <= set(method.taps)
     assert named_method("photoguard", surrogate).taps == ("latent",)  # no denoiser
+
+
+def test_each_rung_of_the_ablation_has_one_thing_more_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
+    rungs = {name: anti_i2v(surrogate, rung=name) for name in RUNGS}
+    parts = {name: set(rung.objective.get_submodule("objectives")._modules) for name, rung in rungs.items()}
+    spaces = {name: rung.settings.space for name, rung in rungs.items()}
+    assert list(rungs) == ["rgb", "lab", "dual", "irc", "ira", "full"]
+    assert [spaces[name] for name in rungs] == ["rgb", "lab", "dual", "dual", "dual", "dual"]
+    assert parts["rgb"] == parts["lab"] == parts["dual"] == {"diffusion"}
+    for before, name, part in (("dual", "irc", "collapse"), ("irc", "ira", "anchor"), ("ira", "full", "perceptual")):
+        assert parts[name] - parts[before] == {part}
+        assert parts[before] < parts[name]
+    # What is read grows with the parts, and nothing else of the settings changes.
+    assert set(rungs["rgb"].taps) == {"error"}
+    layers = [tap for tap in rungs["irc"].taps if tap != "error"]
+    assert layers
+    assert not any(tap.startswith("vae.") for tap in layers)
+    assert set(rungs["irc"].taps) < set(rungs["ira"].taps)
+    assert set(rungs["full"].taps) == {*rungs["ira"].taps, "decoded"}
+    assert {replace(rung.settings, space="dual") for rung in rungs.values()} == {rungs["full"].settings}
+    assert {rung.steps for rung in rungs.values()} == {200}
+    full = named_method("anti-i2v", surrogate)
+    assert (full.taps, full.settings, full.steps) == (rungs["full"].taps, rungs["full"].settings, rungs["full"].steps)
+    text = surrogate.encode_text(["a person nods"])
+    made = [rung.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 2)[2] for rung in (full, rungs["full"])]
+    assert torch.equal(*made)
+    with pytest.raises(UsageError, match="no rung 'top'; there are rgb, lab, dual, irc, ira, full"):
+        anti_i2v(surrogate, rung="top")
 
 
 def test_layers_can_be_named_where_a_method_chooses_some(surrogate: Surrogate) -> None:

@@ -139,6 +139,40 @@ def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
     assert "names 90% [80, 100] of 100 test people" in fill("<!-- table: judge/line --><!-- end -->", tmp_path)
 
 
+def test_the_ablation_has_a_row_for_each_rung_and_both_kinds_beside_each_other(tmp_path: Path) -> None:
+    assert "\nnot measured yet\n" in fill(START.format(name="ablation"), tmp_path)
+
+    def of(way: float) -> dict[str, object]:
+        return {"way": interval(way, way, way), "rank1": interval(0.5, 0.25, 0.75), "all_frames": interval(8.0), "ssim": interval(0.9)}
+
+    facts: dict[str, object] = {"commit": "abc", "people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "surrogate": "portrait-dit"}
+    facts |= {"kinds": ["per-photo", "generator"], "rungs": ["rgb", "full"]}
+    facts |= {"attack_steps": 100, "train_steps": 200, "train_batch": 8}
+    results = {"clean": of(0.0), "white_noise": of(0.01)}
+    results |= {"per-photo_rgb": of(0.1), "per-photo_full": of(0.2), "generator_rgb": of(0.05), "generator_full": of(0.15)}
+    write(tmp_path, "ablation/ablation", {"facts": facts, "results": results})
+    lines = fill(START.format(name="ablation"), tmp_path).splitlines()
+    rest = "50% [25, 75] | 8.0 | 0.90 |"
+    four = ("way to strangers", "named right", "clip moved, RMS", "SSIM")
+    heads = [f"{kind}: {name}" for kind in ("per photo", "one pass") for name in four]
+    assert f"| version | {' | '.join(heads)} |" in lines
+    assert f"| clean photo | 0.00 [0.00, 0.00] | {rest} 0.00 [0.00, 0.00] | {rest}" in lines
+    assert f"| white noise, RMS of the last row, per photo | 0.01 [0.01, 0.01] | {rest} 0.01 [0.01, 0.01] | {rest}" in lines
+    assert f"| diffusion loss, in RGB | 0.10 [0.10, 0.10] | {rest} 0.05 [0.05, 0.05] | {rest}" in lines
+    assert f"| + perceptual: the whole sum | 0.20 [0.20, 0.20] | {rest} 0.15 [0.15, 0.15] | {rest}" in lines
+    told = next(line for line in lines if "benchmarks.ablation" in line)
+    known = "epsilon 8, against portrait-dit, 100 steps per photo, one pass after 200 training steps of 8 photos; mean and 95 % interval;"
+    assert told.startswith(f"64 people of the test split, 3 clip seeds, {known}")
+    options = "--people 64 --seeds 0 1 2 --attack-steps 100 --train-steps 200 --train-batch 8"
+    assert told.endswith(f"`python -m benchmarks.ablation --out docs/ablation {options}`.")
+
+    facts["kinds"] = ["generator"]
+    write(tmp_path, "ablation/ablation", {"facts": facts, "results": results})
+    alone = fill(START.format(name="ablation"), tmp_path)
+    assert f"\n| diffusion loss, in RGB | 0.05 [0.05, 0.05] | {rest}\n" in alone
+    assert "steps per photo" not in alone
+
+
 def test_hashes_and_sizes_are_those_of_the_files(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {"a": "b"}, "w": {"dtype": "F16", "shape": [1000, 250], "data_offsets": [0, 500_000]}}).encode()
     content = len(header).to_bytes(8, "little") + header + bytes(500_000)

@@ -1,0 +1,60 @@
+"""Photos that a benchmark of hours has made, kept in files so that it goes on after an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from anti_i2v.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Made:
+    """One version of the photos.
+
+    Attributes:
+        photos: (P, 3, H, W) in [0, 1], values of an 8-bit file.
+        seconds: What they took.
+        commit: What they were made with.
+    """
+
+    photos: Tensor
+    seconds: float
+    commit: str
+
+
+def read(file: Path, settings: Mapping[str, object]) -> Made | None:
+    """What `write` kept, or None where there is nothing yet.
+
+    Args:
+        file: A safetensors file.
+        settings: All that the photos depend on, as plain types.
+
+    Raises:
+        UsageError: They were made with other settings.
+    """
+    if not file.is_file():
+        return None
+    with safe_open(file, "pt") as held:
+        told, photos = held.metadata() or {}, held.get_tensor("photos")
+    found = json.loads(told["settings"])
+    if other := [name for name in {**found, **settings} if found.get(name) != settings.get(name)]:
+        words = ", ".join(f"{name} {found.get(name)} instead of {settings.get(name)}" for name in other)
+        raise UsageError(f"{file} holds photos of {words}; delete it, or keep these in another folder")
+    return Made(photos.float() / 255, float(told["seconds"]), told["commit"])
+
+
+def write(file: Path, settings: Mapping[str, object], made: Made) -> None:
+    """Keep photos as uint8, complete or not at all; the folder is made if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    told = {"settings": json.dumps(dict(settings)), "seconds": repr(made.seconds), "commit": made.commit}
+    save_file({"photos": (255 * made.photos).round().to(torch.uint8).cpu().contiguous()}, part, metadata=told)
+    part.replace(file)
