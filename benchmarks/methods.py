@@ -45,12 +45,12 @@ NOTES = (
 
 
 def trial(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, Tensor], epsilon: float) -> int:
-    """Bytes that tensors of one step on one photo occupy at once."""
+    """Bytes that tensors of one step on one photo occupy at once; a copy, since a part of a batch counts as all of it."""
     one = {name: value[:1] for name, value in text.items()}
     weights = [*surrogate.denoiser.parameters(), *surrogate.vae.parameters(), *surrogate.buffers(), *method.objective.parameters()]
     live = LivePeak(weights)
     with live:
-        method.run(surrogate, image[:1], one, epsilon, torch.Generator().manual_seed(0), 1)
+        method.run(surrogate, image[:1].clone(), one, epsilon, torch.Generator().manual_seed(0), 1)
     return live.peak
 
 
@@ -89,7 +89,7 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
     noise = white_noise(image, rms255(protected - image), options.epsilon, torch.Generator().manual_seed(options.seed))
     photos = Photos(rendered.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
     with LivePeak(protector.parameters()) as live:
-        protector(image[:1], options.epsilon)
+        protector(image[:1].clone(), options.epsilon)
     costs: dict[str, dict[str, float]] = {"memory": {"one_pass": live.peak}, "alone": {}}
 
     def add(prefix: str, name: str, steps: list[int], start: Tensor | None = None) -> None:
