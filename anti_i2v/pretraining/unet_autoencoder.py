@@ -52,7 +52,7 @@ class UnetAutoencoderModule(Stage):
         self,
         folder: str = "checkpoints/portrait-unet",
         channels: tuple[int, ...] = (32, 32, 64, 64),
-        latent_channels: int = 8,
+        latent_channels: int = 16,
         layers: int = 1,
         lr: float = 4e-3,
         warmup: int = 50,

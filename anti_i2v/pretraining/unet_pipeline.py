@@ -25,9 +25,9 @@ HINT_CHANNELS = 32
 """Channels in which the U-Net is told each hint."""
 FPS, MOTION_BUCKET_ID, NOISE_AUG_STRENGTH = 7, 127, 0.02
 """What the pipeline's call assumes by default; the frames per second are the only ones this world knows."""
-USUAL_MOTION = 4.7 / 255
-"""Mean difference of neighbouring frames, over all pixels, of a clip in which somebody turns the head or looks away: what a call that
-says nothing gets. Who talks or smiles moves less, who nods, walks off or leans in moves more."""
+USUAL_MOTION = 3.4 / 255
+"""Mean difference of neighbouring frames, over all pixels, of a clip in which somebody talks and stays where they are: what a call that
+says nothing gets. Who only smiles or blinks moves less, who turns the head, nods or walks off moves more."""
 
 
 def build_autoencoder(channels: tuple[int, ...], latent_channels: int, layers: int) -> AutoencoderKLTemporalDecoder:
@@ -76,7 +76,7 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
 
 
 def motion_bucket(video: Tensor) -> Tensor:
-    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody turns the head, to 255.
+    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody talks, to 255.
 
     It grows with the root of the change, so that a smile and a nod lie apart although someone who walks changes far more.
 
