@@ -79,6 +79,26 @@ def fit_to_budget(image: Tensor, residual: Tensor, epsilon: float | Tensor) -> T
         return _hard(image.detach(), soft.detach(), bound) + (soft - soft.detach())
 
 
+def whole_steps(pixels: Tensor, residual: Tensor, epsilon: Tensor) -> Tensor:
+    """What `fit_to_budget` moves an 8-bit photo by: the same levels, without what photos off the grid and gradients need.
+
+    Args:
+        pixels: (B, C, H, W) bytes.
+        residual: Same shape, float32 in [0, 1] units, any size; it is overwritten.
+        epsilon: (B,) float32 in 1/255 steps.
+
+    Returns:
+        Same shape, int8, from −⌊ε⌋ to ⌊ε⌋, and no further than 0 and 255 allow.
+    """
+    bound = epsilon.view(-1, 1, 1, 1)
+    level = pixels.float()
+    # In the order of `fit_to_budget`: a sum in another order rounds to another level now and then.
+    soft = residual.div_(torch.where(bound > 1e-6, bound, 1.0) / 255).tanh_().mul_(bound / 255).add_(level / 255)
+    steps = soft.mul_(255).round_().clamp_(0, 255).sub_(level)
+    whole = bound.floor()
+    return torch.minimum(torch.maximum(steps, -whole, out=steps), whole, out=steps).to(torch.int8)
+
+
 def _hard(image: Tensor, wanted: Tensor, bound: Tensor) -> Tensor:
     """The allowed level nearest to `wanted` (all in [0, 1] units, bound in steps), as k/255; see `fit_to_budget`."""
     level = image * 255

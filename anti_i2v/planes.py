@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from anti_i2v.blocks import Factor, Steps, moved
 from anti_i2v.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]
+Scalar = TypeVar("Scalar", bound=np.generic)
+Turn = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 ORIENTATION = 274  # EXIF tag
 # How stored rows and columns become an upright picture, and back, by value of the tag.
-TURNS: dict[int, tuple[Callable[[Pixels], Pixels], Callable[[Pixels], Pixels]]] = {
+TURNS: dict[int, tuple[Turn, Turn]] = {
     2: (lambda a: a[:, ::-1], lambda a: a[:, ::-1]),
     3: (lambda a: a[::-1, ::-1], lambda a: a[::-1, ::-1]),
     4: (lambda a: a[::-1], lambda a: a[::-1]),
@@ -31,31 +35,35 @@ TURNS: dict[int, tuple[Callable[[Pixels], Pixels], Callable[[Pixels], Pixels]]] 
 
 @dataclass(frozen=True)
 class Split:
-    """A photo taken apart by `split`.
+    """A photo taken apart by `split`, each block of it as one pixel.
 
     Attributes:
         colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha.
         stored: (H, W, C) bytes that may change: RGB, grey (C = 1), or 255 − CMY, so that more is lighter everywhere.
-        join: Makes the picture from changed `stored` planes, with everything else as it was.
+        join: Makes the picture from what `stored` moves by, (H, W, C) whole steps, with everything else as it was.
         orientation: EXIF orientation, 1–8.
     """
 
     colour: Pixels
     stored: Pixels
-    join: Callable[[Pixels], Image.Image]
+    join: Callable[[Steps], Image.Image]
     orientation: int = 1
 
-    def upright(self, pixels: Pixels) -> Pixels:
+    def upright(self, pixels: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Stored layout → the right way up."""
         return np.ascontiguousarray(TURNS[self.orientation][0](pixels)) if self.orientation in TURNS else pixels
 
-    def as_stored(self, pixels: Pixels) -> Pixels:
+    def as_stored(self, pixels: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """The inverse of `upright`."""
         return np.ascontiguousarray(TURNS[self.orientation][1](pixels)) if self.orientation in TURNS else pixels
 
 
-def split(photo: Image.Image) -> Split:
+def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
     """Take a photo apart; `photo` is not changed.
+
+    Args:
+        photo: Of any mode but I and F.
+        block: Pixels across and down that are seen as their mean and move together.
 
     Raises:
         UsageError: An empty picture, or a mode without a defined range (I, F) or without a way to RGB.
@@ -66,26 +74,31 @@ def split(photo: Image.Image) -> Split:
         raise UsageError(f"a photo of mode {photo.mode!r} has no defined range; convert it to 8 or 16 bits first")
     tag = photo.getexif().get(ORIENTATION, 1)
     orientation = tag if isinstance(tag, int) else 1
-    if photo.mode.startswith("I;16"):
-        return _sixteen_bit(photo, orientation)
-    held = _holding(photo)
-    with_alpha = held.mode in ("RGBA", "LA")
-    pixels = np.atleast_3d(np.array(held))
-    rest = pixels[..., -1:] if with_alpha or held.mode == "CMYK" else pixels[..., :0]
-    stored = pixels[..., : pixels.shape[2] - rest.shape[2]]
+    held = photo if photo.mode.startswith("I;16") else _holding(photo)
+    seen = _without_alpha(held).reduce(block)
+    stored = np.atleast_3d(np.array(seen))[..., :3]
     if held.mode == "CMYK":
-        colour, stored = np.array(held.convert("RGB")), 255 - stored
+        colour, stored = np.array(seen.convert("RGB")), 255 - stored
     else:
         colour = stored if stored.shape[2] == 3 else np.repeat(stored, 3, axis=2)
 
-    def join(changed: Pixels) -> Image.Image:
+    def join(steps: Steps) -> Image.Image:
         if held.mode == "CMYK":
-            changed = 255 - changed
-        whole = np.ascontiguousarray(np.concatenate((changed, rest), axis=2))
-        image = Image.frombytes(held.mode, held.size, whole.tobytes())
-        return _described(image, photo)
+            steps = -steps
+        still = len(held.getbands()) - steps.shape[2]  # alpha, black
+        return _described(moved(held, np.pad(steps, ((0, 0), (0, 0), (0, still))), block), photo)
 
     return Split(colour, stored, join, orientation)
+
+
+def _without_alpha(held: Image.Image) -> Image.Image:
+    """What is seen, in 8 bits: reduced together with alpha, colours would be weighted by it."""
+    if held.mode.startswith("I;16"):
+        eight = np.asarray(held).astype(np.uint32)
+        eight += 128
+        eight //= 257
+        return Image.fromarray(eight.astype(np.uint8))
+    return held.convert(held.mode.rstrip("A")) if held.mode in ("RGBA", "LA") else held
 
 
 def _holding(photo: Image.Image) -> Image.Image:
@@ -101,19 +114,6 @@ def _holding(photo: Image.Image) -> Image.Image:
         return photo.convert(target)
     except ValueError:
         raise UsageError(f"a photo of mode {photo.mode!r} cannot be converted; save it as RGB first") from None
-
-
-def _sixteen_bit(photo: Image.Image, orientation: int) -> Split:
-    """16-bit grey: one 8-bit step is 257, so the budget means the same; the fraction of a step is kept."""
-    deep = np.asarray(photo).astype(np.int64)
-    eight = np.clip((deep + 128) // 257, 0, 255).astype(np.uint8)[..., None]
-
-    def join(changed: Pixels) -> Image.Image:
-        steps = changed[..., 0].astype(np.int64) - eight[..., 0]
-        values = np.clip(deep + 257 * steps, 0, 65535).astype("<u2")
-        return _described(Image.frombytes("I;16", photo.size, values.tobytes()), photo)
-
-    return Split(np.repeat(eight, 3, axis=2), eight, join, orientation)
 
 
 def _described(image: Image.Image, photo: Image.Image) -> Image.Image:

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anti_i2v import generators, planes
-from anti_i2v.budget import check_epsilon, fit_to_budget, per_photo
+from anti_i2v import blocks, generators, planes
+from anti_i2v.budget import check_epsilon, fit_to_budget, per_photo, whole_steps
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator, make_spaces
 from anti_i2v.images import resize
@@ -29,7 +28,7 @@ from anti_i2v.spaces import Space
 
 DEFAULT_GENERATOR = "portrait-generator"
 FORMAT = 1
-# Pixels done at once when a whole photo is protected: the conversions need some twenty copies, best within the cache.
+# Pixels done at once when a photo is protected: the conversions need some twenty copies, best within the cache.
 STRIP = 2**17
 
 
@@ -91,7 +90,8 @@ class Protector(nn.Module):
     def protect(self, photo: Image.Image, epsilon: float | None = None) -> Image.Image:
         """Protect one photo: PIL in, PIL out, with the same size, mode, orientation and metadata.
 
-        The budget holds in the values that the file stores. Modes:
+        The budget holds in the values that the file stores. Of a side of 960 pixels or more, blocks of pixels are seen as their
+        mean and move together; see `blocks`. Modes:
 
         * RGB, L: as they are; grey stays grey (the mean residual over the channels). Alpha (RGBA, LA) is untouched.
         * CMYK: C, M and Y move by at most epsilon and K not at all, so RGB moves by no more.
@@ -110,24 +110,36 @@ class Protector(nn.Module):
             UsageError: Epsilon outside 0–32, a mode without a defined range, or a generator that yields no numbers.
         """
         strength = check_epsilon(self.epsilon if epsilon is None else epsilon)
-        split = planes.split(photo)
+        split = planes.split(photo, blocks.factor(photo.size))
         # The pixels of a phone's photo often lie on their side; the generator learned from upright people.
-        view, stored = (torch.from_numpy(split.upright(pixels)) for pixels in (split.colour, split.stored))
+        return split.join(split.as_stored(self.steps(split.upright(split.colour), split.upright(split.stored), strength)))
+
+    @torch.no_grad()
+    def steps(self, colour: planes.Pixels, stored: planes.Pixels, epsilon: float) -> blocks.Steps:
+        """What the bytes of a photo move by.
+
+        Args:
+            colour: (H, W, 3) sRGB, the right way up.
+            stored: (H, W, 3) or (H, W, 1), what the file holds of it; one plane takes the mean residual over the channels.
+            epsilon: Budget in 1/255 steps.
+
+        Returns:
+            Shape of `stored`, whole numbers from −⌊ε⌋ to ⌊ε⌋.
+        """
         device = next(self.parameters()).device
-        budget = per_photo(strength, view[None]).to(device)
+        view, target = torch.from_numpy(colour), torch.from_numpy(stored)
+        budget = per_photo(epsilon, view[None]).to(device)
         parameters = self._propose_for(view, budget)
-        protected = np.empty(stored.shape, np.uint8)
         height, width = view.shape[:2]
+        steps = torch.empty(target.shape, dtype=torch.int8)
         rows = max(1, STRIP // width)
         for top in range(0, height, rows):
             strip = slice(top, top + rows)
             residual = self.express(_batch(view[strip], device), parameters, budget, top, height)
-            target = _batch(stored[strip], device)
-            if target.shape[1] == 1:
+            if target.shape[2] == 1:
                 residual = residual.mean(1, keepdim=True)
-            levels = fit_to_budget(target, residual, budget)[0].mul(255).round().to(torch.uint8)
-            protected[strip] = levels.permute(1, 2, 0).cpu().numpy()
-        return split.join(split.as_stored(protected))
+            steps[strip] = whole_steps(target[strip].to(device).permute(2, 0, 1)[None], residual, budget)[0].permute(1, 2, 0)
+        return steps.numpy()
 
     def _propose_for(self, view: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
         """`propose` in evaluation mode for one (H, W, 3) picture of bytes, checked to be numbers."""

@@ -7,7 +7,7 @@ A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
 becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
 first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`,
-`evidence/SURROGATE/line`, `methods`, `methods/refine`, `ablation`, `taps`, `bandwidth`, `size/CHECKPOINT`, `hashes`.
+`evidence/SURROGATE/line`, `methods`, `methods/refine`, `ablation`, `taps`, `bandwidth`, `protect`, `size/CHECKPOINT`, `hashes`.
 """
 
 from __future__ import annotations
@@ -300,6 +300,21 @@ def bandwidth(root: Path, part: str) -> str:
     return grid(heads, rows) + source("bandwidth.py", facts, *known, "feature damage")
 
 
+def protect(root: Path, part: str) -> str:
+    """What protecting a photo costs beside decoding and encoding it."""
+    data = load(root, "protect/protect")
+    facts, lines = data["facts"], []
+    for row in data["rows"]:
+        cpu, start = row["cpu"], row["fresh"]
+        figures = [f"{cpu['codec']:.3f}", f"{cpu['whole'] - cpu['stages']['verify']:.3f}", cell(cpu["ratio"]), cell(cpu["ratio_verified"])]
+        figures += [f"{start['cpu']:.1f}", f"{start['peak_mib']:.0f}"] if start else ["–", "–"]
+        lines.append([f"{row['size'].replace('x', ' × ')} {row['format']}", *figures])
+    heads = ["photo", "decode + encode, s", "protect, s", "ratio", "and verify, ratio", "fresh process, s", "its peak, MiB"]
+    peers = "; ".join(f"{name} {seconds} ({where})" for name, _, seconds, where in data["peers"])
+    known = f"seconds of one core, medians of {facts['runs']} pairs [least, most]; commit {facts['commit']}"
+    return f"{grid(heads, lines)}\n\nPublished for one pass: {peers}.\n\n{known}; `python -m benchmarks.protect --out docs/protect`."
+
+
 def size(root: Path, checkpoint: str) -> str:
     """Number of weights and bytes of a checkpoint, from the headers of its files."""
     found, numbers = list((root / "checkpoints" / checkpoint).rglob("*.safetensors")), 0
@@ -321,7 +336,7 @@ def hashes(root: Path, part: str) -> str:
 
 
 TABLES: dict[str, Callable[[Path, str], str]] = {
-    f.__name__: f for f in (world, judge, attackability, evidence, methods, ablation, taps, bandwidth, size, hashes)
+    f.__name__: f for f in (world, judge, attackability, evidence, methods, ablation, taps, bandwidth, protect, size, hashes)
 }
 
 

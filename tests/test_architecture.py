@@ -21,7 +21,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors",
-        "resources metadata metrics ema schedule muon weights",
+        "resources metadata metrics ema schedule muon weights blocks",
         "images planes faces",
         "budget transforms spaces",
         "surrogates generators",

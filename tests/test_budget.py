@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from anti_i2v.budget import EPSILON_MAX, check_epsilon, fit_to_budget
+from anti_i2v.budget import EPSILON_MAX, check_epsilon, fit_to_budget, whole_steps
 from anti_i2v.errors import UsageError
 
 
@@ -105,6 +105,17 @@ def test_output_is_bit_equal_to_8_bit_pixels() -> None:
     image = levels.float().view(1, 1, 16, 16) / 255
     protected = fit_to_budget(image, 0.02 * torch.sin(torch.arange(256.0)).view(1, 1, 16, 16), 8.0)
     assert torch.equal(protected, (protected * 255).round().to(torch.uint8).float() / 255)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0, 5.5, 8.0, 32.0])
+def test_bytes_move_by_what_the_levels_differ(epsilon: float) -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 97).view(1, 3, 97, 256)
+    residual = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * 8 / 255
+    image = pixels.float() / 255
+    levels = fit_to_budget(image, residual, epsilon).mul(255).round()
+    steps = whole_steps(pixels, residual.clone(), torch.tensor([epsilon]))
+    assert steps.dtype == torch.int8
+    assert torch.equal(steps.float(), levels - pixels)
 
 
 def test_saturated_pixels_still_learn() -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from anti_i2v.errors import UsageError
-from anti_i2v.planes import split
+from anti_i2v.planes import Split, split
 
 
 def noise(mode: str, width: int = 7, height: int = 5) -> Image.Image:
@@ -24,14 +24,39 @@ def noise(mode: str, width: int = 7, height: int = 5) -> Image.Image:
     }[mode]
 
 
+def unmoved(parts: Split) -> Image.Image:
+    return parts.join(np.zeros(parts.stored.shape, np.int8))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "CMYK", "I;16"])
 def test_join_undoes_split(mode: str) -> None:
     photo = noise(mode)
     parts = split(photo)
-    back = parts.join(parts.stored)
+    back = unmoved(parts)
     assert (back.mode, back.size) == (photo.mode, photo.size)
     assert back.tobytes() == photo.tobytes()
     assert parts.colour.shape == (5, 7, 3)
+
+
+@pytest.mark.parametrize(("mode", "still"), [("RGB", 0), ("RGBA", 1), ("L", 0), ("LA", 1), ("CMYK", 1)])
+def test_steps_move_colours_toward_light_and_leave_alpha_and_black(mode: str, still: int) -> None:
+    photo = noise(mode)
+    before = np.atleast_3d(np.asarray(photo)).astype(int)
+    parts = split(photo, (2, 3))  # 7 × 5 pixels: 4 × 2 blocks
+    assert parts.stored.shape == (2, 4, before.shape[2] - still)
+    moved = np.atleast_3d(np.asarray(parts.join(np.full(parts.stored.shape, 4, np.int8))))
+    toward = -4 if mode == "CMYK" else 4  # more ink is darker
+    colours = before.shape[2] - still
+    np.testing.assert_array_equal(moved[..., :colours], np.clip(before[..., :colours] + toward, 0, 255))
+    np.testing.assert_array_equal(moved[..., colours:], before[..., colours:])
+
+
+def test_the_colour_of_a_block_is_its_mean_whatever_alpha_says() -> None:
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[..., 0] = [[10, 20], [30, 40]]
+    pixels[0, 0, 3] = 255  # the others are transparent
+    parts = split(Image.fromarray(pixels), (2, 2))
+    assert parts.colour.tolist() == [[[25, 0, 0]]]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
@@ -61,15 +86,15 @@ def test_an_orientation_outside_the_standard_is_ignored() -> None:
 
 def test_palettes_bits_and_colour_keys_get_a_mode_that_can_hold_them() -> None:
     palette = noise("RGB").quantize(16)
-    assert split(palette).join(split(palette).stored).mode == "RGB"
+    assert unmoved(split(palette)).mode == "RGB"
     palette.info["transparency"] = 3
-    clear = split(palette).join(split(palette).stored)
+    clear = unmoved(split(palette))
     np.testing.assert_array_equal(np.asarray(clear), np.asarray(palette.convert("RGBA")))
     assert "transparency" not in clear.info
     assert split(noise("L").convert("1")).stored.shape == (5, 7, 1)
     keyed = noise("RGB")
     keyed.info["transparency"] = keyed.getpixel((2, 1))
-    alpha = np.asarray(split(keyed).join(split(keyed).stored))[..., 3]
+    alpha = np.asarray(unmoved(split(keyed)))[..., 3]
     assert alpha[1, 2] == 0
     assert (alpha == 0).sum() == 1
 
@@ -87,6 +112,6 @@ def test_an_empty_picture_is_refused() -> None:
 
 def test_other_modes_become_rgb() -> None:
     photo = noise("RGB").convert("YCbCr")
-    back = split(photo).join(split(photo).stored)
+    back = unmoved(split(photo))
     assert back.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(back), np.asarray(photo.convert("RGB")))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
@@ -18,6 +19,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.images import to_tensor
+from anti_i2v.planes import split
 from anti_i2v.protector import Protector
 
 
@@ -35,7 +37,11 @@ def values(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (1, 1), (9, 300), (300, 9), (64, 64), (131, 77), (700, 400)])
+LARGE = (1500, 1100)
+SIZES = [(8, 8), (1, 1), (9, 300), (300, 9), (64, 64), (131, 77), (700, 400), (1, 5000), (5000, 1), (3001, 17), LARGE]
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("epsilon", [2.0, 8.0, 5.5])
 def test_any_size_within_the_budget(protector: Protector, size: tuple[int, int], epsilon: float) -> None:
     photo = astronaut(*size)
@@ -44,9 +50,9 @@ def test_any_size_within_the_budget(protector: Protector, size: tuple[int, int],
     assert np.abs(values(protected) - values(photo)).max() <= math.floor(epsilon)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (700, 400)])
+@pytest.mark.parametrize("size", [(64, 64), (700, 400), (959, 30)])
 def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple[int, int]) -> None:
-    """Strips and memory savings of `protect` change nothing (one step where rounding is at a tie)."""
+    """Strips and memory savings of `protect` change nothing up to 959 pixels a side (one step where rounding is at a tie)."""
     photo = astronaut(*size)
     with torch.no_grad():
         batch = protector(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
@@ -54,6 +60,51 @@ def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-4
     assert np.abs(batch - values(photo)).max() >= 3  # it does something
+
+
+def test_a_large_photo_gets_nearly_the_residual_of_every_pixel_for_itself(protector: Protector) -> None:
+    photo = astronaut(*LARGE)
+    before = values(photo)
+    parts = split(photo)  # blocks of one pixel
+    exact = values(parts.join(protector.steps(parts.colour, parts.stored, 8.0))) - before
+    residual = values(protector.protect(photo, 8.0)) - before
+    assert np.corrcoef(residual.ravel(), exact.ravel())[0, 1] > 0.98
+    assert residual.std() / exact.std() == pytest.approx(1, abs=0.03)
+    # What a video model sees of it.
+    seen, wanted = (F.interpolate(torch.from_numpy(r).float().permute(2, 0, 1)[None], (96, 128), mode="area") for r in (residual, exact))
+    assert np.corrcoef(seen.flatten(), wanted.flatten())[0, 1] > 0.99
+
+
+def test_the_same_photo_gives_the_same_bytes(protector: Protector) -> None:
+    for size in ((131, 77), LARGE):
+        first, second = (protector.protect(astronaut(*size), 8.0).tobytes() for _ in range(2))
+        assert first == second
+
+
+@pytest.mark.parametrize("pixel", [0, 255])
+def test_black_and_white_never_wrap_around(protector: Protector, pixel: int) -> None:
+    for size in ((40, 30), (2000, 30)):
+        change = values(protector.protect(Image.new("RGB", size, (pixel,) * 3), 8.0)) - pixel
+        assert 1 <= np.abs(change).max() <= 8
+    # Every block of a large photo holds both: the mean has room in both directions, the pixels have not.
+    board = np.indices((30, 2000)).sum(0).astype(np.uint8) % 2 * 255
+    change = values(protector.protect(Image.fromarray(board), 8.0)) - board
+    assert 1 <= np.abs(change).max() <= 8
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "CMYK", "P"])
+def test_large_photos_of_any_mode_keep_the_budget(protector: Protector, mode: str) -> None:
+    photo = astronaut(1000, 40).convert(mode)
+    if "A" in mode:
+        photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    kept = photo.convert("RGB") if mode == "P" else photo
+    protected = protector.protect(photo)
+    assert (protected.mode, protected.size) == (kept.mode, photo.size)
+    change = np.abs(values(protected) - values(kept)).reshape(40, 1000, -1)
+    assert 2 <= change.max() <= 8
+    if mode in ("RGBA", "LA", "CMYK"):
+        assert change[..., -1].max() == 0
+    assert protector.protect(photo, 0.0).tobytes() == kept.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "CMYK"])
@@ -71,8 +122,9 @@ def test_modes_stay_and_the_budget_holds_in_stored_values(protector: Protector, 
     assert seen.max() <= 9  # CMYK → RGB rounds
 
 
-def test_sixteen_bit_grey_moves_in_whole_8_bit_steps(protector: Protector) -> None:
-    deep = (np.asarray(astronaut().convert("L")).astype(np.uint16) * 257) ^ 0x35
+@pytest.mark.parametrize("size", [(60, 44), (1000, 40)])
+def test_sixteen_bit_grey_moves_in_whole_8_bit_steps(protector: Protector, size: tuple[int, int]) -> None:
+    deep = (np.asarray(astronaut(*size).convert("L")).astype(np.uint16) * 257) ^ 0x35
     protected = protector.protect(Image.fromarray(deep))
     change = values(protected) - deep.astype(int)
     assert protected.mode == "I;16"
@@ -100,8 +152,9 @@ def test_metadata_and_the_photo_itself_stay(protector: Protector) -> None:
     assert dict(protected.getexif()) == dict(exif)
 
 
-def test_a_photo_on_its_side_gets_the_protection_of_the_upright_one(protector: Protector) -> None:
-    upright = astronaut()
+@pytest.mark.parametrize("size", [(60, 44), (1920, 40)])
+def test_a_photo_on_its_side_gets_the_protection_of_the_upright_one(protector: Protector, size: tuple[int, int]) -> None:
+    upright = astronaut(*size)
     lying = upright.transpose(Image.Transpose.ROTATE_90)  # what EXIF orientation 6 turns upright
     exif = lying.getexif()
     exif[274] = 6

@@ -105,8 +105,8 @@ def changed(photo: Image.Image, change: Callable[[Tensor], Tensor], epsilon: flo
     stored = _batch(split.upright(split.stored), device)
     if stored.shape[1] == 1:
         residual = residual.mean(1, keepdim=True)
-    levels = as_file(stored, residual, epsilon)[0].mul(255).round().to(torch.uint8)
-    return split.join(split.as_stored(levels.permute(1, 2, 0).cpu().numpy()))
+    steps = (as_file(stored, residual, epsilon) - stored)[0].mul(255).round().to(torch.int8)
+    return split.join(split.as_stored(steps.permute(1, 2, 0).cpu().numpy()))
 
 
 def colours(photo: Image.Image, device: torch.device) -> Tensor:

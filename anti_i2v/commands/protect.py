@@ -15,8 +15,9 @@ from anti_i2v.errors import UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from anti_i2v.commands.measure import Measured
     from anti_i2v.commands.sources import Job, Plan
-    from anti_i2v.commands.worker import Failed, Measured, Protect
+    from anti_i2v.commands.worker import Failed, Protect
 
 HELP = "protect photos, folders of photos or tar shards"
 DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, orientation and metadata are kept. Outputs
@@ -126,8 +127,9 @@ class Batch:
         """Do all jobs; what goes wrong with one is noted and the next begins."""
         from tqdm import tqdm
 
-        from anti_i2v.commands.worker import Failed, reason, shard_photos
+        from anti_i2v.commands.worker import Failed, reason, reuse_memory, shard_photos
 
+        reuse_memory()
         self.failed += [Failed(str(path), f"no such file or folder: {path}; check the path") for path in todo.missing]
         jobs, total = [], 0
         for job in todo.jobs:

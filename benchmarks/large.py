@@ -1,0 +1,88 @@
+"""Photos of many megapixels, made from small ones, and what protecting them in blocks costs in faithfulness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from anti_i2v.images import to_tensor
+from anti_i2v.metrics import ciede2000
+from anti_i2v.planes import split
+from anti_i2v.portraits import PortraitClips
+from anti_i2v.protector import Protector
+
+PICTURES = ("astronaut", "coffee", "rocket", "portrait")
+"""Public photographs that come with scikit-image, and a rendered person."""
+
+SEEN = 128  # pixels a side of what the embedded video model sees
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def small(name: str) -> Image.Image:
+    """One of `PICTURES`."""
+    if name == "portrait":
+        frame = PortraitClips(split="test")[0].video[0]
+        return Image.fromarray(frame.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+    from skimage import data
+
+    return Image.fromarray(getattr(data, name)()).convert("RGB")
+
+
+def large(name: str, width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture enlarged, with texture and sensor noise, without which its JPEG would be a fraction of a camera's."""
+    random = np.random.default_rng(seed)
+    smooth = np.asarray(small(name).resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    coarse = random.normal(0, 4, (max(1, height // 6), max(1, width // 6))).astype(np.float32)
+    smooth += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))[..., None]
+    smooth += random.normal(0, 3, (height, width, 1)).astype(np.float32)
+    smooth += random.standard_normal(smooth.shape, np.float32) * 2
+    return Image.fromarray(np.clip(smooth, 0, 255).astype(np.uint8))
+
+
+def faithfulness(protector: Protector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
+    """The residual in blocks beside that of every pixel for itself: both files within epsilon, how alike, and how alike when seen small."""
+    before = np.asarray(photo)
+    parts = split(photo)  # blocks of one pixel
+    exact = np.asarray(parts.join(parts.as_stored(protector.steps(parts.upright(parts.colour), parts.upright(parts.stored), epsilon))))
+    blocks = np.asarray(protector.protect(photo, epsilon))
+    one, other = _residual(blocks, before), _residual(exact, before)
+    apart = one - other
+    seen, wanted = _seen(one), _seen(other)
+    return {
+        "correlation": float(np.corrcoef(one.ravel(), other.ravel())[0, 1]),
+        "rms": [_rms(one), _rms(other)],
+        "largest": [int(np.abs(one).max()), int(np.abs(other).max())],
+        "apart_rms": _rms(apart),
+        "apart_largest": int(np.abs(apart).max()),
+        "same": float((apart == 0).all(2).mean()),
+        "psnr": [20 * float(np.log10(255 / _rms(residual))) for residual in (one, other)],
+        "delta_e": [_delta_e(picture, before) for picture in (blocks, exact)],
+        "seen_correlation": float(np.corrcoef(seen.ravel(), wanted.ravel())[0, 1]),
+        "seen_rms_ratio": _rms(seen) / _rms(wanted),
+    }
+
+
+def _residual(protected: Bytes, photo: Bytes) -> npt.NDArray[np.float32]:
+    return protected.astype(np.float32) - photo
+
+
+def _rms(values: npt.NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(np.square(values), dtype=np.float64)))
+
+
+def _seen(residual: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A residual after the photo was reduced to what the video model takes."""
+    planes = torch.from_numpy(residual).permute(2, 0, 1)[None]
+    return F.interpolate(planes, (SEEN, SEEN), mode="bilinear", antialias=True, align_corners=False).numpy()
+
+
+def _delta_e(protected: Bytes, photo: Bytes) -> float:
+    """Of every seventh pixel each way: with steps that divide a block, the sample would see one corner of it."""
+    a, b = (to_tensor(Image.fromarray(np.ascontiguousarray(picture[::7, ::7])))[None] for picture in (photo, protected))
+    return float(ciede2000(a, b))

@@ -1,0 +1,61 @@
+"""What is said about a written file: exact over all pixels where a bound is promised."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color
+
+from anti_i2v.commands import measure as measuring
+from anti_i2v.commands.measure import measure
+from anti_i2v.errors import UsageError
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(20, 230, (height, width, channels), dtype=np.uint8)
+
+
+def test_one_pixel_among_many_is_found_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "STRIP", 100)
+    before, after = noise(41, 50), noise(41, 50)
+    after[40, 49, 1] -= 7
+    found = measure(Image.fromarray(before), Image.fromarray(after), ".png", ("note",))
+    assert found.steps == 7
+    assert found.psnr == pytest.approx(10 * math.log10(255**2 / (49 / (41 * 50 * 3))))
+    assert (found.jpeg, found.notes) == (False, ("note",))
+    same = measure(Image.fromarray(before), Image.fromarray(before), ".JPG", ())
+    assert (same.steps, same.psnr, same.delta_e, same.jpeg) == (0, math.inf, 0, True)
+
+
+def test_modes_are_compared_as_rgb_without_alpha() -> None:
+    grey = noise(9, 12, 1)[..., 0]
+    assert measure(Image.fromarray(grey), Image.fromarray(grey + 3), ".png", ()).steps == 3
+    assert measure(Image.fromarray(grey), Image.fromarray(grey + 3).convert("RGB"), ".png", ()).steps == 3
+    colours = noise(9, 12, 4)
+    other = colours + np.array([0, 0, 5, 9], np.uint8)
+    assert measure(Image.fromarray(colours), Image.fromarray(other), ".png", ()).steps == 5
+    palette = Image.fromarray(colours[..., :3]).quantize(16)
+    assert measure(palette, palette.convert("RGB"), ".png", ()).steps == 0
+
+
+def test_sixteen_bit_grey_is_compared_in_8_bit_steps() -> None:
+    deep = noise(9, 12, 1)[..., 0].astype(np.uint16) * 200
+    found = measure(Image.fromarray(deep), Image.fromarray(deep + np.uint16(2 * 257)), ".png", ())
+    assert found.steps == pytest.approx(2, abs=1e-3)
+    assert found.psnr == pytest.approx(20 * math.log10(255 / 2), abs=1e-2)
+
+
+def test_the_sample_of_a_large_picture_has_its_mean_colour_difference() -> None:
+    before = noise(400, 500).astype(int)
+    after = before + np.random.default_rng(1).integers(-8, 9, before.shape)
+    a, b = before.astype(np.uint8), after.astype(np.uint8)
+    everywhere = color.deltaE_ciede2000(color.rgb2lab(a), color.rgb2lab(b)).mean()
+    assert measure(Image.fromarray(a), Image.fromarray(b), ".png", ()).delta_e == pytest.approx(everywhere, rel=0.01)
+
+
+def test_another_size_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"size \(3, 2\), not \(2, 2\)"):
+        measure(Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2)), ".png", ())
