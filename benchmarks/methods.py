@@ -46,11 +46,11 @@ NOTES = (
 
 def trial(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, Tensor], epsilon: float) -> int:
     """Bytes that tensors of one step on one photo occupy at once; a copy, since a part of a batch counts as all of it."""
-    one = {name: value[:1] for name, value in text.items()}
+    photo, one = image[:1].clone(), {name: value[:1].clone() for name, value in text.items()}
     weights = [*surrogate.denoiser.parameters(), *surrogate.vae.parameters(), *surrogate.buffers(), *method.objective.parameters()]
     live = LivePeak(weights)
     with live:
-        method.run(surrogate, image[:1].clone(), one, epsilon, torch.Generator().manual_seed(0), 1)
+        method.run(surrogate, photo, one, epsilon, torch.Generator().manual_seed(0), 1)
     return live.peak
 
 
@@ -88,8 +88,9 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
     protected = as_saved(protected)
     noise = white_noise(image, rms255(protected - image), options.epsilon, torch.Generator().manual_seed(options.seed))
     photos = Photos(rendered.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
+    photo = image[:1].clone()
     with LivePeak(protector.parameters()) as live:
-        protector(image[:1].clone(), options.epsilon)
+        protector(photo, options.epsilon)
     costs: dict[str, dict[str, float]] = {"memory": {"one_pass": live.peak}, "alone": {}}
 
     def add(prefix: str, name: str, steps: list[int], start: Tensor | None = None) -> None:
