@@ -21,7 +21,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors",
-        "resources metadata metrics ema schedule muon weights blocks",
+        "files",
+        "resources metrics ema schedule muon weights blocks",
         "images planes faces",
         "budget transforms spaces",
         "surrogates generators",

@@ -1,0 +1,80 @@
+"""Captions and credits of the old kind: IPTC's IIM datasets in the image resources that Photoshop defined, in JPEG, TIFF and PNG.
+
+Of the resources only those are carried over that describe the photo; the others hold thumbnails of the unprotected photo, paths and
+settings (Adobe Photoshop File Formats Specification, "Image Resource IDs").
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+
+IIM, DIGEST = 0x0404, 0x0425
+KEPT = (IIM, 0x040A, 0x040B, DIGEST)  # datasets, copyright flag, URL, and the sum by which readers see that they are as written
+HEAD = b"Photoshop 3.0\0"
+
+Unwanted = Callable[[int, int], bool]
+"""Whether a dataset, by its record and its number, shall go."""
+
+
+def resources(data: bytes) -> dict[int, bytes]:
+    """Image resources by number, as far as they can be followed.
+
+    Args:
+        data: A TIFF's tag 34377, or a JPEG's APP13 behind `HEAD`.
+    """
+    found, at = {}, 0
+    while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
+        (number,) = struct.unpack_from(">H", data, at + 4)
+        at += 6 + (data[at + 6] + 2) // 2 * 2  # a name, with its length before it, to an even end
+        size = int.from_bytes(data[at : at + 4], "big")
+        found[number] = data[at + 4 : at + 4 + size]
+        at += 4 + size + size % 2
+    return found
+
+
+def kept(held: Mapping[int, object], unwanted: Unwanted | None) -> dict[int, bytes]:
+    """The resources that are carried over, without unwanted datasets."""
+    found = {number: value for number in KEPT if isinstance(value := held.get(number), bytes)}
+    if unwanted and IIM in found and (fewer := _without(found[IIM], unwanted)) != found[IIM]:
+        found[IIM] = fewer
+        found.pop(DIGEST, None)
+    return {number: value for number, value in found.items() if value}
+
+
+def block(held: Mapping[int, bytes]) -> bytes:
+    """Resources as bytes; the inverse of `resources`."""
+    return b"".join(
+        b"8BIM" + struct.pack(">HHI", number, 0, len(value)) + value + bytes(len(value) % 2) for number, value in sorted(held.items())
+    )
+
+
+def profile(held: Mapping[int, bytes]) -> str:
+    """Resources as the text that ImageMagick began to put into PNG under `Raw profile type iptc`, and that ExifTool reads."""
+    data = block(held)
+    lines = "\n".join(data[at : at + 36].hex() for at in range(0, len(data), 36))
+    return f"\niptc\n{len(data):8}\n{lines}\n"
+
+
+def from_profile(text: str) -> bytes:
+    """The bytes of such a text, of any type.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return bytes.fromhex("".join(text.split("\n")[3:]))
+
+
+def _without(iim: bytes, unwanted: Unwanted) -> bytes:
+    """Datasets without the unwanted ones; what follows a damaged one is left out, for nobody can tell what it is."""
+    good, at = [], 0
+    while iim[at : at + 1] == b"\x1c" and at + 5 <= len(iim):
+        record, number, size = struct.unpack_from(">BBH", iim, at + 1)
+        end = at + 5 + size
+        if size & 0x8000:  # the length of the length
+            width = size & 0x7FFF
+            end = at + 5 + width + int.from_bytes(iim[at + 5 : at + 5 + min(width, 8)], "big")
+        if not unwanted(record, number):
+            good.append(iim[at:end])
+        at = end
+    return b"".join(good)

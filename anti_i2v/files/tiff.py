@@ -1,0 +1,195 @@
+"""Directories of tags, as TIFF and EXIF have them: read, cut and written without decoding a value.
+
+Pillow decodes each value and encodes it anew, which loses letters beyond ASCII and moves maker notes away from their inner
+offsets. Here values stay bytes, and what can be cut in place is cut in place.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+EXIF, GPS, INTEROP = 34665, 34853, 40965
+LINKS = {0: (EXIF, GPS), EXIF: (INTEROP,)}
+"""Directory → tags in it that point to another. Nothing else is followed, so no file can send a reader in circles."""
+
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # type → bytes of one value
+BIG_SIZES = {16: 8, 17: 8, 18: 8}
+WORDS = {3: 2, 8: 2, 4: 4, 5: 4, 9: 4, 10: 4, 11: 4, 13: 4, 12: 8}  # type → bytes that turn round with the byte order
+BYTE, LONG, UNDEFINED = 1, 4, 7
+MOST = 2**24  # bytes of values that are read from one file
+
+
+class TornError(ValueError):
+    """Not a directory of tags, or not all of it is there."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One row of a directory: where its value lies, of which type and how many bytes; `at` is the row itself."""
+
+    tag: int
+    kind: int
+    count: int
+    at: int
+    where: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Rows, where the link to the next directory lies, and where that is (0: nowhere)."""
+
+    slots: tuple[Slot, ...]
+    link_at: int
+    next: int
+
+    def find(self, tag: int) -> Slot | None:
+        return next((slot for slot in self.slots if slot.tag == tag), None)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tag to write: its value in little-endian bytes, or the directory that it points to."""
+
+    tag: int
+    kind: int
+    count: int
+    value: bytes
+    inside: tuple[Entry, ...] | None = None
+
+
+class Source:
+    """A TIFF file, or EXIF without the six bytes that JPEG puts before it.
+
+    Raises:
+        TornError: It begins like neither.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.left = file, MOST
+        order = {b"II": "<", b"MM": ">"}.get(self.read(0, 2))
+        if order is None:
+            raise TornError("no byte order")
+        self.order = order
+        (magic,) = self.unpack("H", 2)
+        if magic not in (42, 43):
+            raise TornError("no TIFF")
+        self.big = magic == 43
+        (self.first,) = self.unpack("Q", 8) if self.big else self.unpack("I", 4)
+
+    def read(self, at: int, size: int) -> bytes:
+        """So many bytes from there."""
+        self.left -= size
+        if at >= 2**43 or self.left < 0:  # beyond what a file system holds
+            raise TornError("more than anyone needs")
+        self.file.seek(at)
+        found = self.file.read(size)
+        if len(found) < size:
+            raise TornError("cut off")
+        return found
+
+    def unpack(self, form: str, at: int) -> tuple[int, ...]:
+        """Numbers from there, in the file's byte order."""
+        return struct.unpack(self.order + form, self.read(at, struct.calcsize("=" + form)))
+
+    def directory(self, at: int) -> Directory:
+        """The rows that lie there."""
+        (rows,) = self.unpack("Q" if self.big else "H", at)
+        if rows > 65535:
+            raise TornError("no directory")
+        form, start = (self.order + "HHQ", at + 8) if self.big else (self.order + "HHI", at + 2)
+        inline = 8 if self.big else 4
+        step = struct.calcsize(form) + inline
+        raw, slots = self.read(start, rows * step), []
+        for row in range(0, rows * step, step):
+            tag, kind, count = struct.unpack_from(form, raw, row)
+            size = count * (SIZES.get(kind, 0) or (BIG_SIZES.get(kind, 0) if self.big else 0))
+            where = start + row + step - inline
+            if size > inline:
+                (where,) = struct.unpack_from(self.order + ("Q" if self.big else "I"), raw, row + step - inline)
+            slots.append(Slot(tag, kind, count, start + row, where, size))
+        link_at = start + rows * step
+        return Directory(tuple(slots), link_at, self.unpack("Q" if self.big else "I", link_at)[0])
+
+    def numbers(self, slot: Slot | None) -> tuple[int, ...]:
+        """Whole numbers of a row; none if it holds something else."""
+        form = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(slot.kind) if slot else None
+        return self.unpack(f"{slot.count}{form}", slot.where) if slot and form else ()
+
+    def value(self, tag: int) -> bytes | None:
+        """The bytes of a tag of the first directory."""
+        slot = self.directory(self.first).find(tag)
+        return self.read(slot.where, slot.size) if slot else None
+
+    def entries(self, at: int, tags: Container[int] | None = None, links: Sequence[int] = LINKS[0]) -> tuple[Entry, ...]:
+        """The directory there as entries to write, or those of `tags`; what cannot be read of it is left out."""
+        found = {}
+        for slot in self.directory(at).slots:
+            if slot.tag in found or not slot.size or (slot.kind in BIG_SIZES and slot.tag not in links):
+                continue
+            if tags is not None and slot.tag not in tags:
+                continue
+            try:
+                if slot.tag in links:
+                    (below,) = self.numbers(slot)
+                    found[slot.tag] = Entry(slot.tag, LONG, 1, b"", self.entries(below, None, LINKS.get(slot.tag, ())))
+                else:
+                    value = self.read(slot.where, slot.size)
+                    found[slot.tag] = Entry(slot.tag, slot.kind, slot.count, _turned(value, slot.kind) if self.order == ">" else value)
+            except (TornError, ValueError):
+                continue
+        return tuple(found.values())
+
+
+def _turned(value: bytes, kind: int) -> bytes:
+    """In the other byte order."""
+    word = WORDS.get(kind, 1)
+    return value if word == 1 else b"".join(value[i : i + word][::-1] for i in range(0, len(value), word))
+
+
+def _even(size: int) -> int:
+    return size + size % 2
+
+
+def written(entries: Iterable[Entry], at: int, order: str = "<", rows: Iterable[tuple[int, bytes]] = ()) -> bytes:
+    """A directory for the (even) offset `at`, with its values and the directories below it; `rows` are taken as they are."""
+    entries, done = tuple(entries), list(rows)
+    behind = at + 2 + 12 * (len(entries) + len(done)) + 4
+    values = bytearray()
+    for entry in entries:
+        here = struct.pack(order + "I", behind + len(values))
+        kind, count = (LONG, 1) if entry.inside is not None else (entry.kind, entry.count)
+        if entry.inside is not None:
+            values += written(entry.inside, behind + len(values), order)
+        else:
+            value = _turned(entry.value, kind) if order == ">" else entry.value
+            if len(value) <= 4:
+                here = value.ljust(4, b"\0")
+            else:
+                values += value
+        values += bytes(len(values) % 2)
+        done.append((entry.tag, struct.pack(order + "HHI", entry.tag, kind, count) + here))
+    done.sort(key=lambda row: row[0])
+    return struct.pack(order + "H", len(done)) + b"".join(row for _, row in done) + bytes(4) + bytes(values)
+
+
+def exif(entries: Iterable[Entry]) -> bytes:
+    """Entries as EXIF, without the six bytes that JPEG puts before it; empty if there are none."""
+    entries = tuple(entries)
+    return b"II*\0\x08\0\0\0" + written(entries, 8) if entries else b""
+
+
+def append(file: io.BytesIO, entries: Iterable[Entry]) -> None:
+    """Give a classic TIFF file more tags, in place of those that it has of them."""
+    source = Source(file)
+    new = {entry.tag: entry for entry in entries}
+    old = [(slot.tag, source.read(slot.at, 12)) for slot in source.directory(source.first).slots if slot.tag not in new]
+    end = file.seek(0, io.SEEK_END)
+    at = _even(end)
+    file.write(bytes(at - end) + written(new.values(), at, source.order, old))
+    file.seek(4)
+    file.write(struct.pack(source.order + "I", at))
