@@ -8,6 +8,8 @@ import struct
 
 from anti_i2v.files import tiff
 
+MAKER_NOTE = 37500
+
 
 def without_directory(exif: bytes, tag: int) -> bytes:
     """EXIF without a directory that its first one points to; its bytes become zeros, and all others stay in their place.
@@ -56,6 +58,22 @@ def without_pictures(exif: bytes) -> bytes:
             depth -= 1
             if depth == 0:
                 _blank(data, start, mark.end() - start)
+    return bytes(data)
+
+
+def without_maker_note(exif: bytes) -> bytes:
+    """EXIF whose maker note is zeros: each maker writes it otherwise, and some write places into it (Panasonic's city and landmark).
+
+    Raises:
+        tiff.TornError: It cannot be read, so it cannot be told where the note is.
+    """
+    data, source = bytearray(exif), tiff.Source(io.BytesIO(exif))
+    for link in source.directory(source.first).slots:
+        if link.tag == tiff.EXIF:
+            for offset in source.numbers(link):
+                for slot in source.directory(offset).slots:
+                    if slot.tag == MAKER_NOTE:
+                        _blank(data, slot.where, slot.size)
     return bytes(data)
 
 

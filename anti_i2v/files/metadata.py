@@ -102,7 +102,7 @@ def _exif(info: Mapping[str | tuple[int, int], object], wishes: Wishes, notes: l
     if not (clean and wishes.strip_gps):
         return clean
     try:
-        return exif.without_directory(clean, tiff.GPS)
+        return exif.without_maker_note(exif.without_directory(clean, tiff.GPS))
     except tiff.TornError:
         notes.append("damaged EXIF, which may tell the place, was left out")
         return b""

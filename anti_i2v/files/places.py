@@ -1,6 +1,6 @@
 """What tells where a photo was taken, in each kind of metadata: what `--strip-gps` removes.
 
-* EXIF: the GPS directory.
+* EXIF: the GPS directory, and the maker note, in which some makers write the name of the place.
 * XMP: every property whose name begins with GPS, whatever its namespace (`exif:GPSLatitude`, a drone's `GpsLongitude`) and a
   drone's altitudes; latitude and longitude of the W3C's `geo` vocabulary; and the places of the IPTC Photo Metadata Standard:
   `photoshop:City`, `State` and `Country`, `Iptc4xmpCore:Location` and `CountryCode`, `Iptc4xmpExt:LocationCreated` and
@@ -8,7 +8,7 @@
 * IPTC's older datasets of record 2: content location (26, 27), city (90), sublocation (92), state (95), country (100, 101).
 * Texts in a PNG that ImageMagick copied from EXIF (`exif:GPS…`).
 
-Titles, captions and keywords stay, although people write places there; and so do maker notes, which hold none as far as is known.
+Titles, captions and keywords stay, although people write places there.
 """
 
 from __future__ import annotations

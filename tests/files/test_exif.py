@@ -113,6 +113,17 @@ def test_an_avif_that_is_turned_by_its_container_keeps_the_bytes_of_its_exif(tmp
     assert again.info["exif"] == photo.info["exif"]
 
 
+def test_a_maker_note_that_may_name_the_place_goes_with_it(tmp_path: Path) -> None:
+    inside = (tiff.Entry(0x9003, 2, 20, b"2020:01:01 00:00:00\0"), tiff.Entry(37500, tiff.UNDEFINED, 16, b"Panasonic:Venice"))
+    photo = picture("RGB")
+    photo.info["exif"] = HEAD + tiff.exif([tiff.Entry(tiff.EXIF, tiff.LONG, 1, b"", inside)])
+    save_photo(picture("RGB"), tmp_path / "kept.jpg", photo)
+    assert b"Venice" in (tmp_path / "kept.jpg").read_bytes()
+    save_photo(picture("RGB"), tmp_path / "stripped.jpg", photo, Saving(strip_gps=True))
+    assert b"Venice" not in (tmp_path / "stripped.jpg").read_bytes()
+    assert read_photo(tmp_path / "stripped.jpg").getexif().get_ifd(tiff.EXIF)[0x9003] == "2020:01:01 00:00:00"
+
+
 def test_unreadable_exif_costs_neither_the_photo_nor_the_file(tmp_path: Path) -> None:
     picture("RGB").save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff broken")
     photo = read_photo(tmp_path / "a.jpg")
