@@ -31,7 +31,7 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from benchmarks import kept
 from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load
-from benchmarks.short_runs import in_one_pass, one_by_one, trained
+from benchmarks.short_runs import add_clip_options, in_one_pass, one_by_one, trained
 
 DEPENDS = ("surrogate", "size", "num_frames", "photo_size", "people", "epsilon", "steps", "seed")
 """Options that decide what every version is."""
@@ -133,24 +133,15 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, versions: 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; what `benchmarks.evidence` reads of its own is filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--surrogate", default="portrait-dit")
+    add_clip_options(parser, people=64)
     parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--attack-steps", type=int, default=100, help="of each photo on its own")
     parser.add_argument("--train-steps", type=int, default=200)
     parser.add_argument("--train-batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=5e-3, help="of Muon")
-    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
-    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
-    parser.add_argument("--size", default="128x128", help="HEIGHTxWIDTH of the clips")
-    parser.add_argument("--num-frames", type=int, default=9)
-    parser.add_argument("--photo-size", type=int, default=128)
-    parser.add_argument("--people", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the clips' noise")
     parser.add_argument("--seed", type=int, default=0, help="of optimisation and training")
-    parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--keep", type=Path, help="folder for what was made, to go on after an interruption; for one state of the code")
     parser.add_argument("--out", type=Path, default=Path("docs/ablation"))
     options = parser.parse_args(arguments)

@@ -32,7 +32,7 @@ from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.memory import LivePeak
 from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load, one_pass
-from benchmarks.short_runs import one_by_one
+from benchmarks.short_runs import add_clip_options, one_by_one
 
 REFINED = "identity"
 """The method whose objective refinement goes on with: the shipped generator's own."""
@@ -133,23 +133,14 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, costs: dic
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; what `benchmarks.evidence` reads of its own is filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--surrogate", default="portrait-dit")
+    add_clip_options(parser, people=64)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--steps-each", type=int, default=100, help="of every method")
     parser.add_argument("--refine", type=int, nargs="*", default=[0, 1, 5, 20, 100], help="steps from one pass")
     parser.add_argument("--scratch", type=int, nargs="*", default=[1, 5, 20, 100, 500], help="steps from a random start")
     parser.add_argument("--generator", default="portrait-generator")
-    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
-    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
-    parser.add_argument("--size", default="128x128", help="HEIGHTxWIDTH of the clips")
-    parser.add_argument("--num-frames", type=int, default=9)
-    parser.add_argument("--people", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the clips' noise")
     parser.add_argument("--seed", type=int, default=0, help="of the methods")
-    parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--photo-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("docs/methods"))
     options = parser.parse_args(arguments)

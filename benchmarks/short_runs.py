@@ -23,6 +23,20 @@ from anti_i2v.transforms import Identity
 from benchmarks.evidence import Photos
 
 
+def add_clip_options(parser: argparse.ArgumentParser, people: int) -> None:
+    """Whose clips are made at which size, and who judges them."""
+    parser.add_argument("--surrogate", default="portrait-dit")
+    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
+    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
+    parser.add_argument("--size", default="128x128", help="HEIGHTxWIDTH of the clips")
+    parser.add_argument("--num-frames", type=int, default=9)
+    parser.add_argument("--photo-size", type=int, default=128)
+    parser.add_argument("--people", type=int, default=people)
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--batch", type=int, default=16)
+
+
 def one_by_one(
     options: argparse.Namespace,
     surrogate: Surrogate,

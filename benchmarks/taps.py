@@ -25,7 +25,7 @@ from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from benchmarks.evidence import Measures, Photos, judge_surrogate, load
-from benchmarks.short_runs import in_one_pass, trained
+from benchmarks.short_runs import add_clip_options, in_one_pass, trained
 
 MEASURES = ("drop", "all_frames", "last_frame", "photo_drop")
 """Likeness to the person that the clip lost, RMS by which all of it and its last frame moved (1/255), likeness that the photo lost."""
@@ -77,21 +77,12 @@ def summary(found: list[Measures], measure: str) -> dict[str, object]:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; what `benchmarks.evidence` reads of its own is filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--surrogate", default="portrait-dit")
+    add_clip_options(parser, people=32)
     parser.add_argument("--taps-file", type=Path, required=True, help="what `anti-i2v layers` wrote")
     parser.add_argument("--train-steps", type=int, default=200)
     parser.add_argument("--train-batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=5e-3, help="of Muon")
-    parser.add_argument("--judge", default=Path("portrait-judge"), type=Path)
-    parser.add_argument("--actions", default=Path("portrait-actions"), type=Path)
-    parser.add_argument("--size", default="128x128", help="HEIGHTxWIDTH of the clips")
-    parser.add_argument("--num-frames", type=int, default=9)
-    parser.add_argument("--photo-size", type=int, default=128)
-    parser.add_argument("--people", type=int, default=32)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training, random taps and the clips' noise")
-    parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("docs/layers"))
     options = parser.parse_args(arguments)
     options.surrogates, options.taps, options.sizes, options.frames = [options.surrogate], ["decoded"], [options.size], [options.num_frames]
