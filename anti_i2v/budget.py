@@ -6,27 +6,16 @@ are here so that training and the protection of a file cannot differ.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from anti_i2v.epsilon import EPSILON_MAX, check_epsilon, no_more_than
 from anti_i2v.errors import UsageError
 
-EPSILON_MAX = 32.0
+__all__ = ["EPSILON_MAX", "SNAP", "check_epsilon", "fit_to_budget", "per_photo", "whole_steps"]
+
 # fp32 images on the grid k/255 come back from 255·x within 2e-5 levels; nearer than this counts as on the grid.
 SNAP = 1e-4
-
-
-def check_epsilon(epsilon: float) -> float:
-    """Return epsilon (1/255 steps) if it is a number in 0 … 32.
-
-    Raises:
-        UsageError: It is not.
-    """
-    if not (math.isfinite(epsilon) and 0 <= epsilon <= EPSILON_MAX):
-        raise UsageError(f"epsilon {epsilon} is outside 0–{EPSILON_MAX:g} (steps of the 8-bit pixel); 4 to 16 is usual")
-    return float(epsilon)
 
 
 def per_photo(epsilon: float | Tensor, image: Tensor) -> Tensor:
@@ -40,10 +29,7 @@ def per_photo(epsilon: float | Tensor, image: Tensor) -> Tensor:
         UsageError: A number outside 0–32, or a tensor that is not () or (B,).
     """
     if not isinstance(epsilon, Tensor):
-        value = torch.tensor(check_epsilon(epsilon), dtype=torch.float32)
-        if value.item() > epsilon:  # 1.9999999999 must not become 2.0: round down.
-            value = torch.nextafter(value, torch.zeros_like(value))
-        return value.to(image.device).expand(len(image))
+        return torch.tensor(no_more_than(epsilon), device=image.device).expand(len(image))
     if epsilon.shape not in ((), (len(image),)):
         raise UsageError(f"epsilon has shape {tuple(epsilon.shape)}; give one number or one for each of {len(image)} photos")
     return epsilon.to(image.device, torch.float32).expand(len(image))

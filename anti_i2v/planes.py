@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from anti_i2v.blocks import Factor, Steps, moved
+from anti_i2v.blocks import Factor, Steps, factor, moved
 from anti_i2v.errors import UsageError
+from anti_i2v.profiles import to_srgb
 
 Pixels = npt.NDArray[np.uint8]
 Scalar = TypeVar("Scalar", bound=np.generic)
 Turn = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 ORIENTATION = 274  # EXIF tag
+GREY_STRIP = 2**16  # pixels compared at once: within the cache
 # How stored rows and columns become an upright picture, and back, by value of the tag.
 TURNS: dict[int, tuple[Turn, Turn]] = {
     2: (lambda a: a[:, ::-1], lambda a: a[:, ::-1]),
@@ -38,8 +40,9 @@ class Split:
     """A photo taken apart by `split`, each block of it as one pixel.
 
     Attributes:
-        colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha.
-        stored: (H, W, C) bytes that may change: RGB, grey (C = 1), or 255 − CMY, so that more is lighter everywhere.
+        colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha; by the photo's ICC profile if it has one.
+        stored: (H, W, C) bytes that may change, in the photo's own colour space: RGB, grey (C = 1, also where a grey photo is stored
+            as RGB), or 255 − CMY, so that more is lighter everywhere.
         join: Makes the picture from what `stored` moves by, (H, W, C) whole steps, with everything else as it was.
         orientation: EXIF orientation, 1–8.
     """
@@ -58,8 +61,27 @@ class Split:
         return np.ascontiguousarray(TURNS[self.orientation][1](pixels)) if self.orientation in TURNS else pixels
 
 
+def protected(photo: Image.Image, steps: Callable[[Pixels, Pixels], Steps]) -> Image.Image:
+    """Move a photo by what a network says of it: what protecting is in every runtime.
+
+    Args:
+        photo: Of any mode but I and F.
+        steps: What the stored bytes move by, of `Split.colour` and `Split.stored`, both the right way up; see `Protector.steps`.
+
+    Raises:
+        UsageError: See `split`.
+    """
+    parts = split(photo, factor(photo.size))
+    # The pixels of a phone's photo often lie on their side; the generator learned from upright people.
+    return parts.join(parts.as_stored(steps(parts.upright(parts.colour), parts.upright(parts.stored))))
+
+
 def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
     """Take a photo apart; `photo` is not changed.
+
+    A photo with a profile other than sRGB's is looked at in sRGB and changed in its own values. What a network wants to move a colour
+    by, in steps of sRGB, is thus added in steps of that space. Where primaries lie further apart they are larger ones: near grey, a step
+    of red in Display P3 is 1.2 of sRGB, in Adobe RGB 1.4. The bound holds all the same, in what the file stores.
 
     Args:
         photo: Of any mode but I and F.
@@ -76,19 +98,38 @@ def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
     orientation = tag if isinstance(tag, int) else 1
     held = photo if photo.mode.startswith("I;16") else _holding(photo)
     seen = _without_alpha(held).reduce(block)
-    stored = np.atleast_3d(np.array(seen))[..., :3]
+    colour, stored = np.array(to_srgb(seen, photo.info.get("icc_profile"))), np.atleast_3d(np.array(seen))[..., :3]
+    colours = stored.shape[2]
     if held.mode == "CMYK":
-        colour, stored = np.array(seen.convert("RGB")), 255 - stored
-    else:
-        colour = stored if stored.shape[2] == 3 else np.repeat(stored, 3, axis=2)
+        stored = 255 - stored
+    elif colours == 3 and is_grey(seen) and is_grey(held):  # the small one first: it tells most colour photos at once
+        stored = stored[..., 1:2].copy()
 
     def join(steps: Steps) -> Image.Image:
         if held.mode == "CMYK":
             steps = -steps
-        still = len(held.getbands()) - steps.shape[2]  # alpha, black
+        steps = steps.repeat(colours // steps.shape[2], axis=2)
+        still = len(held.getbands()) - colours  # alpha, black
         return _described(moved(held, np.pad(steps, ((0, 0), (0, 0), (0, still))), block), photo)
 
     return Split(colour, stored, join, orientation)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether a picture stored as RGB or RGBA is black and white: no red or blue is more than one step from its green.
+
+    Grey JPEGs, AVIFs and PNGs are exactly grey once decoded; of a grey lossy WebP, 1 % of the pixels have a green one step less.
+    """
+    bands, rows = len(image.getbands()), max(1, GREY_STRIP // image.width)
+    red_green_or_green_blue = np.tile(np.arange(bands) < 2, rows * image.width)
+    for top in range(0, image.height, rows):
+        values = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height)))).ravel()
+        # All neighbouring bytes at once, also those that are not compared: many times as fast as picking them out first.
+        apart = values[1:] - values[:-1]
+        apart += 1  # 0, 1 or 2 (modulo 256) for neighbours that are one step apart at most
+        if (red_green_or_green_blue[: len(apart)] & (apart > 2)).any():
+            return False
+    return True
 
 
 def _without_alpha(held: Image.Image) -> Image.Image:

@@ -5,11 +5,12 @@ Nothing here imports diffusers, transformers or lightning: protecting a photo mu
 
 from __future__ import annotations
 
+import copy
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -21,13 +22,15 @@ from torch import Tensor, nn
 from anti_i2v import blocks, generators, planes
 from anti_i2v.budget import check_epsilon, fit_to_budget, per_photo, whole_steps
 from anti_i2v.errors import UsageError
+from anti_i2v.folders import new_folder
+from anti_i2v.generator_folder import DEFAULT_GENERATOR, FORMAT, REMEDY, describe
 from anti_i2v.generators.base import Generator, make_spaces
+from anti_i2v.hub import push, resolve
 from anti_i2v.images import resize
-from anti_i2v.resources import find_folder
 from anti_i2v.spaces import Space
 
-DEFAULT_GENERATOR = "portrait-generator"
-FORMAT = 1
+__all__ = ["DEFAULT_GENERATOR", "Protector"]
+
 # Pixels done at once when a photo is protected: the conversions need some twenty copies, best within the cache.
 STRIP = 2**17
 
@@ -42,6 +45,10 @@ class Protector(nn.Module):
     Raises:
         UsageError: Epsilon outside 0–32.
     """
+
+    # Of the folder that it was loaded from.
+    card: str | None = None
+    entries: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, generator: Generator, epsilon: float = 8.0) -> None:
         super().__init__()
@@ -93,14 +100,15 @@ class Protector(nn.Module):
         The budget holds in the values that the file stores. Of a side of 960 pixels or more, blocks of pixels are seen as their
         mean and move together; see `blocks`. Modes:
 
-        * RGB, L: as they are; grey stays grey (the mean residual over the channels). Alpha (RGBA, LA) is untouched.
+        * RGB, L: as they are; grey stays grey, also where it is stored as RGB (the mean residual over the channels). Alpha
+          (RGBA, LA) is untouched.
         * CMYK: C, M and Y move by at most epsilon and K not at all, so RGB moves by no more.
         * I;16 (16-bit grey): whole 8-bit steps of 257 are added; the low byte stays where nothing clips.
         * P becomes RGB (RGBA with transparency), 1 becomes L, colour-keyed RGB and L become RGBA and LA: the palette
           or key cannot hold a protected photo. Other modes become RGB if Pillow converts them.
 
         Args:
-            photo: Any size from 1 × 1; colours are taken as sRGB whatever the ICC profile says.
+            photo: Any size from 1 × 1; its colours are seen by its ICC profile, or as sRGB without one.
             epsilon: Budget in 1/255 steps; the protector's own by default. 0 gives the photo back.
 
         Returns:
@@ -110,9 +118,7 @@ class Protector(nn.Module):
             UsageError: Epsilon outside 0–32, a mode without a defined range, or a generator that yields no numbers.
         """
         strength = check_epsilon(self.epsilon if epsilon is None else epsilon)
-        split = planes.split(photo, blocks.factor(photo.size))
-        # The pixels of a phone's photo often lie on their side; the generator learned from upright people.
-        return split.join(split.as_stored(self.steps(split.upright(split.colour), split.upright(split.stored), strength)))
+        return planes.protected(photo, lambda colour, stored: self.steps(colour, stored, strength))
 
     @torch.no_grad()
     def steps(self, colour: planes.Pixels, stored: planes.Pixels, epsilon: float) -> blocks.Steps:
@@ -157,85 +163,82 @@ class Protector(nn.Module):
         return parameters
 
     @staticmethod
-    def from_pretrained(source: str | Path = DEFAULT_GENERATOR) -> Protector:
-        """Load a generator folder: a path, or the name of one that ships. Nothing is unpickled.
+    def from_pretrained(source: str | Path = DEFAULT_GENERATOR, revision: str | None = None) -> Protector:
+        """Load a generator folder: a path, the name of one that ships, or a hub id. Nothing is unpickled.
+
+        Args:
+            source: See `hub.resolve`; only a hub id (`owner/name`, `owner/name@revision`) makes it use the network.
+            revision: Branch, tag or commit of a hub id.
 
         Raises:
             UsageError: No such folder, or its config.json or model.safetensors is missing, foreign or damaged.
         """
-        folder = find_folder(source)
-        remedy = "give a folder that `anti-i2v export` wrote"
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise UsageError(f"no {name} in {folder}; {remedy}")
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            found, name = config["format"], config["class"]
-            arguments, epsilon = dict(config["generator"]), float(config["epsilon"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{folder / 'config.json'} does not describe a generator ({error}); {remedy}") from None
-        if found != FORMAT:
-            raise UsageError(f"{folder} has format {found!r} and this version reads {FORMAT}; update anti-i2v")
-        if name not in generators.__all__ or name == "Generator":
+        folder = resolve(source, revision)
+        described, weights = describe(folder), folder / "model.safetensors"
+        if not weights.is_file():
+            raise UsageError(f"no {weights.name} in {folder}; {REMEDY}")
+        if described.name not in generators.__all__ or described.name == "Generator":
             known = ", ".join(n for n in generators.__all__ if n != "Generator")
-            raise UsageError(f"{folder} asks for the generator class {name!r}; known: {known}")
+            raise UsageError(f"{folder} asks for the generator class {described.name!r}; known: {known}")
         try:
             # The random weights are overwritten at once; drawing them must not disturb the caller's seed.
             with torch.random.fork_rng(devices=[]):
-                generator: Generator = getattr(generators, name)(**arguments)
-            generator.load_state_dict(load_file(folder / "model.safetensors"))
+                generator: Generator = getattr(generators, described.name)(**described.arguments)
+            generator.load_state_dict(load_file(weights))
         except (SafetensorError, RuntimeError, TypeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UsageError(f"cannot load {folder / 'model.safetensors'}: {reason}; {remedy}") from None
-        return Protector(generator, epsilon).eval()
+            raise UsageError(f"cannot load {weights}: {reason}; {REMEDY}") from None
+        protector = Protector(generator, described.epsilon).eval()
+        protector.card, protector.entries = _told(folder)
+        return protector
 
-    def save_pretrained(self, folder: str | Path, card: str, extra: Mapping[str, object] | None = None) -> None:
+    def save_pretrained(self, folder: str | Path, card: str | None = None, extra: Mapping[str, object] | None = None) -> None:
         """Write a generator folder; it appears complete or not at all.
 
         Args:
             folder: Where; an older generator folder there is replaced.
-            card: README.md: surrogates, objectives, budget, metrics with seeds and commit, limits.
-            extra: More entries for config.json, plain types.
+            card: README.md: surrogates, objectives, budget, metrics with seeds and commit, limits. By default that of the folder
+                which this was loaded from.
+            extra: More entries for config.json, plain types; by default those of that folder.
 
         Raises:
-            UsageError: Something other than a generator folder is there, or it cannot be written.
+            UsageError: Something other than a generator folder is there, it cannot be written, or there is no card.
         """
-        target = Path(folder).expanduser().absolute()
-        if target.exists() and not (target / "config.json").is_file() and (target.is_file() or any(target.iterdir())):
-            raise UsageError(f"{target} exists and is not a generator folder; choose another or remove it")
-        own = {
-            "format": FORMAT,
-            "class": type(self.generator).__name__,
-            "generator": self.generator.config(),
-            "epsilon": self.epsilon,
-        }
+        card, extra = self.card if card is None else card, self.entries if extra is None else extra
+        if card is None:
+            raise UsageError("this protector was loaded from no folder with a card; give card=, the text of its README.md")
+        own = {"format": FORMAT, "class": type(self.generator).__name__, "generator": self.generator.config(), "epsilon": self.epsilon}
         weights = {key: value.detach().cpu().contiguous() for key, value in self.generator.state_dict().items()}
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        except OSError as error:
-            raise UsageError(f"cannot write {target}: {error.strerror}; choose another folder") from None
-        try:
-            part.chmod(0o755)  # mkdtemp keeps others out
-            (part / "config.json").write_text(json.dumps({**(extra or {}), **own}, indent=2) + "\n", "utf-8")
+        with new_folder(folder) as part:
+            (part / "config.json").write_text(json.dumps({**extra, **own}, indent=2) + "\n", "utf-8")
             save_file(weights, part / "model.safetensors")
             (part / "README.md").write_text(card, "utf-8")
-            _replace(part, target)
-        except OSError as error:
-            raise UsageError(f"cannot write {target}: {error.strerror}; choose another folder") from None
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+
+    def push_to_hub(
+        self, repo_id: str, card: str | None = None, *, private: bool | None = None, token: str | None = None, branch: str | None = None
+    ) -> str:
+        """Send this protector to the Hugging Face hub as a generator folder with `model.onnx`; returns the commit's address.
+
+        Arguments are those of `hub.push`, and the card as in `save_pretrained`, with the hub's metadata before it if it has none.
+
+        Raises:
+            UsageError: There is no card, anti-i2v[onnx] is not installed, or the hub did not take it.
+        """
+        from anti_i2v.generators.onnx import export_onnx
+
+        with tempfile.TemporaryDirectory() as part:
+            folder = Path(part) / "generator"
+            self.save_pretrained(folder, card)
+            export_onnx(copy.deepcopy(self.generator).cpu(), folder)
+            return push(folder, repo_id, private=private, token=token, branch=branch)
+
+
+def _told(folder: Path) -> tuple[str | None, dict[str, object]]:
+    """The card of a generator folder, if it has one, and its configuration, which is known to be fine."""
+    card = folder / "README.md"
+    return card.read_text("utf-8", "replace") if card.is_file() else None, json.loads((folder / "config.json").read_text("utf-8"))
 
 
 def _batch(pixels: Tensor, device: torch.device) -> Tensor:
     """(H, W, C) bytes → (1, C, H, W) float32 in [0, 1]."""
     return pixels.to(device).permute(2, 0, 1)[None].float().contiguous().div_(255)
-
-
-def _replace(new: Path, target: Path) -> None:
-    """Put the folder `new` at `target`; a folder that is there steps aside first, since no rename replaces a full one."""
-    old = new.with_suffix(".old")
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

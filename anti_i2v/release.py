@@ -17,7 +17,10 @@ from torch import Tensor
 
 from anti_i2v import generators
 from anti_i2v.errors import UsageError
+from anti_i2v.generator_folder import against_words as against_words
+from anti_i2v.generator_folder import one_line
 from anti_i2v.generators import Generator
+from anti_i2v.hub import with_metadata
 from anti_i2v.protector import Protector
 
 KEY = "anti_i2v"
@@ -103,7 +106,7 @@ def _weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
 
 
 def model_card(name: str, checkpoint: Checkpoint, recipe: str = "") -> str:
-    """The README of a generator folder, in Markdown.
+    """The README of a generator folder, in Markdown, with the metadata by which the hub files it.
 
     Args:
         name: The folder's name.
@@ -115,20 +118,20 @@ def model_card(name: str, checkpoint: Checkpoint, recipe: str = "") -> str:
     against = against_words(facts.get("protects_against"))
     rows = {
         "Protects against": against,
-        "Surrogates": _words(facts.get("surrogates") or facts.get("surrogate"), "not stated"),
-        "Seen by the surrogate": _words(facts.get("size"), "not stated"),
-        "Taps": _words(facts.get("taps"), "not stated"),
-        "Objective": _words(facts.get("objective"), "not stated"),
+        "Surrogates": one_line(facts.get("surrogates") or facts.get("surrogate"), "not stated"),
+        "Seen by the surrogate": one_line(facts.get("size"), "not stated"),
+        "Taps": one_line(facts.get("taps"), "not stated"),
+        "Objective": one_line(facts.get("objective"), "not stated"),
         "Budget": f"L∞ epsilon, default {checkpoint.epsilon:g}, in 1/255 steps of the 8-bit pixel, hard",
         "Network": f"{type(checkpoint.generator).__name__}, {weights / 1e6:.2f} M weights",
         "Weights": "exponential moving average" if checkpoint.averaged else "last training step",
-        "Training steps": _words(facts.get("global_step"), "not stated"),
-        "Seed": _words(facts.get("seed"), "not stated"),
-        "Commit": _words(facts.get("commit"), "not stated"),
+        "Training steps": one_line(facts.get("global_step"), "not stated"),
+        "Seed": one_line(facts.get("seed"), "not stated"),
+        "Commit": one_line(facts.get("commit"), "not stated"),
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     quoted = f"\n## Training configuration\n\n```yaml\n{recipe.strip()}\n```\n" if recipe.strip() else ""
-    return f"""# {name}
+    return with_metadata(f"""# {name}
 
 A generator for `anti-i2v`: it protects a photo against being animated, in one forward pass, without a video model.
 
@@ -150,21 +153,7 @@ anti-i2v protect PHOTO --out protected --generator {name}
 * The bound holds in lossless files. JPEG, resizing and other purifiers weaken a protection; an adversary who knows
   of it may remove it.
 * It is no substitute for keeping a photo private.
-{quoted}"""
-
-
-def against_words(name: object) -> str:
-    """What a generator was trained against, for people who do not know our folder names."""
-    named = _words(name, "a model that its folder does not name")
-    return f"{named}, the embedded world of rendered portraits" if named == "portrait-dit" else named
-
-
-def _words(value: object, unknown: str) -> str:
-    """A fact on one line of a table."""
-    if value is None or value == "" or value == []:
-        return unknown
-    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+{quoted}""")
 
 
 def _metrics(metrics: object) -> str:

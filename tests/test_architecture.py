@@ -22,12 +22,12 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors",
         "files",
-        "resources metrics ema schedule muon weights blocks",
-        "images planes faces",
+        "resources metrics ema schedule muon weights blocks profiles folders generator_folder epsilon cielab",
+        "images planes faces hub",
         "budget transforms spaces",
         "surrogates generators",
         "objectives layers protector",
-        "comparison",
+        "comparison runtime",
         "portraits release baselines",
         "data evaluation",
         "evaluation.runner evaluation.report pretraining",
@@ -35,7 +35,9 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "module",
         "callbacks",
         "__init__",
-        "commands cli",
+        "commands",
+        "app",
+        "commands.app commands.__init__ cli",
         "__main__ train",
     )
 )
@@ -58,6 +60,9 @@ FORBIDDEN = {
 
 HEAVY = frozenset({"diffusers", "transformers", "lightning", "tensorboard"})
 """Packages that protecting a photo must never need, however late."""
+
+TORCH = frozenset({"torch", "torchvision", "kornia", "timm", "safetensors"})
+"""Packages that protecting with onnxruntime must never need."""
 
 LIGHT_DOORS = ("protector", "commands.protect", "resources", "__init__")
 OTHER_DOORS = frozenset({"commands.layers", "commands.per_photo", "commands.plan"})
@@ -182,20 +187,31 @@ def test_parts_know_nothing_of_what_is_none_of_their_business(part: str) -> None
             assert not inside(name, FORBIDDEN[part]), f"{module}:{line} imports {name}"
 
 
-@pytest.mark.parametrize("door", LIGHT_DOORS)
-def test_protecting_needs_no_video_model_library(door: str) -> None:
+def never_imports(door: str, heavy: frozenset[str], closed: frozenset[str]) -> None:
+    """Follow a module's imports, also the late ones, but for what lies behind the `closed` doors."""
     reached, todo = set(), [door]
     while todo:
         module = todo.pop()
         reached.add(module)
-        if module in OTHER_DOORS:
+        if module in closed:
             continue
         for name, line in imports(module):
-            assert name.split(".")[0] not in HEAVY, f"{door} reaches {module}:{line}, which imports {name}"
+            assert name.split(".")[0] not in heavy, f"{door} reaches {module}:{line}, which imports {name}"
             if name in sources() and name not in reached:
                 todo.append(name)
         # Importing `spaces.lab` runs `spaces/__init__.py` too.
         todo += [p for p in (f"{folder(module)}.__init__",) if p in sources() and p not in reached]
+
+
+@pytest.mark.parametrize("door", LIGHT_DOORS)
+def test_protecting_needs_no_video_model_library(door: str) -> None:
+    never_imports(door, HEAVY, OTHER_DOORS)
+
+
+@pytest.mark.parametrize("door", ["runtime.onnx", "commands.batch"])
+def test_protecting_with_onnxruntime_needs_no_torch(door: str) -> None:
+    # These hand out what needs torch to those who ask for it.
+    never_imports(door, HEAVY | TORCH, frozenset({"__init__", "runtime.__init__", "commands.__init__"}))
 
 
 def test_no_part_is_named_that_does_not_exist() -> None:
@@ -227,7 +243,7 @@ def test_functions_are_short_or_have_a_reason() -> None:
 
 
 RUN_CODE = frozenset({"pickle.load", "pickle.loads", "pickle.Unpickler", "dill.load", "dill.loads", "joblib.load", "eval", "exec"})
-OURS_WITH_FROM_PRETRAINED = frozenset({"Protector", "Surrogate"})
+OURS_WITH_FROM_PRETRAINED = frozenset({"OnnxProtector", "Protector", "Surrogate"})
 
 
 def calls(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from anti_i2v.errors import UsageError
-from anti_i2v.planes import Split, split
+from anti_i2v.planes import Split, is_grey, split
+from tests import tiny_profiles
+from tests.tiny_profiles import ADOBE_RGB, DISPLAY_P3, SRGB
 
 
 def noise(mode: str, width: int = 7, height: int = 5) -> Image.Image:
@@ -115,3 +119,80 @@ def test_other_modes_become_rgb() -> None:
     back = unmoved(split(photo))
     assert back.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(back), np.asarray(photo.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("block", [(1, 1), (2, 3)])
+def test_a_grey_photo_stored_in_colours_moves_in_one_plane(mode: str, block: tuple[int, int]) -> None:
+    photo = noise("L").convert(mode)
+    parts = split(photo, block)
+    assert parts.stored.shape[2] == 1
+    steps = np.random.default_rng(1).integers(-8, 9, parts.stored.shape).astype(np.int8)
+    moved = np.asarray(parts.join(steps))
+    assert (moved[..., 0] == moved[..., 1]).all()
+    assert (moved[..., 2] == moved[..., 1]).all()
+    wide = np.kron(steps[..., 0], np.ones((block[1], block[0]), int))[:5, :7]
+    np.testing.assert_array_equal(moved[..., 0], np.clip(np.asarray(photo).astype(int)[..., 0] + wide, 0, 255))
+    if mode == "RGBA":
+        assert (moved[..., 3] == 255).all()
+
+
+@pytest.mark.parametrize(("mode", "channel"), [("RGB", 0), ("RGB", 1), ("RGB", 2), ("RGBA", 0), ("RGBA", 2)])
+@pytest.mark.parametrize("place", [(0, 0), (299, 399), (150, 7)])
+def test_one_coloured_pixel_makes_a_photo_of_colours(mode: str, channel: int, place: tuple[int, int]) -> None:
+    pixels = np.array(noise("L", 400, 300).convert(mode))
+    pixels[150, 7, :3] = pixels[0, 0, :3] = pixels[299, 399, :3] = 100
+    pixels[..., 3:] = np.arange(400)[None, :, None] % 256  # alpha may be anything
+    assert is_grey(Image.fromarray(pixels))
+    pixels[(*place, channel)] = 102
+    assert not is_grey(Image.fromarray(pixels))
+    assert split(Image.fromarray(pixels), (4, 4)).stored.shape[2] == 3
+
+
+@pytest.mark.parametrize("how", [("JPEG", 40), ("JPEG", 95), ("AVIF", 60), ("WEBP", 30), ("WEBP", 100)])
+def test_grey_files_are_grey_whatever_their_format(how: tuple[str, int]) -> None:
+    """Of a lossy WebP, some pixels have a green one step less: that tint of the file stays."""
+    content = io.BytesIO()
+    soft = Image.linear_gradient("L").rotate(30).resize((90, 70))
+    soft.convert("RGB").save(content, how[0], quality=how[1])
+    photo = Image.open(content)
+    parts = split(photo)
+    assert parts.stored.shape == (70, 90, 1)
+    before = np.asarray(photo.convert("RGB")).astype(int)
+    change = np.asarray(parts.join(np.full((70, 90, 1), 3, np.int8))) - before
+    assert (change[before <= 252] == 3).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_are_seen_in_srgb_and_changed_in_their_own_space(mode: str) -> None:
+    photo = Image.new(mode, (4, 4), (117, 251, 76, 50)[: len(mode)])
+    photo.info["icc_profile"] = DISPLAY_P3
+    parts = split(photo, (2, 2))
+    assert parts.stored.shape == (2, 2, 3)
+    assert parts.stored[0, 0].tolist() == [117, 251, 76]
+    assert np.abs(parts.colour.astype(int) - (0, 255, 0)).max() <= 4  # the green of sRGB, in Display P3
+    moved = parts.join(np.full((2, 2, 3), -2, np.int8))
+    assert moved.getpixel((0, 0)) == (115, 249, 74, 50)[: len(mode)]
+    assert moved.info["icc_profile"] == DISPLAY_P3
+
+
+def test_a_profile_of_srgb_or_a_broken_one_changes_nothing() -> None:
+    photo = noise("RGB")
+    plain = split(photo).colour
+    for profile in (SRGB, b"profile", ADOBE_RGB[:300]):
+        photo.info["icc_profile"] = profile
+        np.testing.assert_array_equal(split(photo).colour, plain)
+
+
+def test_grey_and_print_colours_are_seen_by_their_profile() -> None:
+    photo = Image.new("L", (2, 2), 128)
+    photo.info["icc_profile"] = tiny_profiles.grey(1.8)
+    assert split(photo).colour[0, 0].tolist() == [146, 146, 146]  # see test_profiles
+    deep = Image.fromarray(np.full((2, 2), 128 * 257, np.uint16))
+    deep.info["icc_profile"] = tiny_profiles.grey(1.8)
+    assert split(deep).colour[0, 0].tolist() == [146, 146, 146]
+    ink = Image.new("CMYK", (2, 2), (0, 255, 0, 0))
+    ink.info["icc_profile"] = tiny_profiles.inks([(255, 128, 128)] * 4 + [(136, 208, 195)] * 4 + [(255, 128, 128)] * 8)
+    parts = split(ink)
+    assert np.abs(parts.colour.astype(int) - (255, 0, 0)).max() <= 8
+    assert parts.stored[0, 0].tolist() == [255, 0, 255]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data
 
 from anti_i2v.errors import UsageError
@@ -21,6 +22,7 @@ from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.images import to_tensor
 from anti_i2v.planes import split
 from anti_i2v.protector import Protector
+from tests.tiny_profiles import DISPLAY_P3
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,29 @@ def test_modes_stay_and_the_budget_holds_in_stored_values(protector: Protector, 
     assert seen.max() <= 9  # CMYK → RGB rounds
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(60, 44), (1000, 40)])
+def test_black_and_white_photos_stored_in_colours_stay_so(protector: Protector, mode: str, size: tuple[int, int]) -> None:
+    grey = astronaut(*size).convert("L")
+    protected = values(protector.protect(grey.convert(mode)))
+    assert (protected[..., :3] == protected[..., :1]).all()
+    np.testing.assert_array_equal(protected[..., 0], values(protector.protect(grey)))
+
+
+def test_a_wide_gamut_photo_is_protected_as_what_it_shows_and_within_the_budget_of_its_own_values(protector: Protector) -> None:
+    shown = Image.blend(astronaut(), Image.new("RGB", (60, 44), (128, 128, 128)), 0.3)
+    display_p3 = ImageCms.ImageCmsProfile(io.BytesIO(DISPLAY_P3))
+    photo = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), display_p3, "RGB", "RGB").apply(shown)
+    photo.info = {"icc_profile": DISPLAY_P3}
+    bare = photo.copy()
+    bare.info = {}
+    assert protector.protect(photo).info["icc_profile"] == DISPLAY_P3
+    change, of_twin, of_bare = (values(protector.protect(p)) - values(p) for p in (photo, shown, bare))
+    assert 2 <= np.abs(change).max() <= 8
+    # But for rounding, the network saw the same picture as in sRGB.
+    assert np.abs(change - of_twin).mean() < 0.5 * np.abs(of_bare - of_twin).mean()
+
+
 @pytest.mark.parametrize("size", [(60, 44), (1000, 40)])
 def test_sixteen_bit_grey_moves_in_whole_8_bit_steps(protector: Protector, size: tuple[int, int]) -> None:
     deep = (np.asarray(astronaut(*size).convert("L")).astype(np.uint16) * 257) ^ 0x35
@@ -207,6 +232,20 @@ def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path:
     assert torch.equal(torch.get_rng_state(), state)
     assert not loaded.training
     assert loaded.protect(astronaut()).tobytes() == protector.protect(astronaut()).tobytes()
+
+
+def test_what_a_folder_says_stays_with_what_is_loaded_from_it(protector: Protector, tmp_path: Path) -> None:
+    protector.save_pretrained(tmp_path / "first", "# card", {"seed": 7})
+    Protector.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    for name in ("README.md", "config.json", "model.safetensors"):
+        assert (tmp_path / "second" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+    Protector.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "third", "# other", {})
+    assert (tmp_path / "third/README.md").read_text() == "# other"
+    assert "seed" not in json.loads((tmp_path / "third/config.json").read_text())
+    with pytest.raises(UsageError, match="give card="):
+        protector.save_pretrained(tmp_path / "fourth")
+    with pytest.raises(UsageError, match="revision 'v1' is for hub ids"):
+        Protector.from_pretrained(tmp_path / "first", revision="v1")
 
 
 def test_a_folder_with_other_things_is_never_replaced(protector: Protector, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,12 @@ def checkpoint(path: Path, averaged: bool = True) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing model.onnx takes longer than all else here; `test_end_to_end` does it."""
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+
+
 @pytest.mark.parametrize("averaged", [True, False])
 def test_the_folder_protects_as_the_averaged_generator_does(tmp_path: Path, averaged: bool) -> None:
     ckpt = checkpoint(tmp_path / "last.ckpt", averaged)
@@ -54,8 +61,16 @@ def test_config_and_card_say_what_is_known_and_what_is_not(tmp_path: Path) -> No
     assert config["epsilon"] == 6.0
     assert config["protects_against"] == "portrait-dit"
     card = (tmp_path / "mine/README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: anti-i2v\n")  # what the hub files it by
     for said in ("portrait-dit", "blocks.3", "lr: 0.001", "not measured", "does **not** protect", "| Training steps | 70 |"):
         assert said in card
+
+
+def test_without_what_writes_onnx_the_folder_is_for_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ckpt = checkpoint(tmp_path / "last.ckpt")
+    assert main(["export", str(ckpt), str(tmp_path / "mine")]) == 0
+    assert "no model.onnx, so photos are protected with torch: writing ONNX needs onnxscript; pip install" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
 class Harmful:

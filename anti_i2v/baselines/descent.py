@@ -7,7 +7,7 @@ residual anew after every step (`held`), and there are no parameters beside it t
 Both are projections, on the budget and on the space, in turn (von Neumann 1950).
 
 Steps mean the same everywhere: ±1 in all parameters is a residual of RMS one epsilon: in RGB by definition, in `frequency` by Parseval,
-in `lab` measured (0.84–1.07 on the photographs behind `spaces.lab.GAIN`, full-size fields of random signs).
+in `lab` measured (0.84–1.07 on the photographs behind `epsilon.GAIN`, full-size fields of random signs).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
         The file's path.
 
     Raises:
-        UsageError: The packages that write ONNX are not installed, or the folder is missing.
+        UsageError: The packages that write ONNX are not installed, the network has what ONNX has not, or the folder is missing.
     """
     try:
         import onnx  # noqa: F401
@@ -51,7 +52,8 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     training = generator.training
     batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]))
     try:
-        with tempfile.TemporaryDirectory(prefix=".onnx.", dir=target.parent) as part:
+        with tempfile.TemporaryDirectory(prefix=".onnx.", dir=target.parent) as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # two axes are called batch, and are one
             torch.onnx.export(
                 _Flat(generator).eval(),
                 example,
@@ -65,6 +67,9 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 verbose=False,
             )
             (Path(part) / target.name).replace(target)
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
     finally:
         generator.train(training)
     return target

@@ -6,12 +6,8 @@ import kornia.color
 import torch
 from torch import Tensor
 
+from anti_i2v.epsilon import GAIN
 from anti_i2v.spaces.base import Space, painted
-
-# a*/b* units that move the most moved RGB channel by one 8-bit step. Measured on four photographs (scikit-image's
-# astronaut, coffee, chelsea, rocket; 160 × 160, random hue directions, shifts of 4 units): the median pixel moves by
-# 1.59–1.73 steps a unit (10–90 %: 1.1–3.3, most in saturated blues); 1 / 1.66 = 0.6.
-GAIN = 0.6
 
 
 class LabSpace(Space):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from anti_i2v.errors import UsageError
+from anti_i2v.hub import hub_id
 from anti_i2v.resources import find_folder
 from anti_i2v.surrogates.texts import fingerprint
 
@@ -39,7 +39,7 @@ def read_index(source: str) -> tuple[str, Mapping[str, object]]:
     """
     from diffusers import DiffusionPipeline
 
-    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source) is not None and not Path(source).exists()
+    on_hub = hub_id(source) is not None
     location = source if on_hub else str(find_folder(source))
     if not on_hub and not (Path(location) / "model_index.json").is_file():
         raise UsageError(
@@ -74,8 +74,8 @@ def _check_world(folder: Path) -> None:
 
 def where(location: str) -> tuple[str, dict[str, str]]:
     """A location from `read_index` as what `from_pretrained` methods take: folder or hub id, and the revision if one is named."""
-    name, _, revision = ("", "", "") if Path(location).exists() else location.partition("@")
-    return (name, {"revision": revision}) if revision else (location, {})
+    name, revision = hub_id(location) or (location, None)
+    return (name, {"revision": revision}) if revision else (name, {})
 
 
 def text_identity(location: str, parts: Sequence[str]) -> str:

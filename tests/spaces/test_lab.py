@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from skimage import color, data
 
+from anti_i2v.epsilon import GAIN
 from anti_i2v.spaces import LabSpace
 from anti_i2v.spaces.base import interpolation
-from anti_i2v.spaces.lab import GAIN, recoloured
+from anti_i2v.spaces.lab import recoloured
 
 EPSILON = torch.tensor([8.0])
 
