@@ -15,6 +15,7 @@ from anti_i2v.metrics import ciede2000
 from anti_i2v.planes import split
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
+from anti_i2v.runtime.onnx import OnnxProtector
 
 PICTURES = ("astronaut", "coffee", "rocket", "portrait")
 """Public photographs that come with scikit-image, and a rendered person."""
@@ -45,7 +46,7 @@ def large(name: str, width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.clip(smooth, 0, 255).astype(np.uint8))
 
 
-def faithfulness(protector: Protector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
+def faithfulness(protector: Protector | OnnxProtector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
     """The residual in blocks beside that of every pixel for itself: both files within epsilon, how alike, and how alike when seen small."""
     before = np.asarray(photo)
     parts = split(photo)  # blocks of one pixel

@@ -4,7 +4,7 @@
 
 Runs in pairs: Pillow's decoding and encoding alone, with the arguments that protecting saves with, then `anti-i2v protect`'s own
 steps from file to file. On a machine that does other work as well, seconds of the processor say more than those of the clock;
-both are written down. Peak memory and cold start are those of fresh processes. Linux only.
+both are written down. Peak memory and cold start are those of fresh processes. Each runtime that can be had is measured. Linux only.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ from anti_i2v import blocks, planes
 from anti_i2v.commands.measure import measure
 from anti_i2v.commands.worker import reuse_memory
 from anti_i2v.evaluation.report import write_texts
-from anti_i2v.images import read_photo, save_photo
-from anti_i2v.protector import DEFAULT_GENERATOR, Protector
+from anti_i2v.files.reading import read_photo
+from anti_i2v.files.writing import LOSSY, save_photo
+from anti_i2v.generator_folder import DEFAULT_GENERATOR
+from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
+from anti_i2v.runtime.onnx import OnnxProtector
 from benchmarks.large import PICTURES, SEEN, faithfulness, large
 from benchmarks.tables import ROOT, grid
 
 STAGES = ("decode", "reduce", "network", "residual", "apply", "encode", "verify")
 CODEC = ("decode", "encode")
+PHOTOS = ["512x512.png", "512x512.jpg", "1920x1080.jpg", "4032x3024.jpg"]
 PEERS = (
     ("FastProtect", "512 × 512", "2.9 s, CPU; 0.04 s, A100", "arXiv 2412.11423, table 2"),
     ("RID", "not stated", "1.1 s, Intel i9; 0.12 s, A100", "arXiv 2412.09844, abstract"),
@@ -46,6 +50,8 @@ PEERS = (
 )
 """Protection in one pass against image models: name, size, published seconds a photo, where."""
 
+LOADERS: dict[str, Callable[[str], Any]] = {"onnx": OnnxProtector.from_pretrained, "torch": Protector.from_pretrained}
+IMPORTS = {"onnx": "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime", "torch": "import torch"}
 COMMAND = "import sys; from anti_i2v.__main__ import main; main(['protect', *sys.argv[1:]])"
 PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 """Ends a program with its peak in KiB; what the system counts for a child includes the memory of the process that started it."""
@@ -76,25 +82,25 @@ def codec(source: Path, target: Path) -> Stopwatch:
     return watch
 
 
-def protection(protector: Protector, source: Path, target: Path, epsilon: float) -> Stopwatch:
-    """One photo from file to file, step by step as `protect_photo` and `Protector.protect` take them."""
-    watch, forward = Stopwatch(), protector.generator.forward
+def protection(protector: Protector | OnnxProtector, source: Path, target: Path, epsilon: float) -> Stopwatch:
+    """One photo from file to file, step by step as `protect_photo` and `planes.protected` take them."""
+    watch, network = Stopwatch(), protector.propose
     photo = watch("decode", lambda: read_photo(source))
     split = watch("reduce", lambda: planes.split(photo, blocks.factor(photo.size)))
-    protector.generator.forward = lambda *given: watch("network", lambda: forward(*given))  # type: ignore[method-assign]
+    protector.propose = lambda *given: watch("network", lambda: network(*given))  # type: ignore[method-assign, assignment]
     try:
         steps = watch("residual", lambda: protector.steps(split.upright(split.colour), split.upright(split.stored), epsilon))
     finally:
-        protector.generator.forward = forward  # type: ignore[method-assign]
-    both, network = watch.seconds["residual"], watch.seconds["network"]
-    watch.seconds["residual"] = both[0] - network[0], both[1] - network[1]
-    protected = [watch("apply", lambda: split.join(split.as_stored(steps)))]
-    watch("encode", lambda: save_photo(protected.pop(), target, like=photo))  # and its memory is free for the next
-    watch("verify", lambda: measure(photo, read_photo(target), target.suffix, ()))
+        del protector.propose
+    both, alone = watch.seconds["residual"], watch.seconds["network"]
+    watch.seconds["residual"] = both[0] - alone[0], both[1] - alone[1]
+    protected = watch("apply", lambda: split.join(split.as_stored(steps)))
+    watch("encode", lambda: save_photo(protected, target, like=photo))
+    watch("verify", lambda: measure(photo, protected, read_photo(target), target.suffix in LOSSY, epsilon))
     return watch
 
 
-def paired(protector: Protector, source: Path, epsilon: float, runs: int) -> dict[str, Any]:
+def paired(protector: Protector | OnnxProtector, source: Path, epsilon: float, runs: int) -> dict[str, Any]:
     """Medians over runs, and the ratio of each pair; the first pair, which warms up, is left out."""
     alone, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -154,32 +160,31 @@ def text(data: dict[str, Any]) -> str:
         ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*cpu[name]) for name in ("ratio", "ratio_verified")]
         ratios.append("{:.2f}".format(wall["ratio"][0]))
         ends = [f"{start[name]:.{digits}f}" if start else "–" for name, digits in (("wall", 1), ("cpu", 1), ("peak_mib", 0))]
-        called = f"{row['size']} {row['format']}, {row['bytes'] / 1e6:.1f} MB"
-        lines.append([called, *(f"{value:.3f}" for value in (cpu["codec"], cpu["whole"], wall["whole"])), *ratios, *ends])
-        stages.append([called, *(f"{1000 * cpu['stages'][stage]:.0f}" for stage in STAGES)])
+        called = [f"{row['size']} {row['format']}, {row['bytes'] / 1e6:.1f} MB", row["runtime"]]
+        lines.append([*called, *(f"{value:.3f}" for value in (cpu["codec"], cpu["whole"], wall["whole"])), *ratios, *ends])
+        stages.append([*called, *(f"{1000 * cpu['stages'][stage]:.0f}" for stage in STAGES)])
     for row in data["faithfulness"]:
         pairs = ["{:.2f}, {:.2f}".format(*row[name]) for name in ("rms", "psnr", "delta_e")]
         apart = [f"{row['apart_rms']:.2f}, {row['apart_largest']}", f"{row['same']:.0%}"]
         seen = [f"{row['seen_correlation']:.4f}", f"{row['seen_rms_ratio']:.3f}"]
         alike.append([row["picture"], f"{row['correlation']:.4f}", *pairs, *apart, *seen])
-    costs = ["photo", "decode + encode alone, s", "protected and verified, s", "the same by the clock, s", "ratio without verifying"]
-    costs += ["ratio with it", "without it, by the clock", "fresh process, s by the clock", "s of the processor", "peak, MiB"]
+    costs = ["photo", "runtime", "decode + encode alone, s", "protected and verified, s", "the same by the clock, s"]
+    costs += ["ratio without verifying", "with it", "without it, by the clock"]
+    costs += ["fresh process, s by the clock", "s of the processor", "peak, MiB"]
     kinds = ["picture", "correlation", "RMS, 1/255", "PSNR, dB", "ΔE2000", "apart: RMS, largest", "pixels the same"]
     kinds += [f"correlation at {SEEN} × {SEEN}", "RMS there"]
-    base = ""
-    if bare := data["python"]:
-        taken = "{wall:.1f} s by the clock, {cpu:.1f} s of the processor and {peak_mib:.0f} MiB".format(**bare)
-        base = f"Of that, `import torch` alone takes {taken}. "
+    taken = "Of that, `{name}` alone takes {wall:.1f} s by the clock, {cpu:.1f} s of the processor and {peak_mib:.0f} MiB. "
+    base = "".join(taken.format(name=IMPORTS[name], **bare) for name, bare in data["imports"].items() if bare)
     return f"""# What protecting a photo costs
 
 Seconds of the processor unless the clock is named; medians of {facts["runs"]} pairs, [least, most]. Verifying: the file is read again and
 compared with the photo. Fresh: `anti-i2v protect PHOTO`, median of {facts["fresh"]} processes. {base}
 
-{grid(costs, lines)}
+{grid(costs, lines, 2)}
 
 Where the time goes, in ms:
 
-{grid(["photo", *STAGES], stages)}
+{grid(["photo", "runtime", *STAGES], stages, 2)}
 
 Published by others, for protection in one pass against image models:
 
@@ -200,14 +205,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default=DEFAULT_GENERATOR, help="generator folder, or the name of one that ships")
-    photos = ["512x512.png", "512x512.jpg", "1920x1080.jpg", "4032x3024.jpg"]
-    parser.add_argument("--photos", nargs="+", default=photos, metavar="WxH.SUFFIX", help=f"default: {' '.join(photos)}")
+    parser.add_argument("--photos", nargs="+", default=PHOTOS, metavar="WxH.SUFFIX", help=f"default: {' '.join(PHOTOS)}")
     parser.add_argument("--large", default="4032x3024", metavar="WxH", help="of the pictures in blocks (default: 12 megapixels)")
     parser.add_argument("--pictures", nargs="*", default=PICTURES, choices=PICTURES, metavar="NAME", help="default: all")
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--runs", type=int, default=15, help="pairs")
     parser.add_argument("--fresh", type=int, default=3, help="fresh processes for each photo")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; Pillow has one")
+    parser.add_argument("--runtimes", nargs="+", default=list(LOADERS), choices=LOADERS, help="default: all")
+    parser.add_argument("--threads", type=int, default=1, help="of torch and NumPy; Pillow has one, and onnxruntime one for each core")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args(arguments)
 
@@ -216,25 +221,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write `protect.json` and `protect.md`."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    protector, rows, alike = Protector.from_pretrained(options.generator), [], []
+    protectors, rows, alike = {name: LOADERS[name](options.generator) for name in options.runtimes}, [], []
     reuse_memory()
-    given = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite"]
-    bare = fresh("import torch", [], options.fresh, options.threads)
+    given = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite", "--runtime"]
+    bare = {name: fresh(IMPORTS[name], [], options.fresh, options.threads) for name in protectors}
     with tempfile.TemporaryDirectory() as folder:
         for name in tqdm(options.photos, unit="photo"):
             source = Path(folder) / name
             large("portrait", *map(int, source.stem.split("x"))).save(source, quality=92)
-            row = {"size": source.stem, "format": source.suffix[1:].upper(), "bytes": source.stat().st_size}
-            row |= paired(protector, source, options.epsilon, options.runs)
-            row["fresh"] = fresh(COMMAND, [*given, str(source), "--out", f"{folder}/out"], options.fresh, options.threads)
-            rows.append(row)
+            for runtime, protector in protectors.items():
+                row = {"size": source.stem, "format": source.suffix[1:].upper(), "bytes": source.stat().st_size, "runtime": runtime}
+                row |= paired(protector, source, options.epsilon, options.runs)
+                row["fresh"] = fresh(COMMAND, [*given, runtime, str(source), "--out", f"{folder}/out"], options.fresh, options.threads)
+                rows.append(row)
     for picture in tqdm(options.pictures, unit="picture"):
         photo = large(picture, *map(int, options.large.split("x")))
-        alike.append({"picture": picture, **faithfulness(protector, photo, options.epsilon)})
+        alike.append({"picture": picture, **faithfulness(protectors[options.runtimes[0]], photo, options.epsilon)})
     told = {name: getattr(options, name) for name in ("generator", "epsilon", "runs", "fresh", "large", "threads")}
-    versions = {"torch": torch.__version__, "pillow": version("pillow"), "numpy": version("numpy"), "processor": processor()}
+    versions = {name: version(name) for name in ("torch", "onnxruntime", "pillow", "numpy")} | {"processor": processor()}
     facts = {"commit": commit() or "unknown", **told, **versions, "load": round(os.getloadavg()[0], 1)}
-    data = {"facts": facts, "rows": rows, "faithfulness": alike, "python": bare, "peers": PEERS}
+    data = {"facts": facts, "rows": rows, "faithfulness": alike, "imports": bare, "peers": PEERS}
     shown = text(data)
     write_texts(options.out, {"protect.json": json.dumps(data, indent=1) + "\n", "protect.md": shown})
     print(shown)

@@ -308,11 +308,11 @@ def protect(root: Path, part: str) -> str:
         cpu, start = row["cpu"], row["fresh"]
         figures = [f"{cpu['codec']:.3f}", f"{cpu['whole'] - cpu['stages']['verify']:.3f}", cell(cpu["ratio"]), cell(cpu["ratio_verified"])]
         figures += [f"{start['cpu']:.1f}", f"{start['peak_mib']:.0f}"] if start else ["–", "–"]
-        lines.append([f"{row['size'].replace('x', ' × ')} {row['format']}", *figures])
-    heads = ["photo", "decode + encode, s", "protect, s", "ratio", "and verify, ratio", "fresh process, s", "its peak, MiB"]
+        lines.append([f"{row['size'].replace('x', ' × ')} {row['format']}", row["runtime"], *figures])
+    heads = ["photo", "runtime", "decode + encode, s", "protect, s", "ratio", "and verify, ratio", "fresh process, s", "its peak, MiB"]
     peers = "; ".join(f"{name} {seconds} ({where})" for name, _, seconds, where in data["peers"])
     known = f"seconds of one core, medians of {facts['runs']} pairs [least, most]; commit {facts['commit']}"
-    return f"{grid(heads, lines)}\n\nPublished for one pass: {peers}.\n\n{known}; `python -m benchmarks.protect --out docs/protect`."
+    return f"{grid(heads, lines, 2)}\n\nPublished for one pass: {peers}.\n\n{known}; `python -m benchmarks.protect --out docs/protect`."
 
 
 def size(root: Path, checkpoint: str) -> str:

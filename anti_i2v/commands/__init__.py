@@ -9,7 +9,7 @@ import argparse
 from typing import NoReturn
 
 from anti_i2v import __version__
-from anti_i2v.commands import export, layers, plan, protect
+from anti_i2v.commands import app, export, layers, plan, protect
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"anti-i2v {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, command in (("protect", protect), ("export", export), ("layers", layers), ("plan", plan)):
+    for name, command in (("protect", protect), ("app", app), ("export", export), ("layers", layers), ("plan", plan)):
         sub = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
         command.add_options(sub)
         sub.set_defaults(run=command.run)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops
 
+from anti_i2v.cielab import Floats, ciede2000
 from anti_i2v.errors import UsageError
-from anti_i2v.images import JPEG, to_tensor
-from anti_i2v.metrics import ciede2000
 
-DELTA_E_PIXELS = 2**15  # a colour difference costs more than all else here; the mean of so many is within 1 % of that of all
+SAMPLE = 2**15  # a colour difference costs more than all else here; the mean of so many is within 1 % of that of all
 STRIP = 2**18  # pixels at once
 
 
@@ -23,13 +22,25 @@ class Measured:
 
     steps: float  # largest |difference| of the re-read file over all pixels, in 1/255 steps
     psnr: float  # dB, over all pixels
-    delta_e: float  # mean ΔE2000, of `DELTA_E_PIXELS` pixels on a regular grid if there are more
-    jpeg: bool  # written as JPEG: `steps` contains the codec's own change
+    delta_e: float  # mean ΔE2000, of `SAMPLE` pixels on a regular grid if there are more
+    survived: float  # share of the residual that is in the re-read file, of the same pixels; 1 where nothing was lost
+    epsilon: float  # the budget, in 1/255 steps
+    lossy: bool  # the codec changes pixels, too: `steps` contains its own change
     notes: tuple[str, ...] = ()
 
 
-def measure(photo: Image.Image, written: Image.Image, suffix: str, notes: tuple[str, ...]) -> Measured:
+def measure(
+    photo: Image.Image, protected: Image.Image, written: Image.Image, lossy: bool, epsilon: float, notes: tuple[str, ...] = ()
+) -> Measured:
     """Compare the re-read file with the photo, as RGB (alpha is never changed).
+
+    Args:
+        photo: As it was read.
+        protected: As it was given to the encoder.
+        written: As it was read again.
+        lossy: Whether the encoder changes pixels.
+        epsilon: The budget, in 1/255 steps.
+        notes: What else is to be said.
 
     Raises:
         UsageError: They are not of one size.
@@ -37,30 +48,63 @@ def measure(photo: Image.Image, written: Image.Image, suffix: str, notes: tuple[
     if written.size != photo.size:
         raise UsageError(f"the written file has size {written.size}, not {photo.size}; please report this")
     largest, square = change(photo, written)
-    share = min(1.0, math.sqrt(DELTA_E_PIXELS / (photo.width * photo.height)))
-    grid = max(1, round(share * photo.width)), max(1, round(share * photo.height))
-    a, b = (to_tensor(image.resize(grid, Image.Resampling.NEAREST))[None] for image in (photo, written))
+    before, after = sample(photo), sample(written)
     return Measured(
-        steps=largest,
+        steps=round(largest, 4),  # 16-bit values lie 1/257 apart, and what is below is float32's
         psnr=10 * math.log10(255**2 / square) if square else math.inf,
-        delta_e=float(ciede2000(a, b)),
-        jpeg=suffix.lower() in JPEG,
+        delta_e=ciede2000(before, after),
+        survived=_survived(before, sample(protected), after) if lossy else 1.0,
+        epsilon=epsilon,
+        lossy=lossy,
         notes=notes,
     )
 
 
+def visibility(photo: Image.Image, protected: Image.Image) -> float:
+    """Mean ΔE2000 of two pictures of one size, of `SAMPLE` pixels on a regular grid if there are more."""
+    return ciede2000(sample(photo), sample(protected))
+
+
+def sample(image: Image.Image) -> Floats:
+    """`SAMPLE` pixels on a regular grid, or all if there are fewer: (3, pixels) in [0, 1]."""
+    share = min(1.0, math.sqrt(SAMPLE / (image.width * image.height)))
+    grid = max(1, round(share * image.width)), max(1, round(share * image.height))
+    return np.ascontiguousarray(_levels(image.resize(grid, Image.Resampling.NEAREST)).reshape(-1, 3).T / np.float32(255))
+
+
+def _survived(photo: Floats, protected: Floats, written: Floats) -> float:
+    """The factor by which the residual is to be scaled to be nearest to what was written; 1 where there is none."""
+    residual = (protected - photo).ravel()
+    energy = float(residual @ residual)
+    return float(residual @ (written - photo).ravel()) / energy if energy else 1.0
+
+
+def _levels(image: Image.Image) -> Floats:
+    """A picture as RGB without alpha: (H, W, 3) in 1/255 steps; grey of 16 bits keeps its depth.
+
+    Raises:
+        UsageError: Mode `I` or `F`, whose range is not defined.
+    """
+    if image.mode.startswith("I;16"):
+        return np.repeat(np.asarray(image).astype(np.float32)[..., None] / np.float32(257), 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise UsageError(f"a picture of mode {image.mode!r} has no defined range; convert it to 8 or 16 bits first")
+    return np.asarray(image.convert("RGB")).astype(np.float32)
+
+
 def change(photo: Image.Image, written: Image.Image) -> tuple[float, float]:
     """Largest and mean square difference of all values, in 1/255 steps; pictures of one size."""
-    if any(image.mode.startswith("I;16") for image in (photo, written)):
-        parts = [(to_tensor(b) - to_tensor(a)).abs().mul(255) for a, b in _strips(photo, written)]
-        values = sum(part.numel() for part in parts)
-        return max(float(part.max()) for part in parts), sum(float(part.double().square().sum()) for part in parts) / values
+    deep = any(image.mode.startswith("I;16") for image in (photo, written))
     mode = photo.mode if photo.mode == written.mode in ("RGB", "L") else "RGB"
-    counts = np.zeros(256, np.int64)
-    for a, b in _strips(photo, written):
-        # Pillow's own, on its own memory: as arrays, the two pictures would cost twice as much.
-        counts += np.reshape(ImageChops.difference(a.convert(mode), b.convert(mode)).histogram(), (-1, 256)).sum(0)
-    return float(np.flatnonzero(counts)[-1]), float(counts @ np.arange(256) ** 2 / counts.sum())
+    largest, square, count = 0.0, 0.0, 0
+    for pair in _strips(photo, written):
+        if deep:
+            apart = np.abs(_levels(pair[1]) - _levels(pair[0])).ravel()
+        else:  # Pillow's own, on its own memory, is faster; and it copies what it is told to convert, even if nothing is to be done
+            a, b = (image if image.mode == mode else image.convert(mode) for image in pair)
+            apart = np.asarray(ImageChops.difference(a, b)).ravel().astype(np.float32)
+        largest, square, count = max(largest, float(apart.max())), square + float(apart @ apart), count + apart.size
+    return largest, square / count
 
 
 def _strips(*images: Image.Image) -> Iterator[tuple[Image.Image, ...]]:

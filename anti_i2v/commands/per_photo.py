@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anti_i2v.baselines.methods import NAMES, named_method
 from anti_i2v.baselines.photo import PhotoMethod, PhotoNoise
-from anti_i2v.commands.worker import Protect
+from anti_i2v.commands.way import Way
 from anti_i2v.errors import UsageError
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
 from anti_i2v.surrogates import Surrogate
@@ -21,8 +21,8 @@ PROMPT = "a person talks to the camera"
 """What a video model is asked for unless the user says: what an adversary will ask for is not known."""
 
 
-def per_photo(options: argparse.Namespace, given: Sequence[str]) -> tuple[Protect, str]:
-    """What protects a photo, and the line on its limits.
+def per_photo(options: argparse.Namespace, given: Sequence[str]) -> Way:
+    """One method for each photo.
 
     Args:
         options: Of `protect`.
@@ -35,11 +35,13 @@ def per_photo(options: argparse.Namespace, given: Sequence[str]) -> tuple[Protec
     seed = options.seed or 0
     if options.method == "noise":
         protector = Protector.from_pretrained(options.generator or DEFAULT_GENERATOR).eval()
-        return PhotoNoise(protector, seed).protect, "limits: noise as strong as a protection protects nothing; it is there to compare with."
+        limits = "limits: noise as strong as a protection protects nothing; it is there to compare with."
+        return Way(PhotoNoise(protector, seed).protect, limits, "noise")
     refining, prompt = options.refine is not None, PROMPT if options.prompt is None else options.prompt
     begin = Protector.from_pretrained(options.generator or DEFAULT_GENERATOR).eval() if refining else None
     surrogate = _load(options, prompt)
-    method = named_method(options.method or "identity", surrogate, tuple(options.taps.split(",")) if options.taps else ())
+    name = options.method or "identity"
+    method = named_method(name, surrogate, tuple(options.taps.split(",")) if options.taps else ())
     surrogate.tapped(method.taps).drop_what_animates()
     steps = options.refine if refining else method.steps if options.steps is None else options.steps
     text, label = surrogate.encode_text([prompt]), None if options.quiet else "steps"
@@ -48,7 +50,7 @@ def per_photo(options: argparse.Namespace, given: Sequence[str]) -> tuple[Protec
         f"limits: {against}. It does NOT protect against any production video model "
         "yet, and a determined adversary may remove a protection."
     )
-    return PhotoMethod(method, surrogate, text, steps, seed, begin, label).protect, limits
+    return Way(PhotoMethod(method, surrogate, text, steps, seed, begin, label).protect, limits, name)
 
 
 def _check(options: argparse.Namespace, given: Sequence[str]) -> None:

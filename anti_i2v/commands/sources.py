@@ -5,28 +5,43 @@ So two sources that would write one file, or an output among the originals, are 
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from anti_i2v.errors import UsageError
-from anti_i2v.images import JPEG, LOSSLESS, PHOTO_SUFFIXES
+from anti_i2v.files.reading import PHOTO_SUFFIXES
+from anti_i2v.files.writing import LOSSLESS, LOSSY
 
 FORMATS = ("lossless", "png", "same")
+BACKUP = "_original"  # behind the whole name, as ExifTool has it: no program takes such a file for a photo
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and the file to write for it."""
+    """One file to read and the file to write for it.
+
+    Attributes:
+        source: What is read.
+        output: What is written; the photo itself where it is protected in place.
+        backup: Where the photo is kept before it is replaced; `source` itself if it has been replaced before.
+    """
 
     source: Path
     output: Path
+    backup: Path | None = None
 
     @property
     def is_shard(self) -> bool:
         """A tar of samples rather than one photo."""
-        return self.source.suffix.lower() == ".tar"
+        return self.output.suffix.lower() == ".tar"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether an earlier call did it."""
+        return self.backup == self.source if self.backup else self.output.exists()
 
 
 @dataclass
@@ -40,7 +55,7 @@ class Plan:
 
 def output_suffix(suffix: str, format: str) -> str:
     """The suffix of the protected file: `.jpg` → `.png` unless `format` is `same`; `.tif` stays unless it is `png`."""
-    kept = {"lossless": set(LOSSLESS), "png": {".png"}, "same": set(LOSSLESS) | JPEG}[format]
+    kept = {"lossless": set(LOSSLESS), "png": {".png"}, "same": set(LOSSLESS) | set(LOSSY)}[format]
     return suffix if suffix.lower() in kept else ".png"
 
 
@@ -55,29 +70,29 @@ def rename(name: PurePath, format: str) -> PurePath:
     return name if name.suffix.lower() == ".tar" else name.with_suffix(output_suffix(name.suffix, format))
 
 
-def plan(sources: Sequence[Path], out: Path, format: str) -> Plan:
+def plan(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
     """Pair every photo and shard with its output.
 
     Args:
-        sources: Photos, shards and folders; folders are searched to the bottom and keep their structure.
-        out: Folder of the outputs; what lies in it is never a source.
+        sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure.
+        out: Folder of the outputs; what lies in it is never a source. None: photos are replaced, in place.
         format: One of `FORMATS`.
 
     Raises:
         UsageError: No source at all, an output among the originals, or two sources with one output.
     """
     result = Plan()
-    for source in sources:
-        if source.is_dir():
+    for source in _unfolded(sources):
+        if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
             _refuse_same_folder(source, out)
             for file in _files(source, out):
                 if is_photo(file) or file.suffix.lower() == ".tar":
-                    result.jobs.append(Job(file, out / rename(file.relative_to(source), format)))
-                elif not file.name.startswith("."):
+                    result.jobs.append(_job(file, file.relative_to(source), out, format))
+                elif not file.name.startswith(".") and not (out is None and file.name.endswith(BACKUP)):
                     result.left_out.append(file)
-        elif source.exists():
+        elif os.path.exists(source):  # noqa: PTH110
             _refuse_same_folder(source.parent, out)
-            result.jobs.append(Job(source, out / rename(PurePath(source.name), format)))
+            result.jobs.append(_job(source, PurePath(source.name), out, format))
         else:
             result.missing.append(source)
     result.jobs = _without_clashes(result.jobs)
@@ -87,23 +102,46 @@ def plan(sources: Sequence[Path], out: Path, format: str) -> Plan:
     return result
 
 
-def _files(folder: Path, out: Path) -> Iterator[Path]:
+def _unfolded(sources: Sequence[Path]) -> Iterator[Path]:
+    """The sources, with what fits a pattern in its place: not every shell unfolds patterns, and none does within quotes."""
+    for source in sources:
+        is_pattern = glob.has_magic(str(source)) and not os.path.exists(source)  # noqa: PTH110
+        found = sorted(glob.glob(str(source), recursive=True)) if is_pattern else []  # noqa: PTH207  # a pattern may be absolute
+        yield from map(Path, found) if found else [source]
+
+
+def _job(file: Path, name: PurePath, out: Path | None, format: str) -> Job:
+    """What becomes of a file that is called `name` below its source."""
+    if out is not None:
+        return Job(file, out / rename(name, format))
+    backup = file.with_name(file.name + BACKUP)
+    done = os.path.exists(backup) and not _alike(file, backup)  # noqa: PTH110
+    return Job(backup if done else file, file, backup)
+
+
+def _alike(photo: Path, backup: Path) -> bool:
+    """Whether a photo is still what was kept of it: a call that was killed may have got no further."""
+    one, other = photo.stat(), backup.stat()
+    return one.st_size == other.st_size and abs(one.st_mtime - other.st_mtime) < 2  # seconds, as some file systems count
+
+
+def _files(folder: Path, out: Path | None) -> Iterator[Path]:
     """All files below a folder in a stable order, without those below `out`."""
-    outputs = out.resolve()
+    outputs = out.resolve() if out else None
     for root, folders, names in os.walk(folder, followlinks=False):
         here = Path(root)
         folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
         yield from (here / name for name in sorted(names))
 
 
-def _refuse_same_folder(folder: Path, out: Path) -> None:
-    if folder.resolve() == out.resolve():
-        raise UsageError(f"--out {out} is the folder of the originals; choose another, so that none is overwritten")
+def _refuse_same_folder(folder: Path, out: Path | None) -> None:
+    if out is not None and folder.resolve() == out.resolve():
+        raise UsageError(f"--out {out} is the folder of the originals; choose another, or replace them: --in-place keeps a copy of each")
 
 
 def _without_clashes(jobs: list[Job]) -> list[Job]:
     """The jobs without repetitions of one file."""
-    sources = {os.path.normcase(job.source.resolve()): job.source for job in jobs}
+    sources = {os.path.normcase(job.source.resolve()): job.source for job in jobs if not job.backup}
     chosen: dict[str, Job] = {}
     for job in jobs:
         key = os.path.normcase(job.output.resolve())

@@ -1,32 +1,50 @@
-"""One photo or one shard from file to file, and what was measured on the way."""
+"""One photo from file to file, and what was measured on the way."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
-import os
-import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageCms
 
-from anti_i2v.commands.measure import Measured, measure
-from anti_i2v.commands.sources import is_photo, output_suffix, rename
+from anti_i2v.commands.measure import Measured, measure, visibility
 from anti_i2v.errors import UsageError
-from anti_i2v.images import encode_photo, read_photo, save_photo
+from anti_i2v.files.marks import protected_mark
+from anti_i2v.files.reading import JPEG, read_photo
+from anti_i2v.files.writing import LOSSY, Saving, encode_photo, save_photo
 
 Protect = Callable[[Image.Image, float], Image.Image]
 """What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
 
+TIFF = (".tif", ".tiff")
+TRIES = 8  # at an epsilon whose colour difference is small enough; two or three do
+
 
 @dataclass(frozen=True)
-class Failed:
-    """One input that was not protected, and why."""
+class Task:
+    """What is asked for every photo of one call.
 
-    name: str
-    reason: str
+    Attributes:
+        epsilon: Budget in 1/255 steps.
+        format: One of `sources.FORMATS`.
+        saving: How files are written; its mark is that of a photo with the whole budget.
+        max_delta_e: Largest mean ΔE2000 that the residual may have; a photo that exceeds it gets a smaller epsilon. None: any.
+        force: Protect photos that bear the mark of a protection once more.
+    """
+
+    epsilon: float = 8.0
+    format: str = "lossless"
+    saving: Saving = field(default_factory=Saving)
+    max_delta_e: float | None = None
+    force: bool = False
+
+
+class AlreadyProtectedError(UsageError):
+    """The photo bears the mark of an earlier protection; a second one would add to the first and exceed its bound."""
 
 
 def reuse_memory() -> None:
@@ -34,27 +52,97 @@ def reuse_memory() -> None:
     Image.core.set_blocks_max(8)  # type: ignore[attr-defined]  # the stubs leave it out
 
 
-def protect_photo(protect: Protect, source: Path, output: Path, epsilon: float) -> Measured:
-    """Read, protect, write, re-read and measure one photo.
+def protect_photo(protect: Protect, source: Path, output: Path, task: Task) -> Measured:
+    """Read, protect, write, re-read and measure one photo; the file appears complete or not at all.
 
     Raises:
-        UsageError: It cannot be read, protected or written; nothing is left behind.
+        AlreadyProtectedError: It bears the mark of a protection.
+        UsageError: It cannot be read, protected or written, or it changed meanwhile; nothing is left behind.
     """
+    before = _state(source)
     photo, notes = prepare(read_photo(source), output.suffix)
+    if _state(source) != before:
+        raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
+    protected, task = protected_within(protect, photo, task, str(source))
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_photo(protect(photo, epsilon), output, like=photo)
-    return measure(photo, read_photo(output), output.suffix, notes)
+    notes += save_photo(protected, output, photo, task.saving)
+    return _measured(photo, protected, read_photo(output), output.suffix, task, notes)
+
+
+def protect_bytes(protect: Protect, content: bytes, called: str, suffix: str, task: Task) -> tuple[bytes, Measured]:
+    """What `protect_photo` does, from bytes to bytes.
+
+    Args:
+        protect: What makes a protected photo of a photo.
+        content: Of a photo file.
+        called: What messages call it.
+        suffix: Of the protected file; says its format.
+        task: What is asked for.
+
+    Raises:
+        AlreadyProtectedError: It bears the mark of a protection.
+        UsageError: It cannot be read, protected or written.
+    """
+    photo, notes = prepare(read_photo(io.BytesIO(content), called), suffix)
+    protected, task = protected_within(protect, photo, task, called)
+    file: BinaryIO = io.BytesIO()
+    notes += encode_photo(protected, file, suffix, photo, task.saving)
+    data = file.getvalue()  # type: ignore[attr-defined]
+    return data, _measured(photo, protected, read_photo(io.BytesIO(data), called), suffix, task, notes)
+
+
+def protected_within(protect: Protect, photo: Image.Image, task: Task, called: str) -> tuple[Image.Image, Task]:
+    """The protected photo and the task as it was fulfilled: with the epsilon, also in the mark, that `max_delta_e` left.
+
+    Raises:
+        AlreadyProtectedError: It bears the mark of a protection.
+        UsageError: `max_delta_e` leaves less than one 8-bit step.
+    """
+    if not task.force and (mark := protected_mark(photo)):
+        raise AlreadyProtectedError(
+            f"{called} is protected already, by {mark.generator} with epsilon {mark.epsilon:g}; --force does it again"
+        )
+    epsilon, protected = task.epsilon, protect(photo, task.epsilon)
+    if task.max_delta_e is not None:
+        for _ in range(TRIES):
+            seen = visibility(photo, protected)
+            if seen <= task.max_delta_e:
+                break
+            epsilon *= 0.97 * task.max_delta_e / seen  # colour differences are nearly in proportion to epsilon
+            protected = protect(photo, epsilon)
+        if epsilon < 1 <= task.epsilon or visibility(photo, protected) > task.max_delta_e:
+            raise UsageError(f"{called}: a mean ΔE2000 of at most {task.max_delta_e:g} leaves no whole 8-bit step; raise --max-delta-e")
+    mark = task.saving.mark
+    saving = dataclasses.replace(task.saving, mark=dataclasses.replace(mark, epsilon=epsilon)) if mark else task.saving
+    return protected, dataclasses.replace(task, epsilon=epsilon, saving=saving)
+
+
+def _measured(
+    photo: Image.Image, protected: Image.Image, written: Image.Image, suffix: str, task: Task, notes: tuple[str, ...]
+) -> Measured:
+    lossy = suffix.lower() in LOSSY or written.info.get("lossless") is False
+    return measure(photo, protected, written, lossy, task.epsilon, notes)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Of a file: what changes when it is written; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def prepare(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ...]]:
     """Bring a photo into a mode that its output format can hold, and say what changed.
 
-    Print colours (CMYK) become sRGB by the embedded profile unless the output is TIFF; other modes stay.
+    Print colours (CMYK) become sRGB by the embedded profile unless the output is JPEG or TIFF; other modes stay.
     """
     notes = []
-    if photo.info.get("reduced_from_bits"):
-        notes.append("16 bits per colour became 8")
-    if photo.mode in ("CMYK", "LAB", "YCbCr") and suffix.lower() not in (".tif", ".tiff"):
+    if bits := photo.info.get("reduced_from_bits"):
+        notes.append(f"{bits} bits per colour became 8")
+    kept = (*TIFF, *JPEG) if photo.mode == "CMYK" else TIFF
+    if photo.mode in ("CMYK", "LAB", "YCbCr") and suffix.lower() not in kept:
         notes.append(f"{photo.mode} became RGB")
         photo = _to_srgb(photo)
     return photo, tuple(notes)
@@ -73,70 +161,6 @@ def _to_srgb(photo: Image.Image) -> Image.Image:
     # EXIF and resolution belong to the photo still; its profile does not describe these numbers any more.
     converted.info = {key: value for key, value in photo.info.items() if key != "icc_profile"}
     return converted
-
-
-def shard_photos(path: Path, format: str) -> dict[str, str]:
-    """Photos in a tar: name of the member → name of the protected member.
-
-    Raises:
-        UsageError: Not a plain tar, or two members that would get one name.
-    """
-    try:
-        with tarfile.open(path, "r:") as tar:
-            names = [member.name for member in tar if member.isfile()]
-    except (tarfile.TarError, OSError) as error:
-        raise UsageError(f"cannot read {path}: {error}; give an uncompressed .tar") from None
-    photos = {name: str(rename(PurePath(name), format)) for name in names if is_photo(name)}
-    owner = {name: name for name in names if name not in photos}
-    for name, new in photos.items():
-        other = owner.setdefault(new, name)
-        if other != name:
-            raise UsageError(f"{path}: {other} and {name} would both become {new}; rename one or use --format same")
-    return photos
-
-
-def protect_shard(
-    protect: Protect, source: Path, output: Path, epsilon: float, format: str, tick: Callable[[], object]
-) -> Iterator[Measured | Failed]:
-    """Protect the photos of a tar into a tar; other members are copied byte for byte, in order.
-
-    A photo that cannot be protected is left out, because a copy would look protected; it is yielded as `Failed`.
-    The new tar appears when the iterator is exhausted, complete, or not at all.
-    """
-    photos = shard_photos(source, format)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with tarfile.open(source, "r:") as old, tarfile.open(part, "w") as new:
-            for member in old:
-                content = old.extractfile(member) if member.isfile() else None
-                if content is None or member.name not in photos:
-                    new.addfile(member, content)
-                    continue
-                called = f"{source}: {member.name}"
-                try:
-                    data, measured = _protect_member(protect, content.read(), called, epsilon, format)
-                except Exception as error:  # one bad photo never stops the shard
-                    yield Failed(called, reason(error))
-                else:
-                    member.name, member.size = photos[member.name], len(data)
-                    member.pax_headers = {k: v for k, v in member.pax_headers.items() if k not in ("path", "size")}
-                    new.addfile(member, io.BytesIO(data))
-                    yield measured
-                tick()
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _protect_member(protect: Protect, content: bytes, called: str, epsilon: float, format: str) -> tuple[bytes, Measured]:
-    suffix = output_suffix(PurePath(called).suffix, format)
-    file: BinaryIO = io.BytesIO(content)
-    photo, notes = prepare(read_photo(file, called), suffix)
-    written = io.BytesIO()
-    encode_photo(protect(photo, epsilon), written, suffix, like=photo)
-    data = written.getvalue()
-    return data, measure(photo, read_photo(io.BytesIO(data), called), suffix, notes)
 
 
 def reason(error: Exception) -> str:

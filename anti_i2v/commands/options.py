@@ -1,0 +1,90 @@
+"""The options of `anti-i2v protect`, group by group."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+STRENGTHS = {"subtle": 4.0, "standard": 8.0, "strong": 16.0}
+"""Name → epsilon."""
+PER_PHOTO = ("surrogate", "method", "steps", "refine", "taps", "prompt", "height", "width", "num_frames", "seed", "device")
+"""Options of per-photo methods; all are None unless they are given."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All of them."""
+    _which(parser)
+    _how_strong(parser.add_argument_group("how strong"))
+    _what_files_say(parser.add_argument_group("the files"))
+    _many(parser.add_argument_group("many photos", "A photo, or a shard, is one worker's; each worker loads the generator anew."))
+    _per_photo(parser.add_argument_group("optimising each photo against a video model"))
+
+
+Group = argparse._ArgumentGroup  # argparse has no public name for it
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", nargs="+", type=Path, help="photo, folder (searched to the bottom), pattern, .tar, or - (standard input)")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, help="folder of the protected files, made if need be; - writes one photo to standard output")
+    where.add_argument("--in-place", action="store_true", help="replace photos; each is kept beside its successor as NAME_original")
+    parser.add_argument("--overwrite", action="store_true", help="protect again what an earlier call has done")
+    parser.add_argument("--dry-run", action="store_true", help="say which file would become which, and do nothing")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of each photo, with its measures, as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no notes")
+
+
+def _how_strong(group: Group) -> None:
+    much = group.add_mutually_exclusive_group()
+    much.add_argument("--epsilon", type=float, help="largest change of a pixel value, 0–32 (default: 8)")
+    much.add_argument("--strength", choices=STRENGTHS, help="epsilon by name: subtle is 4, standard 8, strong 16")
+    group.add_argument("--max-delta-e", type=float, metavar="X", help="lower epsilon where the mean ΔE2000 would exceed X")
+    group.add_argument("--generator", metavar="DIR", help="generator folder, name of one that ships, or hub id (owner/name[@revision])")
+    group.add_argument(
+        "--runtime",
+        choices=("auto", "torch", "onnx"),
+        default="auto",
+        help="what runs the generator: onnx starts fast and needs no torch, torch runs on GPUs (default: onnx where it can be had)",
+    )
+    group.add_argument("--device", help="of the generator (with --runtime torch) or of the video model, such as cuda (default: cpu)")
+
+
+def _what_files_say(group: Group) -> None:
+    group.add_argument(
+        "--format",
+        choices=("lossless", "png", "same"),
+        help="lossless: JPEG and other lossy photos become PNG, the rest keeps its format (default); png: everything "
+        "becomes PNG; same: JPEG stays JPEG, with its own quality tables, which adds the change of another encoding",
+    )
+    group.add_argument("--quality", type=int, help="of lossy files, 1–100 (default: the photo's own for JPEG, 95 for the rest)")
+    group.add_argument("--strip-gps", action="store_true", help="leave out what tells where a photo was taken")
+    group.add_argument("--no-ai-training", action="store_true", help="state in each file that nobody may train AI on it (IPTC/PLUS)")
+    group.add_argument(
+        "--no-mark", action="store_true", help="leave out the statement that a file is protected, which keeps a second run off"
+    )
+    group.add_argument("--force", action="store_true", help="protect photos once more that bear such a statement")
+
+
+def _many(group: Group) -> None:
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes, each with its own photos and shards (default: 1)")
+    group.add_argument(
+        "--engine",
+        choices=("pool", "ray"),
+        default="pool",
+        help="pool: processes of this machine (default); ray: Ray Data, for shards and several machines, which all must see "
+        "sources, outputs and generator under the same paths (pip install 'anti-i2v[bulk]')",
+    )
+    group.add_argument("--ray-address", metavar="ADDRESS", help="a Ray cluster that runs, such as auto (default: one of its own, here)")
+
+
+def _per_photo(group: Group) -> None:
+    group.add_argument("--surrogate", metavar="SOURCE", help="pipeline folder, shipped name, or hub id of the video model")
+    group.add_argument("--method", help="noise, photoguard, advdm, mist, sds+, sds-, i2vguard, anti-i2v or identity")
+    group.add_argument("--steps", type=int, help="of the method (default: as published)")
+    group.add_argument("--refine", type=int, metavar="K", help="K steps of --method (default: identity) from what the generator gives")
+    group.add_argument("--taps", metavar="A,B", help="layers for anti-i2v and i2vguard, shallow first (default: as published)")
+    group.add_argument("--prompt", help="what the video model is asked for (default: a person talks to the camera)")
+    group.add_argument("--height", type=int, help="at which the video model sees photos (default: of a shipped one its own)")
+    group.add_argument("--width", type=int, help="likewise")
+    group.add_argument("--num-frames", type=int, help="length of the clips, likewise")
+    group.add_argument("--seed", type=int, help="of random starts and noise (default: 0)")

@@ -1,0 +1,89 @@
+"""What protects a photo in this call, what is said of its limits, and how its files are marked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from anti_i2v import __version__
+from anti_i2v.commands.worker import Protect
+from anti_i2v.errors import UsageError
+from anti_i2v.files.marks import Mark
+from anti_i2v.generator_folder import DEFAULT_GENERATOR, against_words
+from anti_i2v.hub import hub_id, resolve
+from anti_i2v.runtime import Runtime, load
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to protect photos.
+
+    Attributes:
+        protect: What makes a protected photo of a photo.
+        limits: A line for people.
+        name: Of the generator or method.
+        weights: Hash of the generator's weights; empty for a method without any.
+    """
+
+    protect: Protect
+    limits: str
+    name: str
+    weights: str = ""
+
+    def mark(self, epsilon: float) -> Mark:
+        """What protected files say about themselves."""
+        return Mark(self.name, epsilon, self.weights, __version__)
+
+
+def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> Way:
+    """A generator's one forward pass.
+
+    Args:
+        generator: Folder, the name of one that ships, or a hub id; the default one if None.
+        runtime: One of `runtime.RUNTIMES`.
+        device: For torch; its name for a GPU, or None for the CPU.
+
+    Raises:
+        UsageError: It cannot be loaded, or there is no such device.
+    """
+    named = hub_id(generator or DEFAULT_GENERATOR)
+    folder = resolve(generator or DEFAULT_GENERATOR)
+    against = against_words(about(folder).get("protects_against"))
+    limits = (
+        f"limits: this generator was trained against {against}. It does NOT protect against any production "
+        "video model yet, and a determined adversary may remove a protection."
+    )
+    name = named[0] if named else folder.resolve().name
+    return Way(_loaded(folder, runtime, device).protect, limits, name, fingerprint(folder))
+
+
+def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:
+    """A protector on its device."""
+    if device is None:
+        return load(folder, runtime)
+    if runtime == "onnx":
+        raise UsageError(f"--device {device} is for torch; leave it out, or take --runtime torch")
+    protector = load(folder, "torch")
+    try:
+        return protector.to(device)  # type: ignore[attr-defined,no-any-return]  # of torch, it is a `Protector`
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: {str(error).splitlines()[0]}; give cpu, or a device that is here") from None
+
+
+def about(folder: Path) -> dict[str, object]:
+    """What the generator's `config.json` says; nothing if nobody can read it."""
+    try:
+        stated = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stated if isinstance(stated, dict) else {}
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hexadecimal digits that tell one generator's weights from all others; empty where there are none to read."""
+    try:
+        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""

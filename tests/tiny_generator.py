@@ -1,0 +1,34 @@
+"""A generator folder with random weights, and colourful pictures that show its residual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anti_i2v.generators import BackboneGenerator
+from anti_i2v.protector import Protector
+
+Protect = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+EPSILON = 4
+
+
+def smooth(seed: int, height: int = 40, width: int = 56) -> Image.Image:
+    """A colourful picture without extremes, so that a residual shows."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(60, 200, (4, 5, 3), dtype=np.uint8))
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def tiny_generator(folder: Path) -> Path:
+    """Write the folder; it is returned."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
+    Protector(network).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test world"})
+    return folder
