@@ -40,7 +40,7 @@ def commands(start: str) -> list[tuple[str, ...]]:
         lines = [line for block in blocks(document) for line in block.splitlines()]
         lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text(document))
         for line in lines:
-            for part in re.split(r"&&", line):
+            for part in re.split(r"&&| [<>] ", line):
                 words = shlex.split(part.strip(), comments=True) if part.strip().startswith(start) else []
                 if words[: len(start.split())] == start.split():
                     found.append(tuple(words[len(start.split()) :]))
