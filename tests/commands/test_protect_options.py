@@ -297,3 +297,26 @@ def test_names_of_any_script_and_of_the_longest_kind(protect: Protect, tmp_path:
     shutil.rmtree(tmp_path / "out")
     assert protect(tmp_path, "z" * 300, "--in-place") == 1  # no room for `_original` behind the long name
     assert (tmp_path / "写真 été 🏖.png_original").exists()
+
+
+def test_whoever_reads_the_words_may_go(generator: Path, tmp_path: Path) -> None:
+    smooth(1).save(tmp_path / "a.png")
+    command = [
+        sys.executable,
+        "-m",
+        "anti_i2v",
+        "protect",
+        str(tmp_path / "a.png"),
+        "--out",
+        str(tmp_path / "out"),
+        "--generator",
+        generator,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert running.returncode == 141
+    assert b"Traceback" not in said
+    assert (tmp_path / "out/a.png").exists()
