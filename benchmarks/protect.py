@@ -51,7 +51,7 @@ PEERS = (
 """Protection in one pass against image models: name, size, published seconds a photo, where."""
 
 LOADERS: dict[str, Callable[[str], Any]] = {"onnx": OnnxProtector.from_pretrained, "torch": Protector.from_pretrained}
-IMPORTS = {"onnx": "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime", "torch": "import torch"}
+IMPORTS = {"onnx": "import onnxruntime", "torch": "import torch"}
 COMMAND = "import sys; from anti_i2v.__main__ import main; main(['protect', *sys.argv[1:]])"
 PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 """Ends a program with its peak in KiB; what the system counts for a child includes the memory of the process that started it."""
@@ -130,7 +130,7 @@ def spread(values: Sequence[float]) -> list[float]:
 
 def fresh(code: str, arguments: Sequence[str], runs: int, threads: int) -> dict[str, float] | None:
     """A Python process from its start to its end: medians of seconds by the clock and of the processor, and of its peak in MiB."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "ORT_DISABLE_TELEMETRY": "1"}
     found = []
     for _ in range(runs):
         begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)

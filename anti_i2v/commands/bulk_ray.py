@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def with_ray(make: Callable[[], Way], workers: int, address: str | None, gpus: i
     if not jobs:
         return
     missing = set(range(len(jobs)))
-    own = _connect(address, workers)
+    own = connect(address, workers)
     try:
         for place, outcomes in _stream(make, workers, gpus, jobs, task):
             missing.discard(place)
@@ -95,7 +96,7 @@ def with_ray(make: Callable[[], Way], workers: int, address: str | None, gpus: i
         yield place, [Outcome(str(jobs[place].source), None, FAILED, reason=why)]
 
 
-def _connect(address: str | None, workers: int) -> bool:
+def connect(address: str | None, workers: int) -> bool:
     """Connect to a cluster, or start one; whether that is to end with the call, because the caller had none.
 
     Raises:
@@ -106,18 +107,26 @@ def _connect(address: str | None, workers: int) -> bool:
     if address is None:
         # Its doors have no lock, so they are not to be seen from other machines. This is how Ray is asked for that, on Linux, too.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    import ray
-
-    if ray.is_initialized():
-        return False
     own = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
     try:
+        if address and address.rpartition(":")[2].isdigit():
+            _knock(address)
+        import ray
+
+        if ray.is_initialized():
+            return False
         with no_c_output():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **({} if address else own))
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         remedy = "check --ray-address" if address else "its logs are in /tmp/ray"
         raise UsageError(f"Ray cannot begin: {' '.join(str(error).split())[:200]}; {remedy}") from None
     return True
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody answers at `host:port` or `ray://host:port`; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def _stream(make: Callable[[], Way], workers: int, gpus: int, jobs: Sequence[Job], task: Task) -> Done:

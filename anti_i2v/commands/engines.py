@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -11,7 +13,11 @@ from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:
     from anti_i2v.commands.batch import Engine
+    from anti_i2v.commands.sources import Job
     from anti_i2v.commands.way import Way
+
+MOST = 4  # processes, unless somebody asks for more: each takes some hundred megabytes for large photos
+ENOUGH = 8  # photos for each process, which takes half a second to start
 
 
 def check(options: argparse.Namespace, per_photo: bool) -> None:
@@ -24,10 +30,11 @@ def check(options: argparse.Namespace, per_photo: bool) -> None:
     Raises:
         UsageError: They do not, or Ray is not installed.
     """
-    if options.workers < 1:
+    several = options.workers is not None and options.workers > 1
+    if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers is {options.workers}; give 1 or more")
-    if per_photo and (options.workers > 1 or options.engine == "ray"):
-        asked = f"--workers {options.workers}" if options.workers > 1 else "--engine ray"
+    if per_photo and (several or options.engine == "ray"):
+        asked = f"--workers {options.workers}" if several else "--engine ray"
         raise UsageError(f"{asked} is for a generator's one pass; a video model optimises one photo at a time, so leave it out")
     if options.ray_address is not None and options.engine != "ray":
         raise UsageError(f"--ray-address {options.ray_address} is for --engine ray; add that")
@@ -35,12 +42,13 @@ def check(options: argparse.Namespace, per_photo: bool) -> None:
         raise UsageError("--engine ray needs Ray, which is not installed; pip install 'anti-i2v[bulk]'")
 
 
-def chosen(options: argparse.Namespace, way: Way) -> Engine:
+def chosen(options: argparse.Namespace, way: Way, jobs: Sequence[Job]) -> Engine:
     """The engine that the options ask for.
 
     Args:
         options: Of `protect`.
         way: What protects photos in this process.
+        jobs: What there is to do.
     """
     from anti_i2v.commands.batch import in_turn
     from anti_i2v.commands.way import one_pass
@@ -50,9 +58,20 @@ def chosen(options: argparse.Namespace, way: Way) -> Engine:
         from anti_i2v.commands.bulk_ray import with_ray
 
         gpus = 1 if (options.device or "").startswith("cuda") else 0
-        return partial(with_ray, make, options.workers, options.ray_address, gpus)
-    if options.workers > 1:
+        return partial(with_ray, make, options.workers or 1, options.ray_address, gpus)
+    workers = options.workers or _worthwhile(way, jobs)
+    if workers > 1:
         from anti_i2v.commands.pool import in_processes
 
-        return partial(in_processes, make, options.workers)
+        return partial(in_processes, make, workers)
     return partial(in_turn, way.protect)
+
+
+def _worthwhile(way: Way, jobs: Sequence[Job]) -> int:
+    """How many processes are worth their start and their memory."""
+    if not way.light:
+        return 1
+    left = [job for job in jobs if not job.is_done]
+    shards = sum(job.is_shard for job in left)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, MOST, shards + (len(left) - shards) // ENOUGH))

@@ -66,7 +66,9 @@ def _what_files_say(group: Group) -> None:
 
 
 def _many(group: Group) -> None:
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes, each with its own photos and shards (default: 1)")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes, each with its own photos and shards (default: up to 4, for 16 photos or more)"
+    )
     group.add_argument(
         "--engine",
         choices=("pool", "ray"),

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from anti_i2v.commands.worker import Task
 
 PATIENCE = 10.0  # seconds for a process to leave what it does in good order
-THREADS = "OMP_NUM_THREADS"  # obeyed by torch and by what NumPy multiplies matrices with, if it is there when they start
+# Obeyed by torch and by what NumPy multiplies matrices with, if it is there when they start. More than one thread is hardly faster, and
+# takes twice the time of the processor; on a machine that does other work as well, threads that wait for each other are many times slower.
+THREADS = "OMP_NUM_THREADS"
 
 
 def in_processes(make: Callable[[], Way], workers: int, jobs: Sequence[Job], task: Task, tick: Tick) -> Done:
@@ -49,7 +51,7 @@ def in_processes(make: Callable[[], Way], workers: int, jobs: Sequence[Job], tas
         UsageError: A process cannot make what protects photos.
     """
     again = []
-    crew = _Crew(lambda: _Worker(make, task, max(1, cores() // workers)), tick)
+    crew = _Crew(lambda: _Worker(make, task), tick)
     try:
         for place, answer in crew.do(enumerate(jobs), workers):
             if isinstance(answer, list):
@@ -61,11 +63,6 @@ def in_processes(make: Callable[[], Way], workers: int, jobs: Sequence[Job], tas
                 yield place, answer if isinstance(answer, list) else [_died(jobs[place], answer)]
     finally:
         crew.end()
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _died(job: Job, status: int | None) -> Outcome:
@@ -81,14 +78,13 @@ class _Worker:
     Args:
         make: Makes what protects photos.
         task: What is asked for every photo.
-        threads: That it may use at once.
     """
 
-    def __init__(self, make: Callable[[], Way], task: Task, threads: int) -> None:
+    def __init__(self, make: Callable[[], Way], task: Task) -> None:
         context = multiprocessing.get_context("spawn")  # the threads of torch and onnxruntime do not survive a fork
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, make, task), daemon=True)
-        with _environment(threads):
+        with _environment():
             self.process.start()
         other.close()  # so that the pipe ends with the process
         self.place = -1
@@ -170,10 +166,10 @@ class _Crew:
 
 
 @contextlib.contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """What a process inherits: its share of the threads, and no ear for Ctrl-C, which the process that started it hears for all."""
+def _environment() -> Iterator[None]:
+    """What a process inherits: one thread, and no ear for Ctrl-C, which the process that started it hears for all."""
     given, main = THREADS in os.environ, threading.current_thread() is threading.main_thread()
-    os.environ.setdefault(THREADS, str(threads))
+    os.environ.setdefault(THREADS, "1")
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
         yield

@@ -119,7 +119,7 @@ def _protect_all(way: Way, todo: Plan, task: Task, outcomes: list[Outcome], opti
 
     reuse_memory()
     outcomes += [Outcome(str(path), None, FAILED, reason=f"no such file or folder: {path}; check the path") for path in todo.missing]
-    run_jobs(chosen(options, way), todo.jobs, task, outcomes, options.out, options.overwrite, options.quiet)
+    run_jobs(chosen(options, way, todo.jobs), todo.jobs, task, outcomes, options.out, options.overwrite, options.quiet)
 
 
 def _told(todo: Plan, overwrite: bool) -> int:

@@ -14,6 +14,7 @@ from anti_i2v.files.marks import Mark
 from anti_i2v.generator_folder import DEFAULT_GENERATOR, against_words
 from anti_i2v.hub import hub_id, resolve
 from anti_i2v.runtime import Runtime, load
+from anti_i2v.runtime.onnx import OnnxProtector
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Way:
         limits: A line for people.
         name: Of the generator or method.
         weights: Hash of the generator's weights; empty for a method without any.
+        light: Whether it starts fast and takes little memory, so that several processes of it pay.
     """
 
     protect: Protect
     limits: str
     name: str
     weights: str = ""
+    light: bool = False
 
     def mark(self, epsilon: float) -> Mark:
         """What protected files say about themselves."""
@@ -56,7 +59,8 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
         "video model yet, and a determined adversary may remove a protection."
     )
     name = named[0] if named else folder.resolve().name
-    return Way(_loaded(folder, runtime, device).protect, limits, name, fingerprint(folder))
+    protector = _loaded(folder, runtime, device)
+    return Way(protector.protect, limits, name, fingerprint(folder), light=isinstance(protector, OnnxProtector))
 
 
 def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:

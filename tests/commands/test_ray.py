@@ -25,10 +25,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A Ray of two processors, started as the command does; starting one takes longer than all else here."""
-    ray = pytest.importorskip("ray")
-    from anti_i2v.commands.bulk_ray import _connect
+    if engines.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    from anti_i2v.commands.bulk_ray import connect
 
-    assert _connect(None, 2)
+    assert connect(None, 2)  # before anybody imports Ray, which reads then what it is asked for
+    import ray
+
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]  # nobody else can reach it
     yield
     ray.shutdown()
 
@@ -42,6 +46,14 @@ def photos(folder: Path, widths: range) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.skipif(engines.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.png")
+    arguments = ["--out", str(tmp_path / "out"), "--engine", "ray", "--ray-address", "127.0.0.1:9"]
+    assert main(["protect", str(tmp_path / "a.png"), *arguments]) == 2
+    assert "check --ray-address" in capsys.readouterr().err
 
 
 def test_a_killed_actor_loses_no_photo_and_does_none_twice_and_what_kills_every_actor_is_named(cluster: None, tmp_path: Path) -> None:

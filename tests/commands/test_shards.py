@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -18,6 +19,7 @@ from PIL import Image
 from anti_i2v.commands import shards, tars
 from anti_i2v.commands.outcome import Outcome
 from anti_i2v.commands.shards import protect_shard
+from anti_i2v.commands.sources import is_photo
 from anti_i2v.commands.worker import Task
 from anti_i2v.errors import UsageError
 from tests.tiny_generator import Capture, Protect, smooth
@@ -241,6 +243,34 @@ def test_a_tar_that_tarfile_would_read_in_part_fails_as_a_whole(protect: Protect
     assert "as two tars in one file do" in said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
+
+
+def test_wounded_tars_are_refused_or_lose_nothing_that_tarfile_can_read(tmp_path: Path) -> None:
+    link, long = entry("l.jpg", type=tarfile.LNKTYPE, link="a.jpg"), entry("deep/" * 30 + "b.txt", b"b", mtime=1.5)
+    entries = [entry("a.jpg", photo()), entry("a.json", b"{}"), long, link, entry("z.txt", b"z" * 700)]
+    wholes = [packed(tmp_path / "whole.tar", entries, format).read_bytes() for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)]
+    rng, refused = random.Random(0), 0
+
+    def others(path: Path) -> list[tuple[str, bytes]]:
+        with tarfile.open(path) as tar:
+            return [(m.name, tar.extractfile(m).read()) for m in tar if m.isfile() and not is_photo(m.name)]  # type: ignore[union-attr]
+
+    for _ in range(200):
+        wounded = bytearray(rng.choice(wholes))
+        block = rng.randrange(len(wounded) // 512) * 512
+        place = block + rng.choice((rng.randrange(512), 124 + rng.randrange(12), 156))  # anywhere, in a size, or a type
+        wounded[place] = rng.choice((rng.randrange(256), *b"\x00\x80\xffLxgS9-"))
+        wounded[block + 148 : block + 156] = b" " * 8
+        wounded[block + 148 : block + 156] = b"%06o\0 " % sum(wounded[block : block + 512])
+        (tmp_path / "00.tar").write_bytes(wounded)
+        try:
+            out, _ = run(tmp_path / "00.tar")
+        except UsageError:
+            refused += 1
+        else:
+            assert others(out) == others(tmp_path / "00.tar")
+        assert not list(tmp_path.glob("out/.*"))
+    assert 20 < refused < 180
 
 
 def test_two_members_of_one_new_name_are_refused_and_case_tells_them_apart(tmp_path: Path) -> None:

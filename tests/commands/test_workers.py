@@ -20,6 +20,7 @@ from anti_i2v.commands.outcome import Outcome
 from anti_i2v.commands.pool import in_processes
 from anti_i2v.commands.sources import plan
 from anti_i2v.commands.worker import Task
+from anti_i2v.errors import UsageError
 from tests.deadly_ways import calls, no_way, way_that_dies
 from tests.tiny_generator import Capture, smooth
 
@@ -57,7 +58,7 @@ def protected(sources: list[Path], out: Path | None, **dying: object) -> list[Ou
 
 def alone(sources: list[Path], out: Path) -> dict[str, bytes]:
     """The files of one process."""
-    assert main(["protect", *map(str, sources), "--out", str(out), "--no-mark", "--quiet"]) == 0
+    assert main(["protect", *map(str, sources), "--out", str(out), "--workers", "1", "--no-mark", "--quiet"]) == 0
     return content(out)
 
 
@@ -170,14 +171,15 @@ def test_a_call_that_is_stopped_leaves_whole_files_and_the_next_one_goes_on(tmp_
     assert whole == alone(sources, tmp_path / "one")
 
 
-def test_each_worker_gets_its_share_of_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anti_i2v.commands import pool
-
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(pool, "cores", lambda: 6)
-    with pytest.raises(pool.UsageError, match="may use 3 threads"):
-        next(in_processes(no_way, 2, plan([photos(tmp_path / "photos")], tmp_path / "out", "png").jobs, Task(), lambda: None))
-    assert "OMP_NUM_THREADS" not in os.environ
+def test_workers_use_one_thread_each_unless_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = plan([photos(tmp_path / "photos", (20,))], tmp_path / "out", "png").jobs
+    for said in (None, "3"):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if said:
+            monkeypatch.setenv("OMP_NUM_THREADS", said)
+        with pytest.raises(UsageError, match=f"cannot begin: MemoryError: may use {said or 1} threads"):
+            next(in_processes(no_way, 2, jobs, Task(), lambda: None))
+        assert os.environ.get("OMP_NUM_THREADS") == said
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""How many photos a second do one worker and two protect, and is two nearly twice as much as one?
+
+    python -m benchmarks.bulk --out docs/bulk
+
+Runs in pairs: the same photos by one worker, then by two. What a call needs to begin is left out: counting starts when a fifth of the
+photos is done. One worker of the pool is `anti-i2v protect` without options; where OMP_NUM_THREADS is not 1, matrix products may keep all
+cores busy there, to little avail. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from anti_i2v.commands.batch import Engine, in_turn
+from anti_i2v.commands.pool import in_processes
+from anti_i2v.commands.sources import Job, plan
+from anti_i2v.commands.way import one_pass
+from anti_i2v.commands.worker import Task, reuse_memory
+from anti_i2v.evaluation.report import write_texts
+from anti_i2v.files.writing import Saving
+from anti_i2v.generator_folder import DEFAULT_GENERATOR
+from anti_i2v.resources import commit
+from benchmarks.large import large
+from benchmarks.protect import processor, spread
+from benchmarks.tables import grid
+
+PHOTOS = ("640x480.png", "640x480.jpg", "1920x1080.png", "1920x1080.jpg")
+LEFT_OUT = 0.2  # of the photos, while workers begin
+ENGINES = ("pool", "ray")
+
+
+def engine(name: str, workers: int, generator: str, runtime: str) -> Engine:
+    """What `--engine NAME --workers N` stands for."""
+    make = partial(one_pass, generator, runtime)
+    if name == "ray":
+        from anti_i2v.commands.bulk_ray import with_ray
+
+        return partial(with_ray, make, workers, None, 0)
+    return partial(in_turn, make().protect) if workers == 1 else partial(in_processes, make, workers)
+
+
+def rate(run: Engine, jobs: Sequence[Job], task: Task) -> float:
+    """Photos a second, after the first ones."""
+    done: list[float] = []
+    for _, outcomes in run(jobs, task, lambda: done.append(time.perf_counter())):
+        assert all(outcome.status == "protected" for outcome in outcomes), outcomes
+    first = max(1, round(LEFT_OUT * len(done)))
+    return (len(done) - first) / (done[-1] - done[first - 1])
+
+
+def paired(name: str, options: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Medians of one worker and of several, and the ratio of each pair."""
+    task, found = Task(format="same", saving=Saving(format="same")), []
+    for _ in range(options.runs):
+        pair = [rate(engine(name, workers, options.generator, options.runtime), jobs, task) for workers in (1, options.workers)]
+        found.append(pair)
+    one, many = (statistics.median(rates) for rates in zip(*found, strict=True))
+    return {"engine": name, "one": one, "many": many, "ratio": spread([b / a for a, b in found])}
+
+
+def text(data: dict[str, Any]) -> str:
+    """`bulk.md`."""
+    facts, lines = data["facts"], []
+    for row in data["rows"]:
+        rates = [f"{row[name]:.1f}" for name in ("one", "many")]
+        lines.append([row["photo"], row["engine"], *rates, "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"])])
+    headings = ["photo", "engine", "photos a second, 1 worker", f"{facts['workers']} workers", "ratio"]
+    return f"""# What several workers are worth
+
+Photos a second from file to file, verified. Medians of {facts["runs"]} pairs of {facts["count"]} photos, [least, most]; formats stay.
+
+{grid(headings, lines, 2)}
+
+{", ".join(f"{name} {value}" for name, value in facts.items())}; `python -m benchmarks.bulk --out docs/bulk`.
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generator", default=DEFAULT_GENERATOR, help="generator folder, or the name of one that ships")
+    parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "onnx"))
+    parser.add_argument("--photos", nargs="+", default=PHOTOS, metavar="WxH.SUFFIX", help=f"default: {' '.join(PHOTOS)}")
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, help="default: both")
+    parser.add_argument("--count", type=int, default=60, help="photos of each kind")
+    parser.add_argument("--workers", type=int, default=2, help="beside one")
+    parser.add_argument("--runs", type=int, default=5, help="pairs")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, write `bulk.json` and `bulk.md`."""
+    options, rows = parse(arguments), []
+    reuse_memory()
+    if "ray" in options.engines:  # one for all: starting it is not what is measured
+        from anti_i2v.commands.bulk_ray import connect
+
+        connect(None, options.workers)
+    for name in tqdm(options.photos, unit="kind"):
+        with tempfile.TemporaryDirectory() as folder:
+            photos = Path(folder) / "photos"
+            photos.mkdir()
+            size, _, suffix = name.partition(".")
+            picture = large("portrait", *map(int, size.split("x")))
+            for i in range(options.count):
+                picture.save(photos / f"{i:04}.{suffix}", quality=92)  # which only JPEG heeds
+            jobs = plan([photos], Path(folder) / "out", "same").jobs
+            rows += [{"photo": f"{size} {suffix.upper()}", **paired(chosen, options, jobs)} for chosen in options.engines]
+    told = {name: getattr(options, name) for name in ("generator", "runtime", "count", "workers", "runs")}
+    libraries = ("torch", "onnxruntime", "pillow", *(["ray"] if "ray" in options.engines else []))
+    versions = {name: version(name) for name in libraries} | {"processor": processor()}
+    told["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "not set")
+    facts = {"commit": commit() or "unknown", **told, **versions, "load": round(os.getloadavg()[0], 1)}
+    data = {"facts": facts, "rows": rows}
+    shown = text(data)
+    write_texts(options.out, {"bulk.json": json.dumps(data, indent=1) + "\n", "bulk.md": shown})
+    print(shown)
+
+
+if __name__ == "__main__":
+    main()
