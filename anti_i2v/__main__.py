@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; finished files are complete, run the same command again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read has gone, as in `| head`; what is left to say goes nowhere, or Python would complain
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # Whoever read has gone, as in `| head`, or words go to a full disk. What is left to say goes nowhere, or Python would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

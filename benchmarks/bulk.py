@@ -2,9 +2,9 @@
 
     python -m benchmarks.bulk --out docs/bulk
 
-Runs in pairs: the same photos by one worker, then by two. What a call needs to begin is left out: counting starts when a fifth of the
-photos is done. One worker of the pool is `anti-i2v protect` without options; where OMP_NUM_THREADS is not 1, matrix products may keep all
-cores busy there, to little avail. Run it on a machine that does nothing else.
+Runs in pairs: the same photos by one worker, then by two. What a call needs to begin is left out: only what is done after all workers
+have begun counts. Ray gets tar shards, which it is for; the pool gets photos, and its one worker is this process. Where
+OMP_NUM_THREADS is not 1, matrix products may keep all cores busy there, to little avail. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import argparse
 import json
 import os
 import statistics
+import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from anti_i2v.commands.batch import Engine, in_turn
 from anti_i2v.commands.pool import in_processes
 from anti_i2v.commands.sources import Job, plan
-from anti_i2v.commands.way import one_pass
+from anti_i2v.commands.way import Way, one_pass
 from anti_i2v.commands.worker import Task, reuse_memory
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.files.writing import Saving
@@ -37,13 +38,18 @@ from benchmarks.protect import processor, spread
 from benchmarks.tables import grid
 
 PHOTOS = ("640x480.png", "640x480.jpg", "1920x1080.png", "1920x1080.jpg")
-LEFT_OUT = 0.2  # of the photos, while workers begin
 ENGINES = ("pool", "ray")
 
 
-def engine(name: str, workers: int, generator: str, runtime: str) -> Engine:
+def noted(folder: Path, generator: str, runtime: str) -> Way:
+    """A generator's one pass, and a file for each process that has loaded it."""
+    way = one_pass(generator, runtime)
+    (folder / str(os.getpid())).touch()
+    return way
+
+
+def engine(name: str, workers: int, make: Callable[[], Way]) -> Engine:
     """What `--engine NAME --workers N` stands for."""
-    make = partial(one_pass, generator, runtime)
     if name == "ray":
         from anti_i2v.commands.bulk_ray import with_ray
 
@@ -51,21 +57,39 @@ def engine(name: str, workers: int, generator: str, runtime: str) -> Engine:
     return partial(in_turn, make().protect) if workers == 1 else partial(in_processes, make, workers)
 
 
-def rate(run: Engine, jobs: Sequence[Job], task: Task) -> float:
-    """Photos a second, after the first ones."""
-    done: list[float] = []
-    for _, outcomes in run(jobs, task, lambda: done.append(time.perf_counter())):
-        assert all(outcome.status == "protected" for outcome in outcomes), outcomes
-    first = max(1, round(LEFT_OUT * len(done)))
-    return (len(done) - first) / (done[-1] - done[first - 1])
+def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Job]) -> float:
+    """Photos a second, once all workers are there."""
+    done: list[tuple[float, int]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        begun = Path(folder)
+        run = engine(name, workers, partial(noted, begun, options.generator, options.runtime))
+        for _, outcomes in run(jobs, Task(format="same", saving=Saving(format="same")), lambda: None):
+            assert all(outcome.status == "protected" for outcome in outcomes), outcomes
+            if done or len(list(begun.iterdir())) == workers:
+                done.append((time.perf_counter(), len(outcomes)))
+    if len(done) < len(jobs) / 2:
+        raise SystemExit(f"{len(jobs) - len(done)} of {len(jobs)} jobs were done before {workers} workers had begun; raise --count")
+    return sum(photos for _, photos in done[1:]) / (done[-1][0] - done[0][0])
+
+
+def packed(photos: Path, folder: Path, each: int) -> Path:
+    """The photos of a folder in shards of so many."""
+    folder.mkdir()
+    for number, some in enumerate(batched(sorted(photos.iterdir()), each)):
+        with tarfile.open(folder / f"{number:04}.tar", "w") as tar:
+            for photo in some:
+                tar.add(photo, photo.name)
+    return folder
+
+
+def batched(files: Sequence[Path], each: int) -> Iterator[Sequence[Path]]:
+    """So many at a time; `itertools` has it from Python 3.12 on."""
+    return (files[first : first + each] for first in range(0, len(files), each))
 
 
 def paired(name: str, options: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
     """Medians of one worker and of several, and the ratio of each pair."""
-    task, found = Task(format="same", saving=Saving(format="same")), []
-    for _ in range(options.runs):
-        pair = [rate(engine(name, workers, options.generator, options.runtime), jobs, task) for workers in (1, options.workers)]
-        found.append(pair)
+    found = [[rate(name, workers, options, jobs) for workers in (1, options.workers)] for _ in range(options.runs)]
     one, many = (statistics.median(rates) for rates in zip(*found, strict=True))
     return {"engine": name, "one": one, "many": many, "ratio": spread([b / a for a, b in found])}
 
@@ -79,7 +103,8 @@ def text(data: dict[str, Any]) -> str:
     headings = ["photo", "engine", "photos a second, 1 worker", f"{facts['workers']} workers", "ratio"]
     return f"""# What several workers are worth
 
-Photos a second from file to file, verified. Medians of {facts["runs"]} pairs of {facts["count"]} photos, [least, most]; formats stay.
+Photos a second from file to file, verified; Ray's in shards of {facts["shard"]}. Formats stay. Medians of {facts["runs"]} pairs of
+{facts["count"]} photos, [least, most].
 
 {grid(headings, lines, 2)}
 
@@ -94,7 +119,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "onnx"))
     parser.add_argument("--photos", nargs="+", default=PHOTOS, metavar="WxH.SUFFIX", help=f"default: {' '.join(PHOTOS)}")
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, help="default: both")
-    parser.add_argument("--count", type=int, default=60, help="photos of each kind")
+    parser.add_argument("--count", type=int, default=200, help="photos of each kind")
+    parser.add_argument("--shard", type=int, default=10, help="photos in a shard")
     parser.add_argument("--workers", type=int, default=2, help="beside one")
     parser.add_argument("--runs", type=int, default=5, help="pairs")
     parser.add_argument("--out", type=Path, required=True)
@@ -117,9 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             picture = large("portrait", *map(int, size.split("x")))
             for i in range(options.count):
                 picture.save(photos / f"{i:04}.{suffix}", quality=92)  # which only JPEG heeds
-            jobs = plan([photos], Path(folder) / "out", "same").jobs
-            rows += [{"photo": f"{size} {suffix.upper()}", **paired(chosen, options, jobs)} for chosen in options.engines]
-    told = {name: getattr(options, name) for name in ("generator", "runtime", "count", "workers", "runs")}
+            given = {"pool": photos, "ray": packed(photos, Path(folder) / "shards", options.shard)}
+            for chosen in options.engines:
+                jobs = plan([given[chosen]], Path(folder) / "out", "same").jobs
+                rows.append({"photo": f"{size} {suffix.upper()}", **paired(chosen, options, jobs)})
+    told = {name: getattr(options, name) for name in ("generator", "runtime", "count", "shard", "workers", "runs")}
     libraries = ("torch", "onnxruntime", "pillow", *(["ray"] if "ray" in options.engines else []))
     versions = {name: version(name) for name in libraries} | {"processor": processor()}
     told["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "not set")

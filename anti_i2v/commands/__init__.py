@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"anti-i2v {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in (("protect", protect), ("app", app), ("export", export), ("layers", layers), ("plan", plan)):
-        sub = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
+        sub = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION, allow_abbrev=False)
         command.add_options(sub)
         sub.set_defaults(run=command.run)
     return root

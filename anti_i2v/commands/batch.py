@@ -116,8 +116,6 @@ def _check(job: Job, out: Path | None) -> None:
     Raises:
         UsageError: A symbolic link on the way.
     """
-    if job.backup and job.output.is_symlink():
-        raise UsageError(f"{job.output} is a symbolic link; name the file that it points to, which is what would change")
     if out is not None and out.resolve() not in job.output.parent.resolve().parents and out.resolve() != job.output.parent.resolve():
         raise UsageError(f"{job.output.parent} leads out of --out {out} by a symbolic link; remove the link")
 
@@ -129,8 +127,10 @@ def _backed_up(job: Job) -> Generator[None, None, None]:
         yield
         return
     before = job.output.stat()
-    if not job.backup.exists():
-        _keep(job.output, job.backup)
+    if job.backup.exists():  # of a call that was killed before it replaced the photo; whoever finds a copy leaves it
+        yield
+        return
+    _keep(job.output, job.backup)
     try:
         yield
     finally:
@@ -148,5 +148,8 @@ def _keep(photo: Path, backup: Path) -> None:
         try:
             shutil.copy2(photo, part)
             part.replace(backup)
+        except OSError as error:
+            raise UsageError(f"cannot keep {photo} as {backup.name}: {error.strerror}; give --out, or make the folder writable") from None
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)

@@ -20,17 +20,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _per_photo(parser.add_argument_group("optimising each photo against a video model"))
 
 
+def _path(text: str) -> Path:
+    if not text:  # a variable of the shell that was never set must not mean the folder one is in
+        raise argparse.ArgumentTypeError("a path is empty")
+    return Path(text)
+
+
 Group = argparse._ArgumentGroup  # argparse has no public name for it
 
 
 def _which(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="+", type=Path, help="photo, folder (searched to the bottom), pattern, .tar, or - (standard input)")
+    parser.add_argument("source", nargs="+", type=_path, help="photo, folder (searched to the bottom), pattern, .tar or -, standard input")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=Path, help="folder of the protected files, made if need be; - writes one photo to standard output")
-    where.add_argument("--in-place", action="store_true", help="replace photos; each is kept beside its successor as NAME_original")
+    where.add_argument("--out", type=_path, help="folder of the protected files, made if need be; - writes one photo to standard output")
+    where.add_argument("--in-place", action="store_true", help="replace photos; each is kept beside its successor as NAME_unprotected")
     parser.add_argument("--overwrite", action="store_true", help="protect again what an earlier call has done")
     parser.add_argument("--dry-run", action="store_true", help="say which file would become which, and do nothing")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of each photo, with its measures, as JSON")
+    parser.add_argument("--report", type=_path, metavar="FILE", help="write what became of each photo, with its measures, as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress and no notes")
 
 
@@ -38,7 +44,9 @@ def _how_strong(group: Group) -> None:
     much = group.add_mutually_exclusive_group()
     much.add_argument("--epsilon", type=float, help="largest change of a pixel value, 0–32 (default: 8)")
     much.add_argument("--strength", choices=STRENGTHS, help="epsilon by name: subtle is 4, standard 8, strong 16")
-    group.add_argument("--max-delta-e", type=float, metavar="X", help="lower epsilon where the mean ΔE2000 would exceed X")
+    group.add_argument(
+        "--max-delta-e", type=float, metavar="X", help="lower epsilon where the mean ΔE2000 would exceed X (a lossy encoding adds its own)"
+    )
     group.add_argument("--generator", metavar="DIR", help="generator folder, name of one that ships, or hub id (owner/name[@revision])")
     group.add_argument(
         "--runtime",

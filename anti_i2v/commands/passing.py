@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from anti_i2v.commands.sources import Job, plan
+from anti_i2v.commands.sources import Job, in_place
 
 PART = re.compile(r"\.([0-9a-f]{12})\.(\d+)\.part")
 
@@ -51,7 +51,7 @@ def resumed(job: Job) -> Job:
     """A job in place as it is by now: a try that was cut off may have replaced the photo already; then the kept one is the source."""
     if job.backup is None or job.backup == job.source or not os.path.exists(job.backup):  # noqa: PTH110
         return job
-    return plan([job.output], None, "same").jobs[0]
+    return in_place(job.output)
 
 
 def _is_untouched(job: Job) -> bool:

@@ -35,8 +35,13 @@ def protect_pipe(protect: Protect, source: Path, task: Task) -> Measured:
         raise UsageError(f"cannot read {source}: {error.strerror}; check the path") from None
     called = "standard input" if source == STANDARD else str(source)
     data, measured = protect_bytes(protect, content, called, output_suffix(suffix_of(content), task.format), task)
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write to standard output: {error.strerror}") from None
     return measured
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: Unusable arguments; nothing has been written.
     """
+    # Before NumPy is imported: its matrix products are small here, and more threads take twice the processor for the same time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from anti_i2v.commands.sources import plan
+    from anti_i2v.commands.tally import check_report
 
     task = _task(options)
     if str(options.out) == "-" or Path("-") in options.source:
@@ -44,12 +48,15 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _told(todo, options.overwrite)
     way = _way(options)
-    made = options.out is not None and not options.out.exists()
+    made = options.out is not None and not os.path.exists(options.out)  # noqa: PTH110  # pathlib raises an error for long names
     if options.out is not None:
         try:
             options.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot use --out {options.out}: {error.strerror}; choose another folder") from None
+            reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise UsageError(f"cannot use --out {options.out}: {reason}; choose another folder") from None
+    if options.report:
+        check_report(options.report, todo)
     outcomes: list[Outcome] = []
     begin = time.perf_counter()
     try:
@@ -74,6 +81,8 @@ def _task(options: argparse.Namespace) -> Task:
     from anti_i2v.files.writing import Saving
 
     epsilon = check_epsilon(STRENGTHS[options.strength or "standard"] if options.epsilon is None else options.epsilon)
+    if epsilon < 1:
+        raise UsageError(f"--epsilon {epsilon:g} leaves no whole 8-bit step, so nothing would be protected; give 1 or more")
     if options.max_delta_e is not None and not 0 < options.max_delta_e < 100:
         raise UsageError(f"--max-delta-e is {options.max_delta_e}; give a colour difference above 0 and below 100; 2 can hardly be seen")
     if options.quality is not None and not 1 <= options.quality <= 100:
@@ -118,7 +127,7 @@ def _protect_all(way: Way, todo: Plan, task: Task, outcomes: list[Outcome], opti
     from anti_i2v.commands.worker import reuse_memory
 
     reuse_memory()
-    outcomes += [Outcome(str(path), None, FAILED, reason=f"no such file or folder: {path}; check the path") for path in todo.missing]
+    outcomes += [Outcome(str(path), None, FAILED, reason=reason) for path, reason in todo.refused.items()]
     run_jobs(chosen(options, way, todo.jobs), todo.jobs, task, outcomes, options.out, options.overwrite, options.quiet)
 
 
@@ -127,11 +136,11 @@ def _told(todo: Plan, overwrite: bool) -> int:
     for job in todo.jobs:
         done = job.is_done and not overwrite
         print(f"{job.output}: an earlier call has done it" if done else f"{job.source} → {job.output}")
-    for path in todo.missing:
-        print(f"no such file or folder: {path}", file=sys.stderr)
+    for reason in todo.refused.values():
+        print(reason, file=sys.stderr)
     left = f", {len(todo.left_out)} other files left alone" if todo.left_out else ""
     print(f"{sum(overwrite or not job.is_done for job in todo.jobs)} of {len(todo.jobs)} to do{left}; nothing was written")
-    return 1 if todo.missing else 0
+    return 1 if todo.refused else 0
 
 
 def _through_pipe(options: argparse.Namespace, task: Task) -> int:
@@ -168,10 +177,7 @@ def _say(outcomes: list[Outcome], todo: Plan, way: Way, task: Task, options: arg
     place = "in place" if options.out is None else f"into {options.out}"
     lines = summary(outcomes, place, seconds, task.epsilon)
     if not options.quiet and lines:
-        renamed = sum(job.output.suffix.lower() != job.source.suffix.lower() for job in todo.jobs if not job.backup)
-        if renamed and task.format == "lossless":
-            lines.append(f"note: {renamed} written as PNG, because JPEG would change pixels again; see --format same")
-        lines += notes(outcomes)
+        lines += notes(outcomes, task.epsilon, task.format)
         if todo.left_out:
             lines.append(f"note: {len(todo.left_out)} other files left alone, such as {todo.left_out[0]}")
     for line in lines + ([way.limits] if done else []):

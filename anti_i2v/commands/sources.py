@@ -5,6 +5,7 @@ So two sources that would write one file, or an output among the originals, are 
 
 from __future__ import annotations
 
+import filecmp
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ from anti_i2v.files.reading import PHOTO_SUFFIXES
 from anti_i2v.files.writing import LOSSLESS, LOSSY
 
 FORMATS = ("lossless", "png", "same")
-BACKUP = "_original"  # behind the whole name, as ExifTool has it: no program takes such a file for a photo
+BACKUP = "_unprotected"  # behind the whole name: no program takes such a file for a photo, and ExifTool's `_original` is another's
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Plan:
     """Everything that one call of `protect` will do."""
 
     jobs: list[Job] = field(default_factory=list)
-    missing: list[Path] = field(default_factory=list)
+    refused: dict[Path, str] = field(default_factory=dict)  # what was named or found and cannot be done, and why
     left_out: list[Path] = field(default_factory=list)  # files in folders that are neither photos nor shards
 
 
@@ -85,18 +87,16 @@ def plan(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
     for source in _unfolded(sources):
         if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
             _refuse_same_folder(source, out)
-            for file in _files(source, out):
+            for file in _files(source, out, result.refused):
                 if is_photo(file) or file.suffix.lower() == ".tar":
-                    result.jobs.append(_job(file, file.relative_to(source), out, format))
+                    _take(result, file, file.relative_to(source), out, format)
                 elif not file.name.startswith(".") and not (out is None and file.name.endswith(BACKUP)):
                     result.left_out.append(file)
-        elif os.path.exists(source):  # noqa: PTH110
-            _refuse_same_folder(source.parent, out)
-            result.jobs.append(_job(source, PurePath(source.name), out, format))
         else:
-            result.missing.append(source)
+            _refuse_same_folder(source.parent, out)
+            _take(result, source, PurePath(source.name), out, format)
     result.jobs = _without_clashes(result.jobs)
-    if not result.jobs and not result.missing:
+    if not result.jobs and not result.refused:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
         raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
     return result
@@ -110,25 +110,50 @@ def _unfolded(sources: Sequence[Path]) -> Iterator[Path]:
         yield from map(Path, found) if found else [source]
 
 
-def _job(file: Path, name: PurePath, out: Path | None, format: str) -> Job:
-    """What becomes of a file that is called `name` below its source."""
-    if out is not None:
-        return Job(file, out / rename(name, format))
-    backup = file.with_name(file.name + BACKUP)
-    done = os.path.exists(backup) and not _alike(file, backup)  # noqa: PTH110
-    return Job(backup if done else file, file, backup)
+def _take(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
+    """Plan what becomes of a file that is called `name` below its source, or why nothing can."""
+    if reason := _hindrance(file, out):
+        plan.refused[file] = reason
+    elif out is not None:
+        plan.jobs.append(Job(file, out / rename(name, format)))
+    else:
+        plan.jobs.append(in_place(file))
+
+
+def _hindrance(file: Path, out: Path | None) -> str | None:
+    """Why a file cannot even be tried, in one line; None if it can."""
+    if not os.path.exists(file):  # noqa: PTH110
+        is_link = os.path.islink(file)  # noqa: PTH114
+        return f"{file} is a link to a file that is not there" if is_link else f"no such file or folder: {file}; check the path"
+    if file.name.lower().endswith(PACKED):
+        return f"{file} is packed; unpack it first (an uncompressed .tar need not be)"
+    if out is None and file.is_symlink():
+        return f"{file} is a symbolic link; name the file that it points to, which is what would change"
+    if out is None and file.suffix.lower() not in {*LOSSLESS, *LOSSY, ".tar"}:
+        return f"{file} cannot be replaced, because {file.suffix or 'its format'} is not written; give --out, where it becomes PNG"
+    return None
+
+
+def in_place(photo: Path) -> Job:
+    """The job that replaces a photo; from what was kept of it if it has been replaced before."""
+    backup = photo.with_name(photo.name + BACKUP)
+    done = os.path.exists(backup) and not _alike(photo, backup)  # noqa: PTH110
+    return Job(backup if done else photo, photo, backup)
 
 
 def _alike(photo: Path, backup: Path) -> bool:
     """Whether a photo is still what was kept of it: a call that was killed may have got no further."""
-    one, other = photo.stat(), backup.stat()
-    return one.st_size == other.st_size and abs(one.st_mtime - other.st_mtime) < 2  # seconds, as some file systems count
+    return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
 
 
-def _files(folder: Path, out: Path | None) -> Iterator[Path]:
-    """All files below a folder in a stable order, without those below `out`."""
+def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator[Path]:
+    """All files below a folder in a stable order, without those below `out`; folders that nobody can look into are refused."""
     outputs = out.resolve() if out else None
-    for root, folders, names in os.walk(folder, followlinks=False):
+
+    def closed(error: OSError) -> None:
+        refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
+
+    for root, folders, names in os.walk(folder, onerror=closed, followlinks=False):
         here = Path(root)
         folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
         yield from (here / name for name in sorted(names))
@@ -144,7 +169,7 @@ def _without_clashes(jobs: list[Job]) -> list[Job]:
     sources = {os.path.normcase(job.source.resolve()): job.source for job in jobs if not job.backup}
     chosen: dict[str, Job] = {}
     for job in jobs:
-        key = os.path.normcase(job.output.resolve())
+        key = os.path.normcase(job.output.parent.resolve() / job.output.name)
         first = chosen.setdefault(key, job)
         if first.source.resolve() != job.source.resolve():
             raise UsageError(

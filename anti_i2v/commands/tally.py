@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anti_i2v.commands.outcome import FAILED, PROTECTED, SKIPPED, THERE, Outcome
+from anti_i2v.commands.sources import Plan
 from anti_i2v.errors import UsageError
 
 
@@ -48,18 +51,48 @@ def summary(outcomes: Sequence[Outcome], place: str, seconds: float, epsilon: fl
     return lines
 
 
-def notes(outcomes: Sequence[Outcome]) -> list[str]:
-    """Lines on what a user may not expect of the files that were written."""
+def notes(outcomes: Sequence[Outcome], epsilon: float, format: str) -> list[str]:
+    """Lines on what a user may not expect of the files that were written.
+
+    Args:
+        outcomes: Of all photos.
+        epsilon: Budget that was asked for, in 1/255 steps.
+        format: That was asked for.
+    """
     measured = [outcome.measured for outcome in outcomes if outcome.measured]
-    lowered = sum(m.epsilon < max(n.epsilon for n in measured) for m in measured) if measured else 0
+    lowered, renamed = (
+        sum(m.epsilon < epsilon for m in measured),
+        sum(outcome.measured is not None and _renamed(outcome) for outcome in outcomes),
+    )
     lines = [f"note: {lowered} got a smaller epsilon, as --max-delta-e asks"] if lowered else []
+    if renamed and format == "lossless":
+        lines.append(f"note: {renamed} written as PNG, because their own format would change pixels again; see --format same")
     return lines + [f"note: {note} in {count} of them" for note, count in Counter(n for m in measured for n in m.notes).items()]
+
+
+def _renamed(outcome: Outcome) -> bool:
+    return outcome.output is not None and Path(outcome.source).suffix.lower() != Path(outcome.output).suffix.lower()
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
     """Each photo that failed, with its reason."""
     failed = of_status(outcomes, FAILED)
     return [f"failed: {len(failed)}", *(f"  {outcome.named()}" for outcome in failed)]
+
+
+def check_report(file: Path, todo: Plan) -> None:
+    """Refuse, before hours of work, a place for the report that cannot be written or is a photo's.
+
+    Raises:
+        UsageError: It is one.
+    """
+    place = file.parent.resolve() / file.name
+    photos = {path.parent.resolve() / path.name for job in todo.jobs for path in (job.source, job.output, job.backup) if path}
+    if place in photos:
+        raise UsageError(f"--report {file} would overwrite a photo; choose another name")
+    if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+        reason = "it is a folder" if file.is_dir() else f"{file.parent} is no folder that can be written to"
+        raise UsageError(f"cannot write --report {file}: {reason}; choose another place")
 
 
 def write_report(file: Path, outcomes: Sequence[Outcome], settings: Mapping[str, object], seconds: float) -> None:
@@ -77,9 +110,11 @@ def write_report(file: Path, outcomes: Sequence[Outcome], settings: Mapping[str,
     }
     part = file.with_name(f".{file.name}.part")
     try:
-        part.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        # Names need not be text: a byte that is none becomes `\udc…`, which JSON reads as Python does.
+        part.write_bytes((json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         part.replace(file)
-    except (OSError, UnicodeEncodeError) as error:
+    except OSError as error:
         raise UsageError(f"cannot write --report {file}: {error}; choose another place") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

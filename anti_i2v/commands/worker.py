@@ -64,6 +64,7 @@ def protect_photo(protect: Protect, source: Path, output: Path, task: Task) -> M
     if _state(source) != before:
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
     protected, task = protected_within(protect, photo, task, str(source))
+    notes += _became(photo, protected)
     output.parent.mkdir(parents=True, exist_ok=True)
     notes += save_photo(protected, output, photo, task.saving)
     return _measured(photo, protected, read_photo(output), output.suffix, task, notes)
@@ -85,6 +86,7 @@ def protect_bytes(protect: Protect, content: bytes, called: str, suffix: str, ta
     """
     photo, notes = prepare(read_photo(io.BytesIO(content), called), suffix)
     protected, task = protected_within(protect, photo, task, called)
+    notes += _became(photo, protected)
     file: BinaryIO = io.BytesIO()
     notes += encode_photo(protected, file, suffix, photo, task.saving)
     data = file.getvalue()  # type: ignore[attr-defined]
@@ -115,6 +117,14 @@ def protected_within(protect: Protect, photo: Image.Image, task: Task, called: s
     mark = task.saving.mark
     saving = dataclasses.replace(task.saving, mark=dataclasses.replace(mark, epsilon=epsilon)) if mark else task.saving
     return protected, dataclasses.replace(task, epsilon=epsilon, saving=saving)
+
+
+def _became(photo: Image.Image, protected: Image.Image) -> tuple[str, ...]:
+    """What protecting makes of modes that cannot hold a protected photo."""
+    if photo.mode == protected.mode or photo.mode.startswith("I;16"):
+        return ()
+    names = {"1": "black and white", "P": "a palette", "PA": "a palette"}
+    return (f"{names.get(photo.mode, photo.mode)} became {protected.mode}",)
 
 
 def _measured(

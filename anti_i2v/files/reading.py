@@ -79,6 +79,8 @@ def read_photo(source: str | Path | BinaryIO, name: str | None = None) -> Image.
             return _read(file, called)
     except UsageError:
         raise
+    except PermissionError:
+        raise UsageError(f"cannot read {called}: permission denied; check who may read it") from None
     except FileNotFoundError:
         raise UsageError(f"cannot read {called}: no such file; check the path") from None
     except Image.DecompressionBombError:

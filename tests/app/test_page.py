@@ -51,6 +51,11 @@ runpy.run_module("anti_i2v", run_name="__main__", alter_sys=True)
 """
 
 
+def hears_ctrl_c() -> None:
+    """What runs in the background of a shell script inherits a deaf ear."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Server:
     """A running `anti-i2v app`, with a folder of its own for all that it puts aside."""
 
@@ -66,6 +71,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                preexec_fn=hears_ctrl_c,
             )
         threading.Thread(target=self._listen, daemon=True).start()
         self.address = self._until(r"(http://127\.0\.0\.1:\d+/) ", 180)

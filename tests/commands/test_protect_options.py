@@ -32,12 +32,12 @@ def test_in_place_replaces_a_photo_and_keeps_it_beside_its_successor(protect: Pr
     smooth(2).save(tmp_path / "b.png")
     before = {name: (tmp_path / name).read_bytes() for name in ("a.jpg", "b.png")}
     assert protect(tmp_path, "--in-place") == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.jpg_original", "b.png", "b.png_original"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.jpg_unprotected", "b.png", "b.png_unprotected"]
     for name, content in before.items():
-        assert (tmp_path / f"{name}_original").read_bytes() == content
+        assert (tmp_path / f"{name}_unprotected").read_bytes() == content
         assert (tmp_path / name).read_bytes() != content
     assert read_photo(tmp_path / "a.jpg").format == "JPEG"
-    Image.fromarray(pixels(tmp_path / "b.png_original").astype(np.uint8)).save(tmp_path / "copy.png")
+    Image.fromarray(pixels(tmp_path / "b.png_unprotected").astype(np.uint8)).save(tmp_path / "copy.png")
     assert 0 < np.abs(pixels(tmp_path / "b.png") - pixels(tmp_path / "copy.png")).max() <= EPSILON
     (tmp_path / "copy.png").unlink()
 
@@ -47,7 +47,7 @@ def test_in_place_replaces_a_photo_and_keeps_it_beside_its_successor(protect: Pr
     assert "skipped 2" in capsys.readouterr().out
     assert protect(tmp_path, "--in-place", "--overwrite") == 0  # from what was kept, not from what is protected already
     assert (tmp_path / "b.png").read_bytes() == after
-    assert (tmp_path / "b.png_original").read_bytes() == before["b.png"]
+    assert (tmp_path / "b.png_unprotected").read_bytes() == before["b.png"]
 
 
 def test_in_place_leaves_a_photo_alone_that_cannot_be_protected(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
@@ -59,7 +59,7 @@ def test_in_place_leaves_a_photo_alone_that_cannot_be_protected(protect: Protect
     assert protect(tmp_path / "bad.png", tmp_path / "link.png", tmp_path / "old.gif", "--in-place") == 2
     said = capsys.readouterr().err
     assert "symbolic link" in said
-    assert "'.gif'" in said
+    assert ".gif is not written" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.png", "good.png", "link.png", "old.gif"]
     assert (tmp_path / "bad.png").read_bytes() == before
     assert protect(tmp_path / "good.png", "--in-place", "--format", "png") == 2
@@ -67,11 +67,11 @@ def test_in_place_leaves_a_photo_alone_that_cannot_be_protected(protect: Protect
 
 def test_a_call_in_place_that_was_killed_before_it_replaced_the_photo_is_taken_up_again(protect: Protect, tmp_path: Path) -> None:
     smooth(1).save(tmp_path / "a.png")
-    os.link(tmp_path / "a.png", tmp_path / "a.png_original")
+    os.link(tmp_path / "a.png", tmp_path / "a.png_unprotected")
     before = (tmp_path / "a.png").read_bytes()
     assert protect(tmp_path / "a.png", "--in-place") == 0
     assert (tmp_path / "a.png").read_bytes() != before
-    assert (tmp_path / "a.png_original").read_bytes() == before
+    assert (tmp_path / "a.png_unprotected").read_bytes() == before
 
 
 def test_what_is_protected_is_not_protected_twice(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
@@ -295,8 +295,8 @@ def test_names_of_any_script_and_of_the_longest_kind(protect: Protect, tmp_path:
     assert protect(tmp_path, "--out", tmp_path / "out", "--quiet") == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"写真 été 🏖.png", long}
     shutil.rmtree(tmp_path / "out")
-    assert protect(tmp_path, "z" * 300, "--in-place") == 1  # no room for `_original` behind the long name
-    assert (tmp_path / "写真 été 🏖.png_original").exists()
+    assert protect(tmp_path, "z" * 300, "--in-place") == 1  # no room for `_unprotected` behind the long name
+    assert (tmp_path / "写真 été 🏖.png_unprotected").exists()
 
 
 def test_whoever_reads_the_words_may_go(generator: Path, tmp_path: Path) -> None:
@@ -320,3 +320,99 @@ def test_whoever_reads_the_words_may_go(generator: Path, tmp_path: Path) -> None
     assert running.returncode == 141
     assert b"Traceback" not in said
     assert (tmp_path / "out/a.png").exists()
+
+
+def test_what_was_kept_of_a_photo_is_never_lost(protect: Protect, tmp_path: Path) -> None:
+    """A BMP keeps its size and bears no mark: only its bytes tell that it was replaced."""
+    smooth(1).save(tmp_path / "a.bmp")
+    before = (tmp_path / "a.bmp").read_bytes()
+    assert protect(tmp_path / "a.bmp", "--in-place") == 0
+    after = (tmp_path / "a.bmp").read_bytes()
+    for more in ([], ["--overwrite", "--max-delta-e", 0.001], ["--max-delta-e", 0.001]):
+        assert protect(tmp_path / "a.bmp", "--in-place", *more) == (2 if "--overwrite" in more else 0)
+        assert (tmp_path / "a.bmp_unprotected").read_bytes() == before
+        assert (tmp_path / "a.bmp").read_bytes() == after
+    (tmp_path / "b.jpg_original").write_bytes(b"of another program")
+    smooth(2).save(tmp_path / "b.jpg")
+    assert protect(tmp_path / "b.jpg", "--in-place") == 0
+    assert (tmp_path / "b.jpg_unprotected").exists()
+
+
+def test_a_link_beside_its_photo_does_not_hide_it(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "z.png")
+    (tmp_path / "a.png").symlink_to(tmp_path / "z.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
+    assert protect(tmp_path, "--in-place") == 1
+    said = capsys.readouterr()
+    assert "protected 1 photo" in said.out
+    assert "a.png is a symbolic link" in said.err
+    assert "b.png is a link to a file that is not there" in said.err
+    assert (tmp_path / "z.png_unprotected").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may look into every folder")
+def test_a_folder_that_nobody_may_look_into_is_named(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "photos/closed").mkdir(parents=True)
+    smooth(1).save(tmp_path / "photos/a.png")
+    (tmp_path / "photos/closed").chmod(0)
+    assert protect(tmp_path / "photos", "--out", tmp_path / "out") == 1
+    (tmp_path / "photos/closed").chmod(0o755)
+    assert "cannot look into" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a.png", "--out", "out", "--report", "a.png"], "would overwrite a photo"),
+        (["a.png", "--out", "out", "--report", "out/a.png"], "would overwrite a photo"),
+        (["a.png", "--out", "out", "--report", "."], "it is a folder"),
+        (["a.png", "--out", "out", "--report", "a.png/r.json"], "no folder that can be written to"),
+        (["a.png", "--out", "z" * 300], "too long"),
+        (["a.png", "--out", "b.png"], "it is a file"),
+        (["a.png", "--out", "out", "--epsilon", "0.5"], "nothing would be protected"),
+        (["", "--out", "out"], "a path is empty"),
+        (["a.png", "--out", ""], "a path is empty"),
+        (["a.png", "--out", "out", "--over"], "--over"),
+        (["photos.tar.gz", "--out", "out"], "unpack it first"),
+        (["old.gif", "--in-place"], "give --out"),
+    ],
+)
+def test_what_could_do_harm_is_refused_in_one_line(
+    protect: Protect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "old.gif"):
+        smooth(1).save(name)
+    (tmp_path / "photos.tar.gz").touch()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    try:
+        status = protect(*arguments)
+    except SystemExit as stop:
+        status = stop.code  # type: ignore[assignment]
+    assert status == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert expected in line
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_report_holds_names_that_are_no_text(protect: Protect, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        smooth(1).save(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes names that are text only")
+    assert protect(tmp_path, "--out", tmp_path / "out", "--report", tmp_path / "r.json") == 0
+    assert Path(json.loads((tmp_path / "r.json").read_text())["photos"][0]["source"]).name == name
+
+
+def test_notes_count_what_was_done(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.jpg")
+    smooth(2).quantize(16).save(tmp_path / "b.png")
+    (tmp_path / "c.jpg").write_bytes(b"broken")
+    assert protect(tmp_path, "--out", tmp_path / "out", "--max-delta-e", 0.8) == 1
+    said = capsys.readouterr().out
+    assert "note: 1 written as PNG" in said
+    assert "note: 2 got a smaller epsilon" in said
+    assert "note: a palette became RGB in 1 of them" in said
+    assert protect(tmp_path, "--out", tmp_path / "out") == 1
+    assert "written as PNG" not in capsys.readouterr().out

@@ -117,10 +117,10 @@ def test_a_photo_in_place_is_protected_once_though_its_worker_is_killed_after_th
     done = protected([folder], None, log=log, deaths={21: 1}, when="answering")
     assert [o.status for o in done] == ["protected", "protected"]
     after = content(folder)
-    assert sorted(after) == ["20.png", "20.png_original", "21.png", "21.png_original"]
+    assert sorted(after) == ["20.png", "20.png_unprotected", "21.png", "21.png_unprotected"]
     (tmp_path / "again").mkdir()
     for name in ("20.png", "21.png"):
-        assert after[f"{name}_original"] == before[name]
+        assert after[f"{name}_unprotected"] == before[name]
         (tmp_path / "again" / name).write_bytes(before[name])
         assert after[name] == alone([tmp_path / "again" / name], tmp_path / "one")[name]
         assert max(o.measured.steps for o in done if o.measured) <= 8
@@ -134,6 +134,7 @@ def test_a_photo_in_place_is_protected_once_though_its_worker_is_killed_after_th
 def stopped(how: int, command: list[str], out: Path) -> tuple[int, str]:
     """Send a signal to a call once its first photo is done; the exit status and what was said."""
     group = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    group["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell script's background is deaf to it
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen([sys.executable, "-m", "anti_i2v", *command], env=environment, **group)  # type: ignore[call-overload]
     while not list(out.glob("*.png")) and running.poll() is None:
