@@ -330,7 +330,8 @@ def size(root: Path, checkpoint: str) -> str:
 def hashes(root: Path, part: str) -> str:
     """SHA-256 of every file of weights that ships."""
     home = root / "checkpoints"
-    found = {f.relative_to(home).as_posix(): hashlib.sha256(f.read_bytes()) for f in sorted(home.rglob("*.safetensors"))}
+    files = sorted([*home.rglob("*.safetensors"), *home.rglob("*.onnx")])
+    found = {file.relative_to(home).as_posix(): hashlib.sha256(file.read_bytes()) for file in files}
     rows = ([f"`{name}`", f"`{digest.hexdigest()}`"] for name, digest in found.items())
     return grid(["weights", "SHA-256"], rows, words=2)
 
