@@ -66,6 +66,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 external_data=False,  # one file, as the folder's promise says
                 verbose=False,
             )
+            _forget_origin(Path(part) / target.name)
             (Path(part) / target.name).replace(target)
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
@@ -73,3 +74,15 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     finally:
         generator.train(training)
     return target
+
+
+def _forget_origin(path: Path) -> None:
+    """Remove what torch notes beside every node: stack traces, with the paths of the machine that exported."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)

@@ -14,6 +14,9 @@ from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.onnx import export_onnx
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "chroma_size", "cutoff"), [("", 16, 16), ("test_resnet", 20, 32)])
 def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path, backbone: str, chroma_size: int, cutoff: int) -> None:
@@ -23,6 +26,7 @@ def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path, backbon
     generator = BackboneGenerator(backbone, 32, chroma_size, cutoff, 16) if backbone else BackboneGenerator()
     path = export_onnx(generator, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    assert str(ROOT).encode() not in path.read_bytes(), "a path of the machine that exported"
     session = onnxruntime.InferenceSession(path)
     for batch in (1, 3):
         size = generator.working_size
