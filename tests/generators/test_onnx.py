@@ -13,7 +13,6 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.onnx import export_onnx
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
