@@ -10,12 +10,13 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from anti_i2v.commands.outcome import FAILED, PROTECTED, SKIPPED, THERE, Outcome
-from anti_i2v.commands.passing import passing, resumed
+from anti_i2v.commands.passing import resumed
 from anti_i2v.commands.progress import Progress
 from anti_i2v.commands.shards import contents, protect_shard
 from anti_i2v.commands.sources import Job
 from anti_i2v.commands.worker import AlreadyProtectedError, Protect, Task, protect_photo, reason
 from anti_i2v.errors import UsageError
+from anti_i2v.files.writing import passing
 
 Tick = Callable[[], object]
 """Called after each photo, whatever became of it."""

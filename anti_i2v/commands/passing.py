@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 from anti_i2v.commands.sources import Job, in_place
+from anti_i2v.files.writing import stem
 
 PART = re.compile(r"\.([0-9a-f]{12})\.(\d+)\.part")
-
-
-def stem(path: Path) -> str:
-    """Stands for a file's name, and is no longer than it has to be: names may be as long as the file system allows."""
-    return hashlib.sha256(path.name.encode(errors="replace")).hexdigest()[:12]
-
-
-def passing(path: Path) -> Path:
-    """Where this process writes a file until it is complete, as `files.writing.save_photo` has it, too."""
-    return path.with_name(f".{stem(path)}.{os.getpid()}.part")
 
 
 def sweep(jobs: Iterable[Job], pid: int | None = None) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from anti_i2v.commands.outcome import FAILED, PROTECTED, SKIPPED, Outcome
-from anti_i2v.commands.passing import passing
 from anti_i2v.commands.sources import is_photo, output_suffix
 from anti_i2v.commands.tars import Member, Tar, finish, key
 from anti_i2v.commands.worker import AlreadyProtectedError, Protect, Task, protect_bytes, reason
 from anti_i2v.errors import UsageError
+from anti_i2v.files.writing import passing
 
 MOST = 2**30  # bytes of a photo, which is read at once; 100 megapixels of 16 bits with alpha take 800 MB
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from anti_i2v.commands.measure import Measured, measure, visibility
 from anti_i2v.errors import UsageError
 from anti_i2v.files.marks import protected_mark
 from anti_i2v.files.reading import JPEG, read_photo
 from anti_i2v.files.writing import LOSSY, Saving, encode_photo, save_photo
+from anti_i2v.profiles import to_srgb
 
 Protect = Callable[[Image.Image, float], Image.Image]
 """What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
@@ -159,15 +160,7 @@ def prepare(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ..
 
 
 def _to_srgb(photo: Image.Image) -> Image.Image:
-    profile = photo.info.get("icc_profile")
-    try:
-        if not profile:
-            raise ValueError("no profile")
-        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        converted = ImageCms.profileToProfile(photo, io.BytesIO(profile), srgb, outputMode="RGB")
-        assert converted is not None  # `inPlace` is False
-    except (ValueError, ImageCms.PyCMSError):
-        converted = photo.convert("RGB")
+    converted = to_srgb(photo, photo.info.get("icc_profile"))
     # EXIF and resolution belong to the photo still; its profile does not describe these numbers any more.
     converted.info = {key: value for key, value in photo.info.items() if key != "icc_profile"}
     return converted

@@ -52,6 +52,16 @@ class Saving(metadata.Wishes):
 AS_IT_WAS = Saving()
 
 
+def stem(path: Path) -> str:
+    """Stands for a file's name, and is no longer than it has to be: names may be as long as the file system allows."""
+    return hashlib.sha256(path.name.encode(errors="replace")).hexdigest()[:12]
+
+
+def passing(path: Path) -> Path:
+    """Where this process writes a file until it is complete."""
+    return path.with_name(f".{stem(path)}.{os.getpid()}.part")
+
+
 def save_photo(image: Image.Image, path: Path, like: Image.Image, saving: Saving = AS_IT_WAS) -> tuple[str, ...]:
     """Write a picture so that it appears complete or not at all, with the metadata of the photo that it came from.
 
@@ -67,8 +77,7 @@ def save_photo(image: Image.Image, path: Path, like: Image.Image, saving: Saving
     Raises:
         UsageError: The format cannot hold the picture's mode, or the file cannot be written.
     """
-    # Names may be as long as the file system allows, so the passing one is no longer than it has to be.
-    part = path.with_name(f".{hashlib.sha256(path.name.encode(errors='replace')).hexdigest()[:12]}.{os.getpid()}.part")
+    part = passing(path)
     try:
         with part.open("wb") as file:
             notes = encode_photo(image, file, path.suffix, like, saving)
