@@ -40,7 +40,7 @@ def cube_root(light: Floats) -> Floats:
 
 def lab(values: Floats) -> Floats:
     """CIELAB of sRGB values: (3, …) in [0, 1] → (3, …), L* 0–100."""
-    x, y, z = cube_root(np.tensordot(TO_XYZ, linear(values), 1))
+    x, y, z = cube_root(np.einsum("xc,c...->x...", TO_XYZ, linear(values)))
     return np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
 
 

@@ -152,11 +152,14 @@ class Protector(nn.Module):
         size = self.generator.working_size
         # Channel by channel: a photo of 12 megapixels takes 144 MB as floats.
         small = torch.cat([resize(_batch(view[..., c : c + 1], epsilon.device), size, size) for c in range(3)], dim=1)
-        training = self.training
+        training, threads = self.training, torch.get_num_threads()
         self.eval()
+        # A photo gets the same on any number of cores; several threads would divide the sums of a convolution between them.
+        torch.set_num_threads(1)
         try:
             parameters = self.propose(small, epsilon)
         finally:
+            torch.set_num_threads(threads)
             self.train(training)
         if not all(bool(torch.isfinite(values).all()) for values in parameters.values()):
             raise UsageError("the generator yields values that are not finite; its weights are damaged, get them again")

@@ -1,4 +1,8 @@
-"""The perturbation spaces in NumPy: what `anti_i2v.spaces` does, for photos of bytes and a strip at a time."""
+"""The perturbation spaces in NumPy: what `anti_i2v.spaces` does, for photos of bytes and a strip at a time.
+
+Sums of products by `einsum` and not `@`: how a library for linear algebra rounds depends on the number of threads and on the processor,
+and a photo has one protection.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ class Field:
 
     Attributes:
         values: (C, H, w), expanded down already.
-        columns: (W, w), what each pixel column takes from each of `values`.
+        columns: (w, W), what each pixel column takes from each of `values`.
     """
 
     values: Floats
@@ -41,7 +45,8 @@ class Field:
 
     def rows(self, top: int, stop: int) -> Floats:
         """Rows `top … stop` of the field: (C, stop − top, W)."""
-        return self.values[:, top:stop] @ self.columns.T
+        drawn: Floats = np.einsum("chk,kw->chw", self.values[:, top:stop], self.columns)
+        return drawn
 
 
 def fields(parameters: Mapping[str, Floats], height: int, width: int) -> dict[str, Field]:
@@ -58,8 +63,8 @@ def fields(parameters: Mapping[str, Floats], height: int, width: int) -> dict[st
         if name == "frequency":
             down, across = cosines(height, count[0]), cosines(width, count[1])
         else:
-            down, across = weights(count[0], height, "bicubic"), weights(count[1], width, "bicubic")
-        found[name] = Field(down @ values, across)
+            down, across = weights(count[0], height), weights(count[1], width)
+        found[name] = Field(np.einsum("hk,ckw->chw", down, values), np.ascontiguousarray(across.T))
     return found
 
 
@@ -101,14 +106,14 @@ def _recoloured(pixels: Pixels, shift: Floats) -> Floats:
     planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
     light = LIGHT[planes]
     # L* stays, and Y with it: of a* = 500(f(X) − f(Y)) and b* = 200(f(Y) − f(Z)) only X and Z move.
-    before = np.tensordot(TO_XYZ[::2], light, 1)
+    before = np.einsum("xc,chw->xhw", TO_XYZ[::2], light)
     moved = cube_root(before)
     moved[0] += shift[0] * np.float32(1 / 500)
     moved[1] -= shift[1] * np.float32(1 / 200)
     np.maximum(moved[1], 0, out=moved[1])
     moved = _cube(moved)
     moved -= before
-    light += np.tensordot(TO_RED_GREEN_BLUE[:, ::2], moved, 1)
+    light += np.einsum("cx,xhw->chw", TO_RED_GREEN_BLUE[:, ::2], moved)
     encoded = _encoded(light)
     encoded -= SHADES[planes]
     return encoded

@@ -79,6 +79,27 @@ for output in ("out.png", "out.jpg"):
     assert Image.open(tmp_path / "out.png").size == (256, 256)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_a_photo_gets_the_same_on_any_number_of_cores(runtime: str) -> None:
+    if runtime == "onnx":
+        pytest.importorskip("onnxruntime")
+    code = """
+import hashlib, sys
+from anti_i2v.runtime import load
+from tests.tiny_generator import smooth
+
+protect = load(runtime=sys.argv[1]).protect
+print(*(hashlib.sha256(protect(smooth(size, size, 900)).tobytes()).hexdigest()[:8] for size in (64, 300, 700, 1201)))
+"""
+    told = []
+    for threads in "1", "2":
+        # What NumPy multiplies matrices with differs with the processor; this kind is a common one whose sums depend on the threads.
+        given = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "OPENBLAS_CORETYPE": "HASWELL", "PYTHONPATH": str(ROOT)}
+        call = [sys.executable, "-c", code, runtime]
+        told.append(subprocess.run(call, capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **given}).stdout)
+    assert told[0] == told[1]
+
+
 def test_nothing_is_reported_to_the_makers_of_onnxruntime(tmp_path: Path) -> None:
     """Its official builds from 1.29 on do so by default, and leave an identity of the machine and a queue in the user's folders."""
     pytest.importorskip("onnxruntime")

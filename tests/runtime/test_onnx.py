@@ -115,8 +115,7 @@ def test_the_same_photo_gives_the_same_bytes_in_strips_of_any_size(
     first = shipped[1].protect(before).tobytes()
     assert shipped[1].protect(before).tobytes() == OnnxProtector.from_pretrained().protect(before).tobytes() == first
     monkeypatch.setattr(onnx, "STRIP", 7 * 300)
-    again = np.frombuffer(shipped[1].protect(before).tobytes(), np.uint8)
-    assert (again != np.frombuffer(first, np.uint8)).mean() < 1e-4  # matrix products of other shapes round otherwise
+    assert shipped[1].protect(before).tobytes() == first
 
 
 def test_the_default_epsilon_is_the_folders_and_zero_gives_the_photo_back(shipped: tuple[Protector, OnnxProtector]) -> None:
