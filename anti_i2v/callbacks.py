@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from anti_i2v.data import PhotoBatch
+from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
+from anti_i2v.generators.onnx import export_onnx
 from anti_i2v.images import resize
 from anti_i2v.module import ProtectionModule
 from anti_i2v.release import Checkpoint, model_card
@@ -85,6 +88,8 @@ class ProtectionPictures(Callback):
 class GeneratorExport(Callback):
     """When training ends, write the averaged generator as a generator folder and say how to protect a photo with it.
 
+    With anti-i2v[onnx] installed, the folder gets a `model.onnx` as well, so that photos are protected without torch.
+
     Args:
         folder: Where to; `generator` in the run's log folder if not given.
     """
@@ -105,5 +110,10 @@ class GeneratorExport(Callback):
         protector = pl_module.protector()
         card = model_card(folder.name, Checkpoint(protector.generator, pl_module.epsilon, True, facts))
         protector.save_pretrained(folder, card=card, extra=facts)
+        print(f"\nwrote {folder}")
+        try:
+            export_onnx(copy.deepcopy(protector.generator).cpu(), folder)
+        except UsageError as error:
+            print(f"no model.onnx, so photos are protected with torch: {error}")
         where = shlex.quote(str(folder))
-        print(f"\nwrote {folder}\nprotect a photo with it:\n\n    anti-i2v protect PHOTO --out protected --generator {where}\n")
+        print(f"protect a photo with it:\n\n    anti-i2v protect PHOTO --out protected --generator {where}\n")

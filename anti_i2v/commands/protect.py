@@ -61,13 +61,12 @@ def run(options: argparse.Namespace) -> int:
     begin = time.perf_counter()
     try:
         _protect_all(way, todo, _marked(task, way, options), outcomes, options)
+        return _say(outcomes, todo, way, task, options, time.perf_counter() - begin)
     finally:
-        seconds = time.perf_counter() - begin
         if made and not any(options.out.iterdir()):
             options.out.rmdir()  # nothing could be done, so nothing shall look as if; a folder of the user's stays
         if options.report:
-            _write_report(options, way, task, outcomes, seconds)
-    return _say(outcomes, todo, way, task, options, seconds)
+            _write_report(options, way, task, outcomes, time.perf_counter() - begin)
 
 
 def _task(options: argparse.Namespace) -> Task:

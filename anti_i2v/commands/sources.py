@@ -1,6 +1,6 @@
 """Which file becomes which: decided for all inputs before the first photo is touched.
 
-So two sources that would write one file, or an output among the originals, are reported before any work is done.
+So an output among the originals is reported before any work is done, and of two sources that would write one file only the first is taken.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def plan(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         format: One of `FORMATS`.
 
     Raises:
-        UsageError: No source at all, an output among the originals, or two sources with one output.
+        UsageError: No source at all, or an output among the originals.
     """
     result = Plan()
     for source in _unfolded(sources):
@@ -95,7 +95,7 @@ def plan(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         else:
             _refuse_same_folder(source.parent, out)
             _take(result, source, PurePath(source.name), out, format)
-    result.jobs = _without_clashes(result.jobs)
+    _settle_clashes(result)
     if not result.jobs and not result.refused:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
         raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
@@ -164,18 +164,16 @@ def _refuse_same_folder(folder: Path, out: Path | None) -> None:
         raise UsageError(f"--out {out} is the folder of the originals; choose another, or replace them: --in-place keeps a copy of each")
 
 
-def _without_clashes(jobs: list[Job]) -> list[Job]:
-    """The jobs without repetitions of one file."""
-    sources = {os.path.normcase(job.source.resolve()): job.source for job in jobs if not job.backup}
+def _settle_clashes(plan: Plan) -> None:
+    """Leave one job to each output: repetitions of a file go, other files that would become it are refused."""
+    sources = {os.path.normcase(job.source.resolve()): job.source for job in plan.jobs if not job.backup}
     chosen: dict[str, Job] = {}
-    for job in jobs:
+    for job in plan.jobs:
         key = os.path.normcase(job.output.parent.resolve() / job.output.name)
         first = chosen.setdefault(key, job)
-        if first.source.resolve() != job.source.resolve():
-            raise UsageError(
-                f"{first.source} and {job.source} would both become {job.output}; "
-                "rename one, or run them with different --out folders or --format same"
-            )
         if key in sources:
             raise UsageError(f"{job.source} would overwrite the original {sources[key]}; choose another --out")
-    return list(chosen.values())
+        if first.source.resolve() != job.source.resolve():
+            reason = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take --format same"
+            plan.refused[job.source] = reason
+    plan.jobs = list(chosen.values())

@@ -77,15 +77,20 @@ def test_format_same_keeps_jpeg_and_says_what_that_costs(protect: Protect, tmp_p
     assert "encoding adds its own change" in capsys.readouterr().out
 
 
-def test_two_sources_of_one_name_are_refused_before_any_work(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
-    smooth(1).save(tmp_path / "a.jpg")
-    smooth(2).save(tmp_path / "a.png")
-    assert protect(tmp_path / "a.jpg", tmp_path / "a.png", "--out", tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert "a.jpg" in said
-    assert "a.png" in said
-    assert not (tmp_path / "out").exists()
-    assert protect(tmp_path / "a.jpg", tmp_path / "a.jpg", "--out", tmp_path / "out") == 0  # one file named twice is one
+def test_of_two_sources_of_one_name_the_second_is_named_and_the_rest_is_done(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    album, out = tmp_path / "album", tmp_path / "out"
+    album.mkdir()
+    for seed, name in enumerate(("a.jpg", "a.png", "b.png")):
+        smooth(seed).save(album / name)
+    for _ in range(2):  # a rerun takes neither for the other
+        assert protect(album, "--out", out) == 1
+        said = capsys.readouterr()
+        assert f"{album / 'a.png'} would become {out / 'a.png'}, as {album / 'a.jpg'} does; rename it" in said.err
+        assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+    assert "skipped 2" in said.out
+    assert difference(out / "a.png", album / "a.jpg") <= EPSILON
+    assert protect(album, "--out", tmp_path / "same", "--format", "same") == 0
+    assert protect(album / "a.jpg", album / "a.jpg", "--out", tmp_path / "twice") == 0  # one file named twice is one
 
 
 def test_originals_cannot_be_overwritten(protect: Protect, tmp_path: Path, capsys: Capture) -> None:

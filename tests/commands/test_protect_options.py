@@ -395,6 +395,15 @@ def test_what_could_do_harm_is_refused_in_one_line(
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
+def test_a_report_that_cannot_be_written_hides_nothing(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.png")
+    (tmp_path / ".r.json.part").mkdir()  # as a disk that is full says only when it is written to
+    assert protect(tmp_path / "a.png", "--out", tmp_path / "out", "--report", tmp_path / "r.json") == 2
+    said = capsys.readouterr()
+    assert "protected 1 photo" in said.out
+    assert "cannot write --report" in said.err
+
+
 def test_a_report_holds_names_that_are_no_text(protect: Protect, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     try:
