@@ -20,6 +20,7 @@ __all__ = [
     "PHOTO_SUFFIXES",
     "Saving",
     "encode_photo",
+    "from_bytes",
     "read_photo",
     "resize",
     "round_to_8bit",
@@ -83,6 +84,12 @@ def to_tensor(image: Image.Image) -> Tensor:
         raise UsageError(f"a picture of mode {image.mode!r} has no defined range; convert it to 8 or 16 bits first")
     pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def from_bytes(pixels: Tensor, device: torch.device) -> Tensor:
+    """(H, W, C) bytes → (1, C, H, W) float32 in [0, 1] on a device; to a GPU from pinned memory, so that nobody waits for the copy."""
+    sent = pixels.pin_memory() if device.type == "cuda" else pixels
+    return sent.to(device, non_blocking=True).permute(2, 0, 1)[None].float().contiguous().div_(255)
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -26,13 +26,13 @@ from anti_i2v.folders import new_folder
 from anti_i2v.generator_folder import DEFAULT_GENERATOR, FORMAT, REMEDY, describe
 from anti_i2v.generators.base import Generator, make_spaces
 from anti_i2v.hub import push, resolve
-from anti_i2v.images import resize
+from anti_i2v.images import from_bytes, resize
 from anti_i2v.spaces import Space
 
 __all__ = ["DEFAULT_GENERATOR", "Protector"]
 
-# Pixels done at once when a photo is protected: the conversions need some twenty copies, best within the cache.
-STRIP = 2**17
+# Pixels done at once when a photo is protected: the conversions need some twenty copies, best within the cache; a GPU waits for calls.
+STRIP, GPU_STRIP = 2**17, 2**20
 
 
 class Protector(nn.Module):
@@ -138,32 +138,35 @@ class Protector(nn.Module):
         parameters = self._propose_for(view, budget)
         height, width = view.shape[:2]
         steps = torch.empty(target.shape, dtype=torch.int8)
-        rows = max(1, STRIP // width)
+        rows = max(1, (STRIP if device.type == "cpu" else GPU_STRIP) // width)
         for top in range(0, height, rows):
             strip = slice(top, top + rows)
-            residual = self.express(_batch(view[strip], device), parameters, budget, top, height)
+            residual = self.express(from_bytes(view[strip], device), parameters, budget, top, height)
             if target.shape[2] == 1:
                 residual = residual.mean(1, keepdim=True)
             steps[strip] = whole_steps(target[strip].to(device).permute(2, 0, 1)[None], residual, budget)[0].permute(1, 2, 0)
         return steps.numpy()
 
     def _propose_for(self, view: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
-        """`propose` in evaluation mode for one (H, W, 3) picture of bytes, checked to be numbers."""
+        """`consider` for one (H, W, 3) picture of bytes, checked to be numbers."""
         size = self.generator.working_size
         # Channel by channel: a photo of 12 megapixels takes 144 MB as floats.
-        small = torch.cat([resize(_batch(view[..., c : c + 1], epsilon.device), size, size) for c in range(3)], dim=1)
-        training, threads = self.training, torch.get_num_threads()
-        self.eval()
-        # A photo gets the same on any number of cores; several threads would divide the sums of a convolution between them.
-        torch.set_num_threads(1)
-        try:
-            parameters = self.propose(small, epsilon)
-        finally:
-            torch.set_num_threads(threads)
-            self.train(training)
+        small = torch.cat([resize(from_bytes(view[..., c : c + 1], epsilon.device), size, size) for c in range(3)], dim=1)
+        parameters = self.consider(small, epsilon)
         if not all(bool(torch.isfinite(values).all()) for values in parameters.values()):
             raise UsageError("the generator yields values that are not finite; its weights are damaged, get them again")
         return parameters
+
+    def consider(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
+        """`propose` in evaluation mode, for photos that get the same whatever else the machine does."""
+        training, threads = self.training, torch.get_num_threads()
+        self.eval()
+        torch.set_num_threads(1)  # several would divide the sums of a convolution between them, by how many there are
+        try:
+            return self.propose(image, epsilon)
+        finally:
+            torch.set_num_threads(threads)
+            self.train(training)
 
     @staticmethod
     def from_pretrained(source: str | Path = DEFAULT_GENERATOR, revision: str | None = None) -> Protector:
@@ -240,8 +243,3 @@ def _told(folder: Path) -> tuple[str | None, dict[str, object]]:
     """The card of a generator folder, if it has one, and its configuration, which is known to be fine."""
     card = folder / "README.md"
     return card.read_text("utf-8", "replace") if card.is_file() else None, json.loads((folder / "config.json").read_text("utf-8"))
-
-
-def _batch(pixels: Tensor, device: torch.device) -> Tensor:
-    """(H, W, C) bytes → (1, C, H, W) float32 in [0, 1]."""
-    return pixels.to(device).permute(2, 0, 1)[None].float().contiguous().div_(255)

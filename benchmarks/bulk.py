@@ -3,8 +3,10 @@
     python -m benchmarks.bulk --out docs/bulk
 
 Runs in pairs: the same photos by one worker, then by two. What a call needs to begin is left out: only what is done after all workers
-have begun counts. Ray gets tar shards, which it is for; the pool gets photos, and its one worker is this process. Where
-OMP_NUM_THREADS is not 1, matrix products may keep all cores busy there, to little avail. Run it on a machine that does nothing else.
+have begun counts. Ray gets tar shards, which it is for; the pool gets photos, and its one worker is this process; threads, which share
+a network and its batches, are for GPUs (`--engines threads --device cuda`). Beside them stands what as many threads do that read, write
+and verify photos and change nothing: at 100 % the device is not what is waited for. Where OMP_NUM_THREADS is not 1, torch may keep all
+cores busy with one worker, to little avail. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
+import sys
 import tarfile
 import tempfile
 import time
@@ -24,32 +28,40 @@ from typing import Any
 
 from tqdm import tqdm
 
+from anti_i2v.batching import BatchingProtector
 from anti_i2v.commands.batch import Engine, in_turn
 from anti_i2v.commands.pool import in_processes
 from anti_i2v.commands.sources import Job, plan
+from anti_i2v.commands.threads import in_threads
 from anti_i2v.commands.way import Way, one_pass
 from anti_i2v.commands.worker import Task, reuse_memory
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.files.writing import Saving
 from anti_i2v.generator_folder import DEFAULT_GENERATOR
+from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from benchmarks.large import large
 from benchmarks.protect import processor, spread
 from benchmarks.tables import grid
 
 PHOTOS = ("640x480.png", "640x480.jpg", "1920x1080.png", "1920x1080.jpg")
-ENGINES = ("pool", "ray")
+ENGINES = ("pool", "ray", "threads")
 
 
-def noted(folder: Path, generator: str, runtime: str) -> Way:
+def noted(folder: Path, generator: str, runtime: str, device: str | None) -> Way:
     """A generator's one pass, and a file for each process that has loaded it."""
-    way = one_pass(generator, runtime)
+    way = one_pass(generator, runtime, device)
     (folder / str(os.getpid())).touch()
     return way
 
 
-def engine(name: str, workers: int, make: Callable[[], Way]) -> Engine:
+def engine(name: str, workers: int, make: Callable[[], Way], generator: str) -> Engine:
     """What `--engine NAME --workers N` stands for."""
+    if name == "threads":
+        way = make()
+        # On the processor, batches do not pay; here it shows what threads are worth where no GPU is.
+        protect = way.protect if way.shared else BatchingProtector(Protector.from_pretrained(generator), 1).protect
+        return partial(in_threads, protect, workers)
     if name == "ray":
         from anti_i2v.commands.bulk_ray import with_ray
 
@@ -57,15 +69,17 @@ def engine(name: str, workers: int, make: Callable[[], Way]) -> Engine:
     return partial(in_turn, make().protect) if workers == 1 else partial(in_processes, make, workers)
 
 
-def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Job]) -> float:
-    """Photos a second, once all workers are there."""
+def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Job], nothing: bool = False) -> float:
+    """Photos a second, once all workers are there; `nothing`: of threads that protect none."""
     done: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         begun = Path(folder)
-        run = engine(name, workers, partial(noted, begun, options.generator, options.runtime))
+        run = engine(name, workers, partial(noted, begun, options.generator, options.runtime, options.device), options.generator)
+        if nothing:
+            run = partial(in_threads, lambda photo, epsilon: photo, workers)
         for _, outcomes in run(jobs, Task(format="same", saving=Saving(format="same")), lambda: None):
             assert all(outcome.status == "protected" for outcome in outcomes), outcomes
-            if done or len(list(begun.iterdir())) == workers:
+            if done or name == "threads" or len(list(begun.iterdir())) == workers:
                 done.append((time.perf_counter(), len(outcomes)))
     if len(done) < len(jobs) / 2:
         raise SystemExit(f"{len(jobs) - len(done)} of {len(jobs)} jobs were done before {workers} workers had begun; raise --count")
@@ -91,7 +105,11 @@ def paired(name: str, options: argparse.Namespace, jobs: Sequence[Job]) -> dict[
     """Medians of one worker and of several, and the ratio of each pair."""
     found = [[rate(name, workers, options, jobs) for workers in (1, options.workers)] for _ in range(options.runs)]
     one, many = (statistics.median(rates) for rates in zip(*found, strict=True))
-    return {"engine": name, "one": one, "many": many, "ratio": spread([b / a for a, b in found])}
+    row = {"engine": name, "one": one, "many": many, "ratio": spread([b / a for a, b in found])}
+    if name == "threads":
+        bound = [rate(name, options.workers, options, jobs, nothing=True) for _ in range(options.runs)]
+        row["bound"] = spread([many / alone for (_, many), alone in zip(found, bound, strict=True)])
+    return row
 
 
 def text(data: dict[str, Any]) -> str:
@@ -99,8 +117,9 @@ def text(data: dict[str, Any]) -> str:
     facts, lines = data["facts"], []
     for row in data["rows"]:
         rates = [f"{row[name]:.1f}" for name in ("one", "many")]
-        lines.append([row["photo"], row["engine"], *rates, "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"])])
-    headings = ["photo", "engine", "photos a second, 1 worker", f"{facts['workers']} workers", "ratio"]
+        bound = "{:.0%} [{:.0%}, {:.0%}]".format(*row["bound"]) if "bound" in row else "–"
+        lines.append([row["photo"], row["engine"], *rates, "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"]), bound])
+    headings = ["photo", "engine", "photos a second, 1 worker", f"{facts['workers']} workers", "ratio", "of the rate without protecting"]
     return f"""# What several workers are worth
 
 Photos a second from file to file, verified; Ray's in shards of {facts["shard"]}. Formats stay. Medians of {facts["runs"]} pairs of
@@ -108,7 +127,7 @@ Photos a second from file to file, verified; Ray's in shards of {facts["shard"]}
 
 {grid(headings, lines, 2)}
 
-{", ".join(f"{name} {value}" for name, value in facts.items())}; `python -m benchmarks.bulk --out docs/bulk`.
+{", ".join(f"{name} {value}" for name, value in facts.items())}; `python -m benchmarks.bulk {data["arguments"]}`.
 """
 
 
@@ -118,7 +137,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--generator", default=DEFAULT_GENERATOR, help="generator folder, or the name of one that ships")
     parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "onnx"))
     parser.add_argument("--photos", nargs="+", default=PHOTOS, metavar="WxH.SUFFIX", help=f"default: {' '.join(PHOTOS)}")
-    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, help="default: both")
+    parser.add_argument("--device", help="of the generator, for threads; default: the processor")
+    parser.add_argument("--engines", nargs="+", default=ENGINES[:2], choices=ENGINES, help=f"default: {' '.join(ENGINES[:2])}")
     parser.add_argument("--count", type=int, default=200, help="photos of each kind")
     parser.add_argument("--shard", type=int, default=10, help="photos in a shard")
     parser.add_argument("--workers", type=int, default=2, help="beside one")
@@ -143,16 +163,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             picture = large("portrait", *map(int, size.split("x")))
             for i in range(options.count):
                 picture.save(photos / f"{i:04}.{suffix}", quality=92)  # which only JPEG heeds
-            given = {"pool": photos, "ray": packed(photos, Path(folder) / "shards", options.shard)}
+            given = {"pool": photos, "threads": photos, "ray": packed(photos, Path(folder) / "shards", options.shard)}
             for chosen in options.engines:
                 jobs = plan([given[chosen]], Path(folder) / "out", "same").jobs
                 rows.append({"photo": f"{size} {suffix.upper()}", **paired(chosen, options, jobs)})
-    told = {name: getattr(options, name) for name in ("generator", "runtime", "count", "shard", "workers", "runs")}
+    told = {name: getattr(options, name) for name in ("generator", "runtime", "device", "count", "shard", "workers", "runs")}
     libraries = ("torch", "onnxruntime", "pillow", *(["ray"] if "ray" in options.engines else []))
     versions = {name: version(name) for name in libraries} | {"processor": processor()}
     told["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "not set")
     facts = {"commit": commit() or "unknown", **told, **versions, "load": round(os.getloadavg()[0], 1)}
-    data = {"facts": facts, "rows": rows}
+    data = {"arguments": shlex.join(sys.argv[1:] if arguments is None else arguments), "facts": facts, "rows": rows}
     shown = text(data)
     write_texts(options.out, {"bulk.json": json.dumps(data, indent=1) + "\n", "bulk.md": shown})
     print(shown)

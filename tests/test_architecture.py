@@ -27,7 +27,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "budget transforms spaces",
         "surrogates generators",
         "objectives layers protector",
-        "comparison runtime",
+        "comparison runtime batching",
         "portraits release baselines",
         "data evaluation",
         "evaluation.runner evaluation.report pretraining",

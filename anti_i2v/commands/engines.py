@@ -1,4 +1,4 @@
-"""What does the jobs of a call: this process, several of this machine, or Ray on many machines."""
+"""What does the jobs of a call: this process, several of this machine, threads around a GPU, or Ray on many machines."""
 
 from __future__ import annotations
 
@@ -51,14 +51,17 @@ def chosen(options: argparse.Namespace, way: Way, jobs: Sequence[Job]) -> Engine
         jobs: What there is to do.
     """
     from anti_i2v.commands.batch import in_turn
-    from anti_i2v.commands.way import one_pass
+    from anti_i2v.commands.way import on_gpu, one_pass
 
     make = partial(one_pass, options.generator, options.runtime, options.device)
     if options.engine == "ray":
         from anti_i2v.commands.bulk_ray import with_ray
 
-        gpus = 1 if (options.device or "").startswith("cuda") else 0
-        return partial(with_ray, make, options.workers or 1, options.ray_address, gpus)
+        return partial(with_ray, make, options.workers or 1, options.ray_address, int(on_gpu(options.device)))
+    if way.shared and options.workers != 1:
+        from anti_i2v.commands.threads import in_threads
+
+        return partial(in_threads, way.protect, options.workers or _cores())
     workers = options.workers or _worthwhile(way, jobs)
     if workers > 1:
         from anti_i2v.commands.pool import in_processes
@@ -73,5 +76,8 @@ def _worthwhile(way: Way, jobs: Sequence[Job]) -> int:
         return 1
     left = [job for job in jobs if not job.is_done]
     shards = sum(job.is_shard for job in left)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, MOST, shards + (len(left) - shards) // ENOUGH))
+    return max(1, min(_cores(), MOST, shards + (len(left) - shards) // ENOUGH))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

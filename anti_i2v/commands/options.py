@@ -75,7 +75,10 @@ def _what_files_say(group: Group) -> None:
 
 def _many(group: Group) -> None:
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes, each with its own photos and shards (default: up to 4, for 16 photos or more)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, each with its own photos and shards (default: up to 4, for 16 photos or more); threads, if --device is a GPU",
     )
     group.add_argument(
         "--engine",

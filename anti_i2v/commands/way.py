@@ -27,6 +27,7 @@ class Way:
         name: Of the generator or method.
         weights: Hash of the generator's weights; empty for a method without any.
         light: Whether it starts fast and takes little memory, so that several processes of it pay.
+        shared: Whether several threads may call `protect` at once, and should.
     """
 
     protect: Protect
@@ -34,6 +35,7 @@ class Way:
     name: str
     weights: str = ""
     light: bool = False
+    shared: bool = False
 
     def mark(self, epsilon: float) -> Mark:
         """What protected files say about themselves."""
@@ -60,7 +62,8 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     )
     name = named[0] if named else folder.resolve().name
     protector = _loaded(folder, runtime, device)
-    return Way(protector.protect, limits, name, fingerprint(folder), light=isinstance(protector, OnnxProtector))
+    light, shared = isinstance(protector, OnnxProtector), on_gpu(device)
+    return Way(protector.protect, limits, name, fingerprint(folder), light, shared)
 
 
 def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:
@@ -71,9 +74,19 @@ def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:
         raise UsageError(f"--device {device} is for torch; leave it out, or take --runtime torch")
     protector = load(folder, "torch")
     try:
-        return protector.to(device)  # type: ignore[attr-defined,no-any-return]  # of torch, it is a `Protector`
+        protector.to(device)  # type: ignore[attr-defined]  # of torch, it is a `Protector`
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {device}: {str(error).splitlines()[0]}; give cpu, or a device that is here") from None
+    if not on_gpu(device):
+        return protector
+    from anti_i2v.batching import BatchingProtector
+
+    return BatchingProtector(protector)  # type: ignore[arg-type]
+
+
+def on_gpu(device: str | None) -> bool:
+    """Whether `--device` names something else than the processor."""
+    return device is not None and device.partition(":")[0] != "cpu"
 
 
 def about(folder: Path) -> dict[str, object]:
