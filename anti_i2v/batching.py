@@ -43,7 +43,6 @@ class BatchingProtector(Protector):
                 self._pass()
         return mine.result()
 
-    @torch.no_grad()
     def _pass(self) -> None:
         """Answer the first who wait."""
         asked: list[Asked] = []
