@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from anti_i2v.errors import UsageError
 
 DEFAULT_GENERATOR = "portrait-generator"
 FORMAT = 1
+WEIGHTS = "weights"  # what `model.onnx` calls the fingerprint of the weights that it was made of
 REMEDY = "give a folder that `anti-i2v export` wrote"
 
 
@@ -46,6 +48,14 @@ def describe(folder: Path) -> Description:
     if found != FORMAT:
         raise UsageError(f"{folder} has format {found!r} and this version reads {FORMAT}; update anti-i2v")
     return Description(name, arguments, epsilon)
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hexadecimal digits that tell one generator's weights from all others; empty where there are none to read."""
+    try:
+        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def against_words(name: object) -> str:

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from anti_i2v import blocks, generators, planes
@@ -217,7 +217,7 @@ class Protector(nn.Module):
         weights = {key: value.detach().cpu().contiguous() for key, value in self.generator.state_dict().items()}
         with new_folder(folder) as part:
             (part / "config.json").write_text(json.dumps({**extra, **own}, indent=2) + "\n", "utf-8")
-            save_file(weights, part / "model.safetensors")
+            (part / "model.safetensors").write_bytes(save(weights))  # `save_file` would let nobody else read it
             (part / "README.md").write_text(card, "utf-8")
 
     def push_to_hub(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from anti_i2v.commands.outcome import FAILED, PROTECTED, SKIPPED, THERE, Outcome
-from anti_i2v.commands.passing import resumed
+from anti_i2v.commands.passing import resumed, sweep_abandoned
 from anti_i2v.commands.progress import Progress
 from anti_i2v.commands.shards import contents, protect_shard
 from anti_i2v.commands.sources import Job
@@ -59,11 +59,14 @@ def run_jobs(engine: Engine, jobs: Sequence[Job], task: Task, done: list[Outcome
             _check(job, out)
             if job.is_done and not overwrite:
                 found[place] = [Outcome(str(job.output if job.backup else job.source), str(job.output), SKIPPED, reason=THERE)]
+            elif job.obstacle and not overwrite:
+                found[place] = [Outcome(str(job.source), None, FAILED, reason=job.obstacle)]
             else:
                 todo[place] = job
         except UsageError as error:
             found[place] = [Outcome(str(job.source), None, FAILED, reason=reason(error))]
     places, left = list(todo), list(todo.values())
+    sweep_abandoned(left)
     try:
         total = 0 if quiet else _photos(left, task.format)
         with Progress(total, quiet) as progress, contextlib.closing(engine(left, task, progress.tick)) as running:

@@ -42,7 +42,7 @@ def _which(parser: argparse.ArgumentParser) -> None:
 
 def _how_strong(group: Group) -> None:
     much = group.add_mutually_exclusive_group()
-    much.add_argument("--epsilon", type=float, help="largest change of a pixel value, 0–32 (default: 8)")
+    much.add_argument("--epsilon", type=float, help="largest change of a pixel value, 1–32 (default: the generator's own, 8)")
     much.add_argument("--strength", choices=STRENGTHS, help="epsilon by name: subtle is 4, standard 8, strong 16")
     group.add_argument(
         "--max-delta-e", type=float, metavar="X", help="lower epsilon where the mean ΔE2000 would exceed X (a lossy encoding adds its own)"

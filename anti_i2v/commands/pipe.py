@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anti_i2v.commands.measure import Measured
 from anti_i2v.commands.sources import output_suffix
-from anti_i2v.commands.worker import Protect, Task, protect_bytes
+from anti_i2v.commands.worker import Protect, Task, protect_bytes, reason
 from anti_i2v.errors import UsageError
 from anti_i2v.files import containers
 from anti_i2v.files.reading import PHOTO_SUFFIXES
@@ -34,7 +34,12 @@ def protect_pipe(protect: Protect, source: Path, task: Task) -> Measured:
     except OSError as error:
         raise UsageError(f"cannot read {source}: {error.strerror}; check the path") from None
     called = "standard input" if source == STANDARD else str(source)
-    data, measured = protect_bytes(protect, content, called, output_suffix(suffix_of(content), task.format), task)
+    try:
+        data, measured = protect_bytes(protect, content, called, output_suffix(suffix_of(content), task.format), task)
+    except UsageError:
+        raise
+    except Exception as error:  # encoders meet what they cannot do with whatever comes to hand
+        raise UsageError(f"{called}: {reason(error)}") from None
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -57,10 +57,11 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"cannot use --out {options.out}: {reason}; choose another folder") from None
     if options.report:
         check_report(options.report, todo)
+    task = _for(way, task, options)
     outcomes: list[Outcome] = []
     begin = time.perf_counter()
     try:
-        _protect_all(way, todo, _marked(task, way, options), outcomes, options)
+        _protect_all(way, todo, task, outcomes, options)
         return _say(outcomes, todo, way, task, options, time.perf_counter() - begin)
     finally:
         if made and not any(options.out.iterdir()):
@@ -113,10 +114,11 @@ def _way(options: argparse.Namespace) -> Way:
     return one_pass(options.generator, options.runtime, options.device)
 
 
-def _marked(task: Task, way: Way, options: argparse.Namespace) -> Task:
-    """The task with the mark that files are to bear."""
-    mark = None if options.no_mark else way.mark(task.epsilon)
-    return dataclasses.replace(task, saving=dataclasses.replace(task.saving, mark=mark))
+def _for(way: Way, task: Task, options: argparse.Namespace) -> Task:
+    """The task with the way's own epsilon, if nobody said one, and the mark that files are to bear."""
+    epsilon = way.epsilon if options.epsilon is None and options.strength is None else task.epsilon
+    mark = None if options.no_mark else way.mark(epsilon)
+    return dataclasses.replace(task, epsilon=epsilon, saving=dataclasses.replace(task.saving, mark=mark))
 
 
 def _protect_all(way: Way, todo: Plan, task: Task, outcomes: list[Outcome], options: argparse.Namespace) -> None:
@@ -132,13 +134,19 @@ def _protect_all(way: Way, todo: Plan, task: Task, outcomes: list[Outcome], opti
 
 def _told(todo: Plan, overwrite: bool) -> int:
     """Say what would be done."""
+    count = 0
     for job in todo.jobs:
-        done = job.is_done and not overwrite
-        print(f"{job.output}: an earlier call has done it" if done else f"{job.source} → {job.output}")
+        if job.is_done and not overwrite:
+            print(f"{job.output}: an earlier call has done it")
+        elif job.obstacle and not overwrite:
+            todo.refused[job.source] = job.obstacle
+        else:
+            count += 1
+            print(f"{job.source} → {job.output}")
     for reason in todo.refused.values():
         print(reason, file=sys.stderr)
     left = f", {len(todo.left_out)} other files left alone" if todo.left_out else ""
-    print(f"{sum(overwrite or not job.is_done for job in todo.jobs)} of {len(todo.jobs)} to do{left}; nothing was written")
+    print(f"{count} of {len(todo.jobs)} to do{left}; nothing was written")
     return 1 if todo.refused else 0
 
 
@@ -151,7 +159,7 @@ def _through_pipe(options: argparse.Namespace, task: Task) -> int:
     if options.dry_run or options.report:
         raise UsageError("--dry-run and --report are for files and folders; leave them out with --out -")
     way = _way(options)
-    measured = protect_pipe(way.protect, options.source[0], _marked(task, way, options))
+    measured = protect_pipe(way.protect, options.source[0], _for(way, task, options))
     if not options.quiet:
         print(f"largest change {measured.steps:.4g}/255, mean ΔE2000 {measured.delta_e:.2f}", *measured.notes, sep="; ", file=sys.stderr)
         print(way.limits, file=sys.stderr)

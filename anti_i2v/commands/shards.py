@@ -14,6 +14,7 @@ from anti_i2v.commands.sources import is_photo, output_suffix
 from anti_i2v.commands.tars import Member, Tar, finish, key
 from anti_i2v.commands.worker import AlreadyProtectedError, Protect, Task, protect_bytes, reason
 from anti_i2v.errors import UsageError
+from anti_i2v.files.inheritance import inherit
 from anti_i2v.files.writing import passing
 
 MOST = 2**30  # bytes of a photo, which is read at once; 100 megapixels of 16 bits with alpha take 800 MB
@@ -95,6 +96,8 @@ def protect_shard(protect: Protect, source: Path, output: Path, task: Task, tick
         after = source.stat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
+        if not any(outcome.status == FAILED for outcome in outcomes):  # without its date, a later call does not take it for done
+            inherit(part, before)
         part.replace(output)
     finally:
         with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from anti_i2v.errors import UsageError
+from anti_i2v.files.inheritance import is_heir
 from anti_i2v.files.reading import PHOTO_SUFFIXES
 from anti_i2v.files.writing import LOSSLESS, LOSSY
 
@@ -42,8 +43,18 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether an earlier call did it."""
-        return self.backup == self.source if self.backup else self.output.exists()
+        """Whether an earlier call did it, of the source as it is now."""
+        if self.backup:
+            return self.backup == self.source
+        return os.path.exists(self.output) and is_heir(self.output, self.source)  # noqa: PTH110  # pathlib raises an error for long names
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be done without overwriting what is not known to be its own."""
+        if self.backup or not os.path.exists(self.output) or self.is_done:  # noqa: PTH110
+            return None
+        lacking = ", or lacks photos that failed" if self.is_shard else ""
+        return f"{self.output} is there, but was not made of {self.source} as it is now{lacking}; --overwrite replaces it"
 
 
 @dataclass
@@ -65,6 +76,11 @@ def is_photo(name: str | PurePath) -> bool:
     """By suffix, and not one of the hidden companions that some systems leave beside photos."""
     path = PurePath(name)
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_companion(file: Path) -> bool:
+    """A hidden file that is no photo, or what a system keeps beside one."""
+    return file.name.startswith("._") or (file.name.startswith(".") and file.suffix.lower() not in PHOTO_SUFFIXES)
 
 
 def rename(name: PurePath, format: str) -> PurePath:
@@ -90,7 +106,7 @@ def plan(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
             for file in _files(source, out, result.refused):
                 if is_photo(file) or file.suffix.lower() == ".tar":
                     _take(result, file, file.relative_to(source), out, format)
-                elif not file.name.startswith(".") and not (out is None and file.name.endswith(BACKUP)):
+                elif not _is_companion(file) and not (out is None and file.name.endswith(BACKUP)):
                     result.left_out.append(file)
         else:
             _refuse_same_folder(source.parent, out)
@@ -117,7 +133,10 @@ def _take(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str)
     elif out is not None:
         plan.jobs.append(Job(file, out / rename(name, format)))
     else:
-        plan.jobs.append(in_place(file))
+        try:
+            plan.jobs.append(in_place(file))
+        except UsageError as error:
+            plan.refused[file] = str(error)
 
 
 def _hindrance(file: Path, out: Path | None) -> str | None:
@@ -135,14 +154,22 @@ def _hindrance(file: Path, out: Path | None) -> str | None:
 
 
 def in_place(photo: Path) -> Job:
-    """The job that replaces a photo; from what was kept of it if it has been replaced before."""
+    """The job that replaces a photo; from what was kept of it if it has been replaced before.
+
+    Raises:
+        UsageError: A photo of this name was replaced before, and this is another one, or one that was edited since.
+    """
     backup = photo.with_name(photo.name + BACKUP)
-    done = os.path.exists(backup) and not _alike(photo, backup)  # noqa: PTH110
-    return Job(backup if done else photo, photo, backup)
+    if not os.path.exists(backup) or _alike(photo, backup):  # noqa: PTH110
+        return Job(photo, photo, backup)
+    if not is_heir(photo, backup):
+        raise UsageError(f"{photo} is neither {backup.name} nor what an earlier call made of it; move one of the two away")
+    return Job(backup, photo, backup)
 
 
 def _alike(photo: Path, backup: Path) -> bool:
     """Whether a photo is still what was kept of it: a call that was killed may have got no further."""
+    filecmp.clear_cache()  # it goes by sizes and dates, and a protected photo has the date of the other
     return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
 
 
@@ -155,6 +182,7 @@ def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator
 
     for root, folders, names in os.walk(folder, onerror=closed, followlinks=False):
         here = Path(root)
+        yield from (here / name for name in folders if (here / name).is_symlink())  # not followed; somebody should know
         folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
         yield from (here / name for name in sorted(names))
 
@@ -174,6 +202,6 @@ def _settle_clashes(plan: Plan) -> None:
         if key in sources:
             raise UsageError(f"{job.source} would overwrite the original {sources[key]}; choose another --out")
         if first.source.resolve() != job.source.resolve():
-            reason = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take --format same"
-            plan.refused[job.source] = reason
+            remedy = "another --out for it" if job.source.suffix == first.source.suffix else "--format same"
+            plan.refused[job.source] = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take {remedy}"
     plan.jobs = list(chosen.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from anti_i2v import __version__
 from anti_i2v.commands.worker import Protect
 from anti_i2v.errors import UsageError
 from anti_i2v.files.marks import Mark
-from anti_i2v.generator_folder import DEFAULT_GENERATOR, against_words
+from anti_i2v.generator_folder import DEFAULT_GENERATOR, against_words, fingerprint
 from anti_i2v.hub import hub_id, resolve
 from anti_i2v.runtime import Runtime, load
 from anti_i2v.runtime.onnx import OnnxProtector
@@ -28,6 +27,7 @@ class Way:
         weights: Hash of the generator's weights; empty for a method without any.
         light: Whether it starts fast and takes little memory, so that several processes of it pay.
         shared: Whether several threads may call `protect` at once, and should.
+        epsilon: Budget where nobody says one, in 1/255 steps.
     """
 
     protect: Protect
@@ -36,6 +36,7 @@ class Way:
     weights: str = ""
     light: bool = False
     shared: bool = False
+    epsilon: float = 8.0
 
     def mark(self, epsilon: float) -> Mark:
         """What protected files say about themselves."""
@@ -63,7 +64,7 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     name = named[0] if named else folder.resolve().name
     protector = _loaded(folder, runtime, device)
     light, shared = isinstance(protector, OnnxProtector), on_gpu(device)
-    return Way(protector.protect, limits, name, fingerprint(folder), light, shared)
+    return Way(protector.protect, limits, name, fingerprint(folder), light, shared, protector.epsilon)
 
 
 def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:
@@ -96,11 +97,3 @@ def about(folder: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return stated if isinstance(stated, dict) else {}
-
-
-def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits that tell one generator's weights from all others; empty where there are none to read."""
-    try:
-        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
-    except OSError:
-        return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from anti_i2v.commands.measure import Measured, measure, visibility
 from anti_i2v.errors import UsageError
+from anti_i2v.files.inheritance import inherit
 from anti_i2v.files.marks import protected_mark
 from anti_i2v.files.reading import JPEG, read_photo
 from anti_i2v.files.writing import LOSSY, Saving, encode_photo, save_photo
@@ -62,13 +64,19 @@ def protect_photo(protect: Protect, source: Path, output: Path, task: Task) -> M
     """
     before = _state(source)
     photo, notes = prepare(read_photo(source), output.suffix)
-    if _state(source) != before:
+    if before is None or _changed(before, source):
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
     protected, task = protected_within(protect, photo, task, str(source))
     notes += _became(photo, protected)
     output.parent.mkdir(parents=True, exist_ok=True)
-    notes += save_photo(protected, output, photo, task.saving)
-    return _measured(photo, protected, read_photo(output), output.suffix, task, notes)
+    measured: list[Measured] = []
+
+    def check(part: Path) -> None:
+        measured.append(_measured(photo, protected, read_photo(part, str(output)), output.suffix, task, ()))
+        inherit(part, before)
+
+    notes += save_photo(protected, output, photo, task.saving, check)
+    return dataclasses.replace(measured[0], notes=notes)
 
 
 def protect_bytes(protect: Protect, content: bytes, called: str, suffix: str, task: Task) -> tuple[bytes, Measured]:
@@ -135,13 +143,17 @@ def _measured(
     return measure(photo, protected, written, lossy, task.epsilon, notes)
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """Of a file: what changes when it is written; None if there is none."""
+def _state(path: Path) -> os.stat_result | None:
+    """Of a file, if there is one."""
     try:
-        found = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+
+
+def _changed(before: os.stat_result, path: Path) -> bool:
+    after = _state(path)
+    return after is None or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
 
 
 def prepare(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ...]]:
@@ -170,4 +182,6 @@ def reason(error: Exception) -> str:
     """An error as one line; what we did not foresee is named by its kind."""
     text = str(error).strip().splitlines()
     first = text[0] if text else "no message"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return first if isinstance(error, UsageError) else f"{type(error).__name__}: {first}"

@@ -33,7 +33,7 @@ from anti_i2v.files.quiet import no_c_output
 
 # By name, the files that are looked for in folders and shards.
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
-HEIF = (".heic", ".heif")
+HEIF = (".heic", ".heif", ".hif")
 PHOTO_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".avif", ".jp2", ".ppm", ".pgm", *JPEG, *HEIF})
 
 PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "AVIF": "Avif", "TIFF": "Tiff", "BMP": "Bmp", "GIF": "Gif"}

@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,7 +63,9 @@ def passing(path: Path) -> Path:
     return path.with_name(f".{stem(path)}.{os.getpid()}.part")
 
 
-def save_photo(image: Image.Image, path: Path, like: Image.Image, saving: Saving = AS_IT_WAS) -> tuple[str, ...]:
+def save_photo(
+    image: Image.Image, path: Path, like: Image.Image, saving: Saving = AS_IT_WAS, check: Callable[[Path], object] | None = None
+) -> tuple[str, ...]:
     """Write a picture so that it appears complete or not at all, with the metadata of the photo that it came from.
 
     Args:
@@ -70,6 +73,7 @@ def save_photo(image: Image.Image, path: Path, like: Image.Image, saving: Saving
         path: Where; its suffix chooses the format.
         like: The photo as `read_photo` gave it: EXIF, ICC, XMP, resolution and comments come from it.
         saving: How.
+        check: Called with the written file before it gets its name; what it raises leaves nothing behind.
 
     Returns:
         Notes on what could not be kept or added, each a clause without a subject of its own ("… was left out").
@@ -81,6 +85,8 @@ def save_photo(image: Image.Image, path: Path, like: Image.Image, saving: Saving
     try:
         with part.open("wb") as file:
             notes = encode_photo(image, file, path.suffix, like, saving)
+        if check is not None:
+            check(part)
         part.replace(path)
     except UsageError:
         raise
@@ -125,7 +131,7 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
             plain.save(file, "AVIF", exif=_Exif(kept.exif), **quality, **colours, **common)
         case "HEIF":
             enable("HEIF", f"cannot write {suffix}")
-            plain.save(file, "HEIF", exif=kept.exif, quality=saving.quality or QUALITY, chroma=420, **common)
+            plain.save(file, "HEIF", exif=kept.exif or None, quality=saving.quality or QUALITY, chroma=420, **common)
         case "TIFF":
             _tiff(plain, file, kept)
         case "BMP":

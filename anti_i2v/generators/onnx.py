@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
+from anti_i2v.generator_folder import WEIGHTS, fingerprint
 from anti_i2v.generators.base import Generator
 
 
@@ -66,7 +67,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 external_data=False,  # one file, as the folder's promise says
                 verbose=False,
             )
-            _forget_origin(Path(part) / target.name)
+            _say_origin(Path(part) / target.name, fingerprint(target.parent))
             (Path(part) / target.name).replace(target)
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
@@ -76,8 +77,8 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     return target
 
 
-def _forget_origin(path: Path) -> None:
-    """Remove what torch notes beside every node: stack traces, with the paths of the machine that exported."""
+def _say_origin(path: Path, weights: str) -> None:
+    """Note whose weights these are, and remove what torch notes: stack traces beside every node, with the paths of the machine."""
     import onnx
 
     model = onnx.load(path)
@@ -85,4 +86,5 @@ def _forget_origin(path: Path) -> None:
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    onnx.helper.set_model_props(model, {WEIGHTS: weights})
     onnx.save(model, path)

@@ -17,7 +17,7 @@ from anti_i2v.blocks import Steps
 from anti_i2v.cielab import Floats
 from anti_i2v.epsilon import check_epsilon, no_more_than
 from anti_i2v.errors import UsageError
-from anti_i2v.generator_folder import DEFAULT_GENERATOR, REMEDY, describe
+from anti_i2v.generator_folder import DEFAULT_GENERATOR, REMEDY, WEIGHTS, describe, fingerprint
 from anti_i2v.hub import resolve
 from anti_i2v.runtime.budget import whole_steps
 from anti_i2v.runtime.resizing import shrunk
@@ -108,9 +108,13 @@ class OnnxProtector:
         if not path.is_file():
             raise UsageError(f"no {FILE} in {folder}; `anti-i2v export` with anti-i2v[onnx] writes one, and --runtime torch needs none")
         try:
-            return OnnxProtector(_session(path.read_bytes()), epsilon)
+            session = _session(path.read_bytes())
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+        made_of, own = session.get_modelmeta().custom_metadata_map.get(WEIGHTS), fingerprint(folder)
+        if made_of and own and made_of != own:
+            raise UsageError(f"{path} was made of other weights than those beside it; export the generator again, or take --runtime torch")
+        return OnnxProtector(session, epsilon)
 
 
 def keep_to_itself() -> None:

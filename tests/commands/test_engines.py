@@ -28,7 +28,8 @@ def test_processes_are_started_where_they_pay(
 
 def test_what_is_done_already_needs_nobody(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    (tmp_path / "a.png").touch()
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
     assert _worthwhile(one_pass(), [Job(tmp_path / "b.png", tmp_path / "a.png")] * 100) == 1
 
 

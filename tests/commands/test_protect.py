@@ -58,16 +58,16 @@ def test_a_folder_keeps_its_structure_and_its_formats(protect: Protect, tmp_path
     assert "1 written as PNG" in said.out
     assert "notes.txt" in said.out
 
-    before = (out / "a.png").stat().st_mtime_ns
+    changed = (out / "a.png").stat().st_ctime_ns
     assert protect(photos, "--out", out) == 0
     said = capsys.readouterr()
     assert "skipped 3" in said.out
-    assert (out / "a.png").stat().st_mtime_ns == before
+    assert (out / "a.png").stat().st_ctime_ns == changed
     assert protect(photos, "--out", out, "--overwrite", "--quiet") == 0
     said = capsys.readouterr()
     assert "protected 3 photos" in said.out
     assert said.err == ""
-    assert (out / "a.png").stat().st_mtime_ns > before
+    assert (out / "a.png").stat().st_ctime_ns > changed
 
 
 def test_format_same_keeps_jpeg_and_says_what_that_costs(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
