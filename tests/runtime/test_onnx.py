@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save
 from skimage import data
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from anti_i2v.protector import Protector
 from anti_i2v.resources import find_folder
 from anti_i2v.runtime import onnx
 from anti_i2v.runtime.onnx import OnnxProtector
+from tests.tiny_generator import tiny_generator
 
 pytest.importorskip("onnxruntime")
 
@@ -163,3 +165,17 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
     with pytest.raises(UsageError, match="no generator of this project: its values are pixels, class"):
         OnnxProtector(onnx._session(content))
+
+
+@pytest.mark.slow
+def test_a_network_of_other_weights_than_those_beside_it_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    folder = tiny_generator(tmp_path / "generator")
+    protector = Protector.from_pretrained(folder)
+    export_onnx(protector.generator, folder)
+    assert OnnxProtector.from_pretrained(folder).epsilon == 8
+    with torch.no_grad():
+        next(protector.parameters()).add_(0.1)
+    (folder / "model.safetensors").write_bytes(save(dict(protector.generator.state_dict())))
+    with pytest.raises(UsageError, match="made of other weights than those beside it; export the generator again, or take --runtime torch"):
+        OnnxProtector.from_pretrained(folder)
