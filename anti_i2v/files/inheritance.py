@@ -11,7 +11,8 @@ import os
 import stat
 from pathlib import Path
 
-WINDOW = 2.0  # seconds between dates that are the same: memory cards keep even ones only
+SECOND = 10**9
+COARSE, FINE = 2 * SECOND, 1000  # nanoseconds between dates that are the same: memory cards keep even seconds, some networks microseconds
 
 
 def inherit(file: Path, source: os.stat_result) -> None:
@@ -29,6 +30,7 @@ def inherit(file: Path, source: os.stat_result) -> None:
 def is_heir(file: Path, source: Path) -> bool:
     """Whether a file has the date of its source; not if one of them is not there."""
     try:
-        return abs(file.stat().st_mtime - source.stat().st_mtime) <= WINDOW
+        one, other = file.stat().st_mtime_ns, source.stat().st_mtime_ns
     except OSError:
         return False
+    return abs(one - other) <= (FINE if one % SECOND and other % SECOND else COARSE)

@@ -189,8 +189,8 @@ def test_a_shard_keeps_its_order_and_other_members_byte_for_byte(protect: Protec
         a = np.asarray(read_photo(io.BytesIO(members[2 * i][1])), dtype=int)
         b = np.asarray(read_photo(io.BytesIO(content[f"{i:04}.png"])), dtype=int)
         assert 0 < np.abs(a - b).max() <= EPSILON
-    assert protect(tmp_path / "shards/00.tar", "--out", tmp_path / "out") == 0  # there already
-    assert "skipped 1" in capsys.readouterr().out
+    assert protect(tmp_path / "shards/00.tar", "--out", tmp_path / "out") == 2  # there already, without a photo
+    assert "lacks photos that failed" in capsys.readouterr().err
 
 
 def test_a_tar_that_is_none_and_a_tar_with_two_of_one_name_fail_alone(protect: Protect, tmp_path: Path, capsys: Capture) -> None:

@@ -56,6 +56,23 @@ def test_in_place_is_done_again_from_the_kept_photo_with_overwrite(protect: Prot
         assert path.with_name("a.bmp_unprotected").read_bytes() == first != path.read_bytes()
 
 
+def test_a_photo_that_is_saved_again_at_once_is_another(protect: Protect, tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.bmp", 1)  # all these files have one size
+    assert protect(path, "--in-place") == 0
+    photo(path, 2)
+    before = path.read_bytes()
+    assert protect(path, "--in-place", "--overwrite") == 2
+    assert path.read_bytes() == before
+
+
+def test_a_memory_card_that_keeps_even_seconds_does_not_matter(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    path, out = photo(tmp_path / "a.png", 1), tmp_path / "out"
+    assert protect(path, "--out", out) == 0
+    os.utime(out / "a.png", (0, path.stat().st_mtime // 2 * 2))
+    assert protect(path, "--out", out) == 0
+    assert "skipped 1 " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("what", ["another", "edited", "foreign", "other format"])
 def test_a_file_that_was_not_made_of_the_photo_is_named(protect: Protect, tmp_path: Path, capsys: Capture, what: str) -> None:
     out = tmp_path / "out"
