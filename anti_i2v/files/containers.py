@@ -43,7 +43,8 @@ def blocks(file: BinaryIO, kind: str) -> Iterator[Block]:
     """The blocks of a JPEG (up to its pixels), PNG, WebP, AVIF or HEIC file, as far as they can be followed."""
     walk = {"JPEG": _segments, "PNG": _chunks, "WEBP": _riff, "AVIF": _boxes, "HEIF": _boxes}.get(kind)
     try:
-        yield from islice(walk(file), BLOCKS) if walk else ()
+        for name, at, size in islice(walk(file), BLOCKS) if walk else ():
+            yield name, at, max(0, size)  # damage may make it less than the head that it counts, and less than nothing reads all
     except (struct.error, ValueError, OverflowError, OSError):
         return  # it ends in the middle
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 
-from anti_i2v.files import iptc
-from anti_i2v.files.metadata import EXIF_HEAD, RAW_PROFILES
+from anti_i2v.files import iptc, tiff
+from anti_i2v.files.metadata import EXIF_HEAD, RAW_PROFILE, RAW_PROFILES
 
-ORIENTATION = 274
+ORIENTATION = tiff.ORIENTATION
+HEADS = re.compile(rb"\A(?:Exif\0\0)+")  # some writers put it there twice, and a stranger a million times
 OWN = ("c2pa", "lossless", "reduced_from_bits", "unreadable")  # entries that nobody but us may set
 
 
@@ -23,22 +25,18 @@ def settle(image: Image.Image, kind: str, facts: Mapping[str | tuple[int, int], 
     info |= facts
     if kind == "HEIF" and isinstance(bits := info.get("bit_depth"), int) and bits > 8 and not image.mode.startswith("I;16"):
         info["reduced_from_bits"] = bits
-    if kind == "TIFF" and isinstance(xmp := info.get("xmp"), str):
-        info["xmp"] = xmp.encode("utf-8", "replace")
     for key, fits in CHECKS.items():
         if key in info and not fits(info[key]):
             del info[key]
     if kind == "PNG":
         _unpack_raw_profiles(info)
-    exif = info.pop("exif", b"")
-    while exif.startswith(EXIF_HEAD):
-        exif = exif[len(EXIF_HEAD) :]
+    exif = HEADS.sub(b"", info.pop("exif", b""))
     try:
         image.getexif().load(exif)
         image.getexif().get(ORIENTATION)
     except Exception:  # as many kinds as there are ways to damage it
         image.getexif().load(b"")
-        info["unreadable"], exif = "EXIF", b""
+        info["unreadable"], exif = f"EXIF and {more}" if (more := info.get("unreadable")) else "EXIF", b""
     if exif:
         info["exif"] = EXIF_HEAD + exif
 
@@ -65,16 +63,19 @@ CHECKS["photoshop"] = lambda value: isinstance(value, dict)
 
 
 def _unpack_raw_profiles(info: dict[str | tuple[int, int], Any]) -> None:
-    """EXIF, XMP and IPTC that ImageMagick put into texts before PNG had places for them."""
-    for name in RAW_PROFILES:
-        text = info.pop(name, None)
-        if not isinstance(text, str):
-            continue
+    """EXIF, XMP and IPTC that ImageMagick put into texts before PNG had places for them; what is none of them stays a text."""
+    for key in [key for key in info if isinstance(key, str) and key.lower().startswith(RAW_PROFILE)]:
+        name, data = key.lower().removeprefix(RAW_PROFILE), b""
         with contextlib.suppress(ValueError):
-            data = iptc.from_profile(text)
-            if data.startswith(EXIF_HEAD):
-                info.setdefault("exif", data)
-            elif data.startswith(b"8BIM"):
-                info["photoshop"] = iptc.resources(data) | info.get("photoshop", {})
-            elif name.endswith(("APP1", "xmp")):
-                info.setdefault("xmp", data.removeprefix(b"http://ns.adobe.com/xap/1.0/\0"))
+            data = iptc.from_profile(str(info[key])).removeprefix(iptc.HEAD)
+        if data.startswith(EXIF_HEAD):
+            info.setdefault("exif", data)
+        elif data.startswith(b"8BIM"):
+            held = info.setdefault("photoshop", {})
+            for number, value in iptc.resources(data).items():
+                held.setdefault(number, value)
+        elif name in ("app1", "xmp") and data:
+            info.setdefault("xmp", data.removeprefix(b"http://ns.adobe.com/xap/1.0/\0"))
+        elif name not in RAW_PROFILES:
+            continue
+        del info[key]

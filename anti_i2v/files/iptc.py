@@ -7,7 +7,7 @@ settings (Adobe Photoshop File Formats Specification, "Image Resource IDs").
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 IIM, DIGEST = 0x0404, 0x0425
 KEPT = (IIM, 0x040A, 0x040B, DIGEST)  # datasets, copyright flag, URL, and the sum by which readers see that they are as written
@@ -62,19 +62,28 @@ def from_profile(text: str) -> bytes:
     Raises:
         ValueError: It is none.
     """
-    return bytes.fromhex("".join(text.split("\n")[3:]))
+    return bytes.fromhex("".join(text.split("\n", 3)[3:]))
+
+
+def trimmed(iim: bytes) -> bytes:
+    """Datasets without the zeros behind them that fill TIFF's words, but with those that the last one ends in."""
+    end = max((end for _, _, _, end in _datasets(iim)), default=0)
+    return iim[:end] if not iim[end:].strip(b"\0") else iim
 
 
 def _without(iim: bytes, unwanted: Unwanted) -> bytes:
     """Datasets without the unwanted ones; what follows a damaged one is left out, for nobody can tell what it is."""
-    good, at = [], 0
+    return b"".join(iim[start:end] for record, number, start, end in _datasets(iim) if not unwanted(record, number))
+
+
+def _datasets(iim: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Record, number, start and end of each, as far as they can be followed."""
+    at = 0
     while iim[at : at + 1] == b"\x1c" and at + 5 <= len(iim):
         record, number, size = struct.unpack_from(">BBH", iim, at + 1)
         end = at + 5 + size
         if size & 0x8000:  # the length of the length
             width = size & 0x7FFF
             end = at + 5 + width + int.from_bytes(iim[at + 5 : at + 5 + min(width, 8)], "big")
-        if not unwanted(record, number):
-            good.append(iim[at:end])
+        yield record, number, at, end
         at = end
-    return b"".join(good)

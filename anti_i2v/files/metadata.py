@@ -15,9 +15,10 @@ from PIL import Image, PngImagePlugin
 from anti_i2v.files import exif, iptc, marks, places, tiff, xmp
 
 EXIF_HEAD = b"Exif\0\0"
-# Texts of a PNG that are EXIF, XMP or IPTC, and of which what was read of them is written in their place.
-RAW_PROFILES = tuple(f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "iptc", "8bim"))
-RETOLD = {*RAW_PROFILES, "XML:com.adobe.xmp", "exif"}
+# Texts of a PNG that are EXIF, XMP or IPTC, and of which what was read of them is written in their place. Case differs between writers.
+RAW_PROFILE = "raw profile type "
+RAW_PROFILES = ("exif", "app1", "app13", "xmp", "iptc", "8bim")
+RETOLD = {"XML:com.adobe.xmp", "exif"}
 # Properties of XMP that hold whole pictures, or point to some that are not there any more.
 PICTURES = {
     ("http://ns.adobe.com/xap/1.0/", "Thumbnails"),
@@ -53,7 +54,7 @@ class Kept:
         xmp: None for none.
         dpi: Pixels per inch across and down.
         iptc: Image resources by number.
-        texts: PNG's.
+        texts: PNG's; those of its international kind know their language.
     """
 
     exif: bytes = b""
@@ -89,11 +90,20 @@ def kept(image: Image.Image, like: Image.Image, wishes: Wishes, grey_profile: bo
     result.exif = _exif(info, wishes, result.notes)
     result.xmp = _xmp(marks.packet(like), wishes, result.notes)
     result.iptc = iptc.kept(info.get("photoshop") or {}, places.in_iptc if wishes.strip_gps else None)
-    texts: Mapping[str, object] = getattr(like, "text", {})
-    for key, value in texts.items():
-        if key not in RETOLD and not (wishes.strip_gps and places.in_text(key)):
-            result.texts[key] = str(value)
+    result.texts = _texts(like, wishes, result.notes)
     return result
+
+
+def _texts(like: Image.Image, wishes: Wishes, notes: list[str]) -> dict[str, str]:
+    """PNG's texts, but for those that are written as what they are in truth; raw profiles of that kind `info.settle` took out of `info`."""
+    texts: Mapping[str, str] = getattr(like, "text", {})
+    held = {key: value for key, value in texts.items() if key not in RETOLD and not (wishes.strip_gps and places.in_text(key))}
+    raw = {key for key in held if key.lower().startswith(RAW_PROFILE)}
+    gone = raw - like.info.keys()
+    if wishes.strip_gps and gone != raw:
+        notes.append("a raw profile of unknown kind, which may tell the place, was left out")
+        gone = raw
+    return {key: value for key, value in held.items() if key not in gone}
 
 
 def _exif(info: Mapping[str | tuple[int, int], object], wishes: Wishes, notes: list[str]) -> bytes:
@@ -105,11 +115,12 @@ def _exif(info: Mapping[str | tuple[int, int], object], wishes: Wishes, notes: l
         return exif.without_maker_note(exif.without_directory(clean, tiff.GPS))
     except tiff.TornError:
         notes.append("damaged EXIF, which may tell the place, was left out")
-        return b""
+        return exif.orientation_alone(clean)
 
 
 def _xmp(held: bytes | None, wishes: Wishes, notes: list[str]) -> bytes | None:
-    pictures = held is not None and any(namespace.encode() in held and name.encode() in held for namespace, name in PICTURES)
+    letters = (held or b"").replace(b"\0", b"")  # so that they are found in UTF-16 too
+    pictures = any(namespace.encode() in letters and name.encode() in letters for namespace, name in PICTURES)
     if not (pictures or (held and wishes.strip_gps) or wishes.no_ai_training or wishes.mark):
         return held
     try:
@@ -144,7 +155,7 @@ def png_chunks(kept: Kept, like: Image.Image) -> PngImagePlugin.PngInfo:
     if like.format == "PNG":
         _add_colours(info, like.info)
     for key, value in kept.texts.items():
-        info.add_itxt(key, value)
+        info.add_text(key, value)
     if kept.comment and "Comment" not in kept.texts:  # JPEG's and GIF's; PNG has it as a text
         info.add_itxt("Comment", kept.comment.decode("utf-8", "replace"))
     if kept.iptc:

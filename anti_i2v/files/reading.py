@@ -109,8 +109,12 @@ def _read(file: BinaryIO, called: str) -> Image.Image:
             image: Image.Image = Image.open(file, formats=(kind,))
         except UnidentifiedImageError:
             raise UsageError(f"cannot read {called}: a damaged or rare {kind} file; copy it again or save it as PNG") from None
-        if image.format != "MPO" and getattr(image, "is_animated", getattr(image, "n_frames", 1) > 1):
+        # Frames are not counted, for that takes a walk through the whole file.
+        if image.format != "MPO" and getattr(image, "is_animated", False):
             raise UsageError(f"cannot read {called}: more than one frame or page; save the one you mean as PNG")
+        if kind == "TIFF" and not isinstance(held := image.info.get("xmp", b""), bytes):
+            # Typed as something else than bytes, over which Pillow's search for the orientation in it would fall. Letters it has decoded.
+            image.info["xmp"] = held.encode("latin-1") if isinstance(held, str) else b""
         raw = [str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]) for tile in getattr(image, "tile", ())]
         if image.mode in ("RGB", "RGBA", "LA") and any("16" in mode for mode in raw):
             facts["reduced_from_bits"] = 16
@@ -157,11 +161,12 @@ def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
         with contextlib.suppress(tiff.TornError, struct.error):
             source = tiff.Source(file)
             facts["exif"] = EXIF_HEAD + tiff.exif(source.entries(source.first, DESCRIPTIVE))
-            resources = iptc.resources(source.value(PHOTOSHOP_TAG) or b"")
-            if datasets := source.value(IPTC_TAG):
-                resources[iptc.IIM] = datasets.rstrip(b"\0")
-            if resources:
-                facts["photoshop"] = resources
+            facts["unreadable"] = "IPTC"  # until it has been read
+            if datasets := iptc.trimmed(source.value(IPTC_TAG) or b""):
+                facts |= {"photoshop": {iptc.IIM: datasets}, "unreadable": "part of the IPTC"}
+            if resources := iptc.resources(source.value(PHOTOSHOP_TAG) or b""):
+                facts["photoshop"] = resources | facts.get("photoshop", {})
+            del facts["unreadable"]
     return facts
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 EXIF, GPS, INTEROP = 34665, 34853, 40965
+ORIENTATION = 274
 LINKS = {0: (EXIF, GPS), EXIF: (INTEROP,)}
 """Directory → tags in it that point to another. Nothing else is followed, so no file can send a reader in circles."""
 
@@ -113,11 +114,17 @@ class Source:
                 (where,) = struct.unpack_from(self.order + ("Q" if self.big else "I"), raw, row + step - inline)
             slots.append(Slot(tag, kind, count, start + row, where, size))
         link_at = start + rows * step
-        return Directory(tuple(slots), link_at, self.unpack("Q" if self.big else "I", link_at)[0])
+        try:
+            (following,) = self.unpack("Q" if self.big else "I", link_at)
+        except TornError:  # some writers leave the link out of a directory that nothing follows, which only shows at the end of a file
+            following = 0
+        return Directory(tuple(slots), link_at, following)
 
     def numbers(self, slot: Slot | None) -> tuple[int, ...]:
         """Whole numbers of a row; none if it holds something else."""
         form = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(slot.kind) if slot else None
+        if slot and slot.size > self.left:  # `struct` has errors of its own for what it cannot count
+            raise TornError("more than anyone needs")
         return self.unpack(f"{slot.count}{form}", slot.where) if slot and form else ()
 
     def value(self, tag: int) -> bytes | None:
@@ -148,7 +155,10 @@ class Source:
 def _turned(value: bytes, kind: int) -> bytes:
     """In the other byte order."""
     word = WORDS.get(kind, 1)
-    return value if word == 1 else b"".join(value[i : i + word][::-1] for i in range(0, len(value), word))
+    turned = bytearray(value)
+    for place in range(word):  # and not number by number: each would be an object of its own
+        turned[place::word] = value[word - 1 - place :: word]
+    return bytes(turned)
 
 
 def _even(size: int) -> int:

@@ -20,8 +20,8 @@ EMPTY = (
     f'<rdf:RDF xmlns:rdf="{RDF}">\n</rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>'
 ).encode()
 
-TAG = re.compile(rb"<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*\s*/?>")
-ATTRIBUTE = re.compile(rb"\s+(?:([^\s=:]+):)?([^\s=]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+NAME = re.compile(rb"<[^\s/>]+")
+ATTRIBUTE = re.compile(rb"\s+(?:([^\s=:/>]+):)?([^\s=/>]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 cannot hold
 
 Unwanted = Callable[[str, str], bool]
@@ -50,7 +50,7 @@ class _Reader:
         self.cuts: list[tuple[int, int]] = []
         self.rdf: tuple[int, int, int] | None = None  # start and end of the opening tag, start of the closing one
         self.about = ""
-        self.open: list[tuple[re.Match[bytes], str]] = []  # opening tag, what it refers to
+        self.open: list[tuple[int, int, str]] = []  # start and end of the opening tag, what it refers to
         self.prefixes: dict[str, list[str]] = {}
         self.text = ""
         parser = self.parser = expat.ParserCreate("utf-8", " ")
@@ -72,38 +72,42 @@ class _Reader:
         raise UnreadableError("it declares a document type")
 
     def _start(self, name: str, attributes: list[str]) -> None:
-        tag = TAG.match(self.packet, self.parser.CurrentByteIndex)
+        start = self.parser.CurrentByteIndex
+        tag = NAME.match(self.packet, start)
         if tag is None or len(self.open) >= DEEPEST:
             raise UnreadableError("too deep")
         told = dict(zip(attributes[::2], attributes[1::2], strict=True))
-        self.open.append((tag, told.get(f"{RDF} resource", "")))
         self.text = ""
         self.about = self.about or told.get(f"{RDF} about", "")
         for key, value in told.items():
             self.values.setdefault(_parts(key), value)
-        cuts = []
-        for found in ATTRIBUTE.finditer(self.packet, tag.start(), tag.end()):
+        cuts, at = [], tag.end()
+        while found := ATTRIBUTE.match(self.packet, at):
+            at = found.end()
             uris = self.prefixes.get(found[1].decode()) if found[1] else None
             if uris and self.unwanted(uris[-1], found[2].decode()):
                 cuts.append(found.span())
         left = len(told) - len(cuts) - (f"{RDF} about" in told)
-        if cuts and not left and name == f"{RDF} Description" and tag[0].endswith(b"/>"):
-            cuts = [(tag.start(), tag.end() + (self.packet[tag.end() : tag.end() + 1] == b"\n"))]  # nothing is left to describe
+        # Blanks at most lie before the end. No pattern takes in the whole tag: it would try every blank as the beginning of an attribute.
+        end = self.packet.index(b">", at) + 1
+        self.open.append((start, end, told.get(f"{RDF} resource", "")))
+        if cuts and not left and name == f"{RDF} Description" and self.packet[end - 2] == ord("/"):
+            cuts = [(start, end + (self.packet[end : end + 1] == b"\n"))]  # nothing is left to describe
         self.cuts += cuts
 
     def _characters(self, text: str) -> None:
         self.text += text
 
     def _end(self, name: str) -> None:
-        tag, resource = self.open.pop()
+        start, opened, resource = self.open.pop()
         closing = self.parser.CurrentByteIndex
-        end = tag.end() if tag[0].endswith(b"/>") else self.packet.index(b">", closing) + 1
+        end = opened if self.packet[opened - 2] == ord("/") else self.packet.index(b">", closing) + 1
         if name == f"{RDF} RDF":
-            self.rdf = self.rdf or (tag.start(), tag.end(), closing)
+            self.rdf = self.rdf or (start, opened, closing)
         self.values.setdefault(_parts(name), self.text.strip() or resource)
         self.text = ""
         if self.unwanted(*_parts(name)):
-            self.cuts.append((tag.start(), end))
+            self.cuts.append((start, end))
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -140,9 +144,9 @@ def edited(packet: bytes | None, unwanted: Unwanted, added: Sequence[Description
             raise UnreadableError("no rdf:RDF in it")
         start, end, closing = reader.rdf
         if old[end - 2 : end] == b"/>":
-            name = re.match(rb"<([^\s/>]+)", old[start:end])
+            name = NAME.match(old, start)
             assert name is not None  # expat found a tag there
-            edits.append((end - 2, end, b">\n" + new + b"</" + name[1] + b">"))
+            edits.append((end - 2, end, b">\n" + new + b"</" + name[0][1:] + b">"))
         else:
             edits.append((closing, closing, new))
     done, at = [], 0

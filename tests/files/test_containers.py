@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -115,3 +116,17 @@ def test_ten_bits_of_an_avif_are_told() -> None:
 
     assert _avif_bits(io.BytesIO(bytes(data))) == 10
     assert Image.open(file).mode == "RGB"
+
+
+def test_sizes_that_cannot_be_cost_no_photo(tmp_path: Path) -> None:
+    jpeg = plain("JPEG")
+    segments = [jpeg[:2] + b"\xff\xeb" + struct.pack(">H", size) + jpeg[2:] for size in (0, 1)]
+    for data in (*segments, plain("AVIF") + struct.pack(">I", 5) + b"uuid"):
+        (tmp_path / "a").write_bytes(data)
+        assert read_photo(tmp_path / "a").size == (17, 12)
+
+
+def test_a_segment_of_no_size_is_not_the_whole_file() -> None:
+    jpeg, begin = plain("JPEG"), time.process_time()
+    assert not has_c2pa(jpeg[:2] + b"\xff\xeb\0\1" * 20_000 + jpeg[2:] + bytes(2**25))
+    assert time.process_time() - begin < 3

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from anti_i2v.files import tiff
-from anti_i2v.files.exif import without_directory, without_pictures
+from anti_i2v.files.exif import without_directory, without_maker_note, without_pictures
 from anti_i2v.files.reading import read_photo
 from anti_i2v.files.writing import Saving, save_photo
 from tests.tiny_photos import directories, exif, picture, told
@@ -45,6 +47,47 @@ def test_previews_in_maker_notes_are_blanked_with_the_thumbnails_in_them() -> No
     assert b"large" not in clean
     assert b"MAKER" in clean
     assert b"the end" in clean
+
+
+def test_bytes_that_look_like_the_start_of_a_preview_hide_none_behind_them() -> None:
+    note = b"MAKER\0\xff\xd8\xff noise " + SECRET + b" the end"
+    clean = without_pictures(tiff.exif([tiff.Entry(tiff.EXIF, 4, 1, b"", (tiff.Entry(0x927C, 7, len(note), note),))]))
+    assert b"the clean face" not in clean
+    assert b"the end" in clean
+
+
+def test_spans_that_overlap_a_thousandfold_take_no_time() -> None:
+    strips, begin = 200_000, time.process_time()
+    rows = struct.pack("<HHHII", 2, 0x0111, 4, strips, 44) + struct.pack("<HHIII", 0x0117, 4, strips, 44 + 4 * strips, 0)
+    data = b"II*\0\x08\0\0\0" + struct.pack("<HI", 0, 14) + rows
+    data += struct.pack("<I", 0) * strips + struct.pack("<I", 2**31) * strips
+    assert without_pictures(data.ljust(2**21, b"x")) == bytes(2**21)
+    place = struct.pack("<HHHIII", 1, tiff.GPS, 4, 1, 26, 0) + struct.pack("<H", 65535) + struct.pack("<HHII", 1, 7, 2**31, 26) * 65535
+    clean = without_directory((b"II*\0\x08\0\0\0" + place).ljust(2**22, b"x"), tiff.GPS)
+    assert clean[26:] == bytes(2**22 - 26)
+    assert time.process_time() - begin < 3
+
+
+def test_exif_of_several_maker_notes_is_refused() -> None:
+    """Readers differ in which one they believe."""
+    first = 8 + 2 + 12 * 2 + 4
+    rows = [(tiff.EXIF, struct.pack("<HHII", tiff.EXIF, 4, 1, at)) for at in (first, first + 18)]
+    notes = [struct.pack("<HHHI4sI", 1, 37500, 7, 4, name, 0) for name in (b"Rome", b"Bonn")]
+    with pytest.raises(tiff.TornError):
+        without_maker_note(b"II*\0\x08\0\0\0" + tiff.written([], 8, rows=rows) + b"".join(notes))
+
+
+def test_values_of_the_other_byte_order_take_little_memory() -> None:
+    count = 500_000
+    rows = struct.pack(">HHHIII", 1, 270, 3, count, 26, 0)
+    data = b"MM\0*\0\0\0\x08" + rows + struct.pack(">H", 0x0102) * count
+    tracemalloc.start()
+    try:
+        (entry,) = entries(data)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert entry.value == struct.pack("<H", 0x0102) * count
 
 
 def test_exif_without_pictures_and_malformed_exif_stay_as_they_are() -> None:
@@ -131,3 +174,30 @@ def test_unreadable_exif_costs_neither_the_photo_nor_the_file(tmp_path: Path) ->
     assert len(notes) == 1
     assert "EXIF" in notes[0]
     assert "exif" not in read_photo(tmp_path / "b.jpg").info
+
+
+def lying(place: bytes) -> Image.Image:
+    """A photo on its side whose place lies behind all else."""
+    rows = struct.pack("<HHHIHH", 2, 0x0112, 3, 1, 6, 0) + struct.pack("<HHIII", tiff.GPS, 4, 1, 38, 0)
+    photo = picture("RGB")
+    photo.info["exif"] = HEAD + b"II*\0\x08\0\0\0" + rows + place
+    return photo
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_place_at_the_very_end_goes_and_the_orientation_stays(tmp_path: Path, suffix: str) -> None:
+    """The link to a next directory, of which there is none, is often left out."""
+    row = struct.pack("<HHHI4s", 1, 1, 2, 2, b"N\0\0\0")
+    photo = lying(row)
+    assert save_photo(picture("RGB"), tmp_path / f"a{suffix}", photo, Saving(strip_gps=True)) == ()
+    again = read_photo(tmp_path / f"a{suffix}")
+    assert again.getexif()[0x0112] == 6
+    assert tiff.GPS not in again.getexif()
+    assert row not in (tmp_path / f"a{suffix}").read_bytes()
+
+
+def test_exif_whose_place_cannot_be_told_goes_but_for_the_orientation(tmp_path: Path) -> None:
+    photo = lying(b"\1")
+    (note,) = save_photo(picture("RGB"), tmp_path / "a.jpg", photo, Saving(strip_gps=True))
+    assert note == "damaged EXIF, which may tell the place, was left out"
+    assert dict(read_photo(tmp_path / "a.jpg").getexif()) == {0x0112: 6}

@@ -8,6 +8,8 @@ import os
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +19,10 @@ import pytest
 from PIL import Image
 
 from anti_i2v.errors import UsageError
+from anti_i2v.files.iptc import from_profile
 from anti_i2v.files.reading import read_photo
 from anti_i2v.files.writing import save_photo
-from tests.tiny_photos import chunk, picture, png
+from tests.tiny_photos import chunk, exif, picture, png
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,3 +158,40 @@ def test_threads_that_read_at_once_leave_the_standard_error_as_it_was(tmp_path: 
         list(pool.map(read, ["a.tif", "b.tif"] * 20))
     os.write(2, b"still there")
     assert capfd.readouterr().err == "still there"
+
+
+class Counted(io.BytesIO):
+    """A file that counts how often it is read."""
+
+    times = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.times += 1
+        return super().read(size)
+
+
+def test_a_film_is_refused_at_its_second_frame_and_not_at_its_last() -> None:
+    file = io.BytesIO()
+    picture("L").save(file, "GIF")
+    frame = b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\x02\0"
+    film = Counted(file.getvalue().rstrip(b";") + frame * 10_000 + b";")
+    with pytest.raises(UsageError, match="more than one frame"):
+        read_photo(film)
+    assert film.times < 1000
+
+
+def test_exif_that_announces_itself_again_and_again_is_read_at_once() -> None:
+    begin = time.process_time()
+    photo = read_photo(io.BytesIO(png(chunk(b"eXIf", b"Exif\0\0" * 500_000 + exif(8)))))
+    assert photo.info["exif"] == exif(8)
+    assert time.process_time() - begin < 3
+
+
+def test_a_raw_profile_of_empty_lines_takes_little_memory() -> None:
+    text = "\n" * 2_000_000
+    tracemalloc.start()
+    try:
+        assert from_profile(text) == b""
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(text)
+    finally:
+        tracemalloc.stop()

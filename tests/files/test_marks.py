@@ -13,7 +13,7 @@ from anti_i2v.files import iptc, xmp
 from anti_i2v.files.marks import NAMESPACE, PLUS, PROHIBITED, VOCABULARY, Mark, protected_mark
 from anti_i2v.files.reading import read_photo
 from anti_i2v.files.writing import Saving, save_photo
-from tests.tiny_photos import IIM, XMP, exif, picture
+from tests.tiny_photos import IIM, XMP, chunk, exif, picture, png
 
 MARK = Mark("portrait-generator", 8.0, "0f" * 32, "0.2.0")
 ALL = Saving(no_ai_training=True, mark=MARK, format="same")
@@ -127,6 +127,44 @@ def test_the_place_is_gone_from_exif_xmp_and_iptc_and_everything_else_is_there(t
         assert again.info["photoshop"] == {iptc.IIM: IIM[IIM.index(b"\x1c\x02\x78") :]}
 
 
+def raw(name: str, data: bytes) -> bytes:
+    """A text of a PNG as ImageMagick writes it."""
+    return chunk(b"tEXt", f"Raw profile type {name}\0\n{name}\n{len(data):8}\n{data.hex()}\n".encode())
+
+
+@pytest.mark.parametrize("name", ["exif", "app1", "APP1", "EXIF", "APP13", "icc"])
+def test_raw_profiles_hide_neither_place_nor_thumbnail_however_they_are_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.png").write_bytes(png(raw(name, exif(thumbnail=b"\xff\xd8\xff\xdb the clean face \xff\xd9"))))
+    source = read_photo(tmp_path / "a.png")
+    assert source.getexif()[274] == 6
+    assert save_photo(source, tmp_path / "b.png", source, Saving(strip_gps=True)) == ()
+    assert save_photo(source, tmp_path / "c.png", source) == ()
+    stripped, whole = (tmp_path / "b.png").read_bytes().lower(), (tmp_path / "c.png").read_bytes().lower()
+    latitude = struct.pack("<6I", 38, 1, 43, 1, 0, 1)
+    assert latitude in whole
+    for told in (latitude, latitude.hex().encode(), b"raw profile"):
+        assert told not in stripped
+    for shown in (b"the clean face", b"the clean face".hex().encode()):
+        assert shown not in whole
+
+
+def test_captions_in_a_raw_profile_of_another_case_are_captions(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(raw("APP13", iptc.HEAD + iptc.block({iptc.IIM: IIM, 1036: b"the clean face"}))))
+    source = read_photo(tmp_path / "a.png")
+    again = written(tmp_path / "b.png", source, Saving(strip_gps=True))
+    assert again.info["photoshop"] == {iptc.IIM: IIM[IIM.index(b"\x1c\x02\x78") :]}
+    assert b"APP13" not in (tmp_path / "b.png").read_bytes()
+
+
+def test_a_raw_profile_that_nobody_knows_stays_and_goes_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(raw("mystery", b"Lisboa")))
+    source = read_photo(tmp_path / "a.png")
+    assert written(tmp_path / "b.png", source, Saving()).info["Raw profile type mystery"] == source.info["Raw profile type mystery"]
+    (note,) = save_photo(source, tmp_path / "b.png", source, Saving(strip_gps=True))
+    assert note == "a raw profile of unknown kind, which may tell the place, was left out"
+    assert b"mystery" not in (tmp_path / "b.png").read_bytes()
+
+
 def test_pictures_in_xmp_do_not_survive(tmp_path: Path) -> None:
     secret = b'<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/"><xmp:Thumbnails>Y2xlYW4gZmFjZQ==</xmp:Thumbnails></rdf:Description></rdf:RDF>'
     again = written(tmp_path / "a.png", photo(xmp=XMP.replace(b"</rdf:RDF>", secret)), Saving())
@@ -136,6 +174,9 @@ def test_pictures_in_xmp_do_not_survive(tmp_path: Path) -> None:
     broken = photo(xmp=XMP + secret)
     (note,) = save_photo(broken, tmp_path / "a.png", broken)
     assert note == "unreadable XMP, which may show the photo as it was, was left out"
+    wide = photo(xmp=XMP.replace(b"</rdf:RDF>", secret).decode().encode("utf-16"))
+    assert save_photo(wide, tmp_path / "a.jpg", wide) == (note,)
+    assert "xmp" not in read_photo(tmp_path / "a.jpg").info
 
 
 def test_the_same_photo_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from anti_i2v.errors import UsageError
+from anti_i2v.files import tiff
 from anti_i2v.files.reading import read_photo
 from anti_i2v.files.writing import save_photo
 from tests.tiny_photos import IIM, XMP, chunk, exif, picture, png, told
@@ -143,3 +145,46 @@ def test_a_compressed_8_bit_tiff_is_not_taken_for_a_deep_one(tmp_path: Path) -> 
 
     assert next(True for height in range(1, 500) if "16" in offset(height))  # Pillow tells it beside the mode
     assert "reduced_from_bits" not in read_photo(tmp_path / "a.tif").info
+
+
+def tagged(*entries: tiff.Entry) -> Image.Image:
+    """A TIFF with more tags, as it is read."""
+    file = io.BytesIO()
+    picture("RGB").save(file, "TIFF")
+    tiff.append(file, entries)
+    return read_photo(file)
+
+
+@pytest.mark.parametrize("orientation", [(), (tiff.Entry(0x0112, 3, 1, struct.pack("<H", 6)),)])
+def test_xmp_that_a_tiff_calls_letters_keeps_its_bytes(tmp_path: Path, orientation: tuple[tiff.Entry, ...]) -> None:
+    photo = tagged(tiff.Entry(700, 2, len(XMP) + 1, XMP + b"\0"), *orientation)
+    assert photo.info["xmp"] == XMP
+    assert save_photo(photo, tmp_path / "a.tif", photo) == ()
+    assert read_photo(tmp_path / "a.tif").info["xmp"] == XMP
+    assert tagged(tiff.Entry(700, 3, 2, bytes(4)), *orientation).size == (17, 12)  # numbers are none
+
+
+def test_captions_of_a_tiff_may_end_in_zeros_and_lose_those_that_fill_its_words() -> None:
+    caption = b"\x1c\x02\x78\0\5ab\0\0\0"
+    for held, read in ((caption, caption), (caption + bytes(2), caption), (IIM + b"?\0", IIM + b"?\0")):
+        assert tagged(tiff.Entry(33723, 7, len(held), held)).info["photoshop"] == {0x0404: read}
+
+
+def test_resources_that_are_too_large_cost_no_captions_and_are_told(tmp_path: Path) -> None:
+    large = tiff.Entry(34377, 1, 2**24 + 1, bytes(2**24 + 1))
+    for others, kept, words in (
+        ([tiff.Entry(33723, 7, len(IIM), IIM)], {0x0404: IIM}, "part of the IPTC"),
+        ([], None, "IPTC"),
+    ):
+        photo = tagged(large, *others)
+        assert photo.info.get("photoshop") == kept
+        assert save_photo(photo, tmp_path / "a.tif", photo) == (f"unreadable {words} was left out",)
+
+
+def test_texts_of_a_png_keep_their_language_and_their_kind(tmp_path: Path) -> None:
+    texts = (chunk(b"iTXt", b"Title\0\0\0de\0\xc3\x9cberschrift\0" + "Größe ∞".encode()), chunk(b"tEXt", b"Author\0Zo\xeb"))
+    (tmp_path / "a.png").write_bytes(png(*texts))
+    photo = read_photo(tmp_path / "a.png")
+    save_photo(photo, tmp_path / "b.png", photo)
+    for text in texts:
+        assert text in (tmp_path / "b.png").read_bytes()

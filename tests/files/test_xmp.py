@@ -101,3 +101,21 @@ def test_padding_goes_and_only_padding() -> None:
     padded = XMP.replace(b"\n<?xpacket end", b"\n" + b" " * 4000 + b"\n<?xpacket end")
     assert without_padding(padded) == XMP
     assert without_padding(b"<a> </a>") == b"<a> </a>"
+
+
+def test_a_tag_ends_where_it_ends_whatever_the_text_behind_it_looks_like() -> None:
+    packet = f"<rdf:RDF {RDF} xmlns:e='{EXIF}'><rdf:Description><e:GPSLatitude >x=\"y\"/>38,43N</e:GPSLatitude></rdf:Description></rdf:RDF>"
+    new = edited(packet.encode(), lambda namespace, name: name.startswith("GPS"), [NEW])
+    assert b"38,43N" not in new
+    assert (EXIF, "GPSLatitude") not in values(new)
+    new = edited(f'<rdf:RDF {RDF} >x="y"/></rdf:RDF>'.encode(), nothing, [NEW])
+    assert new.startswith(f'<rdf:RDF {RDF} >x="y"/>'.encode())
+    assert values(new)["http://example.org/q/", "Word"].startswith("a ")
+
+
+@pytest.mark.parametrize("tag", ["<a{}/>", "<a{}></a>", "<a b='c'{}/>", "<a b{}='c'/>", "<a></a{}>"])
+def test_a_tag_of_nothing_but_blanks_takes_no_time(tag: str) -> None:
+    begin = time.process_time()
+    packet = f"<rdf:RDF {RDF}>{tag.format(' ' * 150_000)}</rdf:RDF>".encode()
+    assert edited(packet, nothing) == packet
+    assert time.process_time() - begin < 3
