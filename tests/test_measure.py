@@ -57,6 +57,14 @@ def test_modes_are_compared_as_rgb_without_alpha() -> None:
     assert lossless(palette, palette.convert("RGB")).steps == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_palette_with_transparency_is_compared_without_a_warning() -> None:
+    photo = Image.fromarray(noise(8, 9)).quantize(16)
+    photo.info["transparency"] = bytes([0, 100, *[255] * 14])
+    written = photo.convert("RGBA")
+    assert measure(photo, written, written, lossy=False, epsilon=8, notes=()).steps == 0
+
+
 def test_sixteen_bit_grey_is_compared_in_8_bit_steps() -> None:
     deep = noise(9, 12, 1)[..., 0].astype(np.uint16) * 200
     found = lossless(Image.fromarray(deep), Image.fromarray(deep + np.uint16(2 * 257)))

@@ -89,7 +89,14 @@ def _levels(image: Image.Image) -> Floats:
         return np.repeat(np.asarray(image).astype(np.float32)[..., None] / np.float32(257), 3, axis=2)
     if image.mode in ("I", "F"):
         raise UsageError(f"a picture of mode {image.mode!r} has no defined range; convert it to 8 or 16 bits first")
-    return np.asarray(image.convert("RGB")).astype(np.float32)
+    return np.asarray(_as("RGB", image)).astype(np.float32)
+
+
+def _as(mode: str, image: Image.Image) -> Image.Image:
+    """A picture in a mode without alpha; on the direct way from a palette, Pillow warns of transparency."""
+    if image.mode == mode:
+        return image
+    return (image.convert("RGBA") if image.mode == "P" else image).convert(mode)
 
 
 def change(photo: Image.Image, written: Image.Image) -> tuple[float, float]:
@@ -101,7 +108,7 @@ def change(photo: Image.Image, written: Image.Image) -> tuple[float, float]:
         if deep:
             apart = np.abs(_levels(pair[1]) - _levels(pair[0])).ravel()
         else:  # Pillow's own, on its own memory, is faster; and it copies what it is told to convert, even if nothing is to be done
-            a, b = (image if image.mode == mode else image.convert(mode) for image in pair)
+            a, b = (_as(mode, image) for image in pair)
             apart = np.asarray(ImageChops.difference(a, b)).ravel().astype(np.float32)
         # `@` would round by the number of threads, and a report would say otherwise on another machine.
         largest, square, count = max(largest, float(apart.max())), square + float(np.einsum("i,i->", apart, apart)), count + apart.size
