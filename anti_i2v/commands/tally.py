@@ -45,7 +45,7 @@ def summary(outcomes: Sequence[Outcome], place: str, seconds: float, epsilon: fl
         lines.append(f"mean PSNR {psnr:.1f} dB, mean colour difference ΔE2000 {delta:.2f}")
     skipped = of_status(outcomes, SKIPPED)
     if there := sum(outcome.reason == THERE for outcome in skipped):
-        lines.append(f"skipped {there} that an earlier call has done; --overwrite does them again")
+        lines.append(f"skipped {there} that an earlier call has done, at whatever epsilon; --overwrite does them again")
     if marked := len(skipped) - there:
         lines.append(f"skipped {marked} that bear the mark of a protection; --force protects them once more")
     return lines
