@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _told(todo, options.overwrite)
     way = _way(options)
+    task = _for(way, task, options)
     made = options.out is not None and not os.path.exists(options.out)  # noqa: PTH110  # pathlib raises an error for long names
     if options.out is not None:
         try:
@@ -57,7 +58,6 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"cannot use --out {options.out}: {reason}; choose another folder") from None
     if options.report:
         check_report(options.report, todo)
-    task = _for(way, task, options)
     outcomes: list[Outcome] = []
     begin = time.perf_counter()
     try:
@@ -115,8 +115,14 @@ def _way(options: argparse.Namespace) -> Way:
 
 
 def _for(way: Way, task: Task, options: argparse.Namespace) -> Task:
-    """The task with the way's own epsilon, if nobody said one, and the mark that files are to bear."""
+    """The task with the way's own epsilon, if nobody said one, and the mark that files are to bear.
+
+    Raises:
+        UsageError: That epsilon changes nothing.
+    """
     epsilon = way.epsilon if options.epsilon is None and options.strength is None else task.epsilon
+    if epsilon < 1:
+        raise UsageError(f"{way.name} is for epsilon {epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more")
     mark = None if options.no_mark else way.mark(epsilon)
     return dataclasses.replace(task, epsilon=epsilon, saving=dataclasses.replace(task.saving, mark=mark))
 

@@ -186,7 +186,7 @@ def test_words_that_a_terminal_cannot_show_end_no_call(tmp_path: Path) -> None:
     assert "E2000" in done.stdout
 
 
-def test_a_generator_is_used_at_the_strength_that_it_was_made_for(tmp_path: Path) -> None:
+def test_a_generator_is_used_at_the_strength_that_it_was_made_for(tmp_path: Path, capsys: Capture) -> None:
     from anti_i2v.__main__ import main
     from anti_i2v.protector import Protector
     from tests.tiny_generator import tiny_generator
@@ -201,3 +201,8 @@ def test_a_generator_is_used_at_the_strength_that_it_was_made_for(tmp_path: Path
         assert main(["protect", str(source), "--out", str(out), "--generator", str(folder), "--quiet", *more]) == 0
         before, after = (np.asarray(Image.open(path), dtype=int) for path in (source, out / "a.png"))
         assert np.abs(after - before).max() == steps
+    protector.epsilon = 0.5
+    protector.save_pretrained(folder)
+    assert main(["protect", str(source), "--out", str(tmp_path / "none"), "--generator", str(folder)]) == 2
+    assert "is for epsilon 0.5, which leaves no whole 8-bit step; give --epsilon" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
