@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status. Unknown options end in `SystemExit(2)`, as argparse does.
     """
-    from anti_i2v.commands import parser
+    from anti_i2v.cli import parser
 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a Δ must not end a call where nobody can show one; errors are told so already

@@ -19,14 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from anti_i2v import blocks, generators, planes
+from anti_i2v import generators
+from anti_i2v.atomic import new_folder
 from anti_i2v.budget import check_epsilon, fit_to_budget, per_photo, whole_steps
 from anti_i2v.errors import UsageError
-from anti_i2v.folders import new_folder
-from anti_i2v.generator_folder import DEFAULT_GENERATOR, FORMAT, REMEDY, describe
 from anti_i2v.generators.base import Generator, make_spaces
-from anti_i2v.hub import push, resolve
-from anti_i2v.images import from_bytes, resize
+from anti_i2v.generators.folder import DEFAULT_GENERATOR, FORMAT, REMEDY, describe
+from anti_i2v.generators.hub import push, resolve
+from anti_i2v.imaging.tensors import from_bytes, resize
+from anti_i2v.inference import blocks, planes
 from anti_i2v.spaces import Space
 
 __all__ = ["DEFAULT_GENERATOR", "Protector"]

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.baselines import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
+from anti_i2v.attacks import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
+from anti_i2v.embedders.network import FACES
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, way_to_strangers
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
 from anti_i2v.evaluation.runner import as_saved
-from anti_i2v.faces import FACES
-from anti_i2v.metrics import mean_interval, rms255
+from anti_i2v.imaging.metrics import mean_interval, rms255
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate

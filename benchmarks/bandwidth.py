@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.baselines import white_noise
+from anti_i2v.attacks import white_noise
 from anti_i2v.budget import fit_to_budget
 from anti_i2v.evaluation.clips import mean_damage
 from anti_i2v.evaluation.runner import as_jpeg, as_saved
-from anti_i2v.images import resize
-from anti_i2v.metrics import mean_interval, rms255
+from anti_i2v.imaging.metrics import mean_interval, rms255
+from anti_i2v.imaging.tensors import resize
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit

@@ -28,16 +28,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anti_i2v.batching import BatchingProtector
-from anti_i2v.commands.batch import Engine, in_turn
-from anti_i2v.commands.pool import in_processes
-from anti_i2v.commands.sources import Job, plan
-from anti_i2v.commands.threads import in_threads
-from anti_i2v.commands.way import Way, one_pass
-from anti_i2v.commands.worker import Task, reuse_memory
+from anti_i2v.bulk.backends import Way, one_pass
+from anti_i2v.bulk.jobs import Job, plan
+from anti_i2v.bulk.photo import Task, reuse_memory
+from anti_i2v.bulk.pool import in_processes
+from anti_i2v.bulk.run import Engine, in_turn
+from anti_i2v.bulk.threads import in_threads
 from anti_i2v.evaluation.report import write_texts
-from anti_i2v.files.writing import Saving
-from anti_i2v.generator_folder import DEFAULT_GENERATOR
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.imaging.writing import Saving
+from anti_i2v.inference.batching import BatchingProtector
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from benchmarks.large import large
@@ -63,7 +63,7 @@ def engine(name: str, workers: int, make: Callable[[], Way], generator: str) -> 
         protect = way.protect if way.shared else BatchingProtector(Protector.from_pretrained(generator), 1).protect
         return partial(in_threads, protect, workers)
     if name == "ray":
-        from anti_i2v.commands.bulk_ray import with_ray
+        from anti_i2v.bulk.ray import with_ray
 
         return partial(with_ray, make, workers, None, 0)
     return partial(in_turn, make().protect) if workers == 1 else partial(in_processes, make, workers)
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, rows = parse(arguments), []
     reuse_memory()
     if "ray" in options.engines:  # one for all: starting it is not what is measured
-        from anti_i2v.commands.bulk_ray import connect
+        from anti_i2v.bulk.ray import connect
 
         connect(None, options.workers)
     for name in tqdm(options.photos, unit="kind"):

@@ -24,15 +24,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.baselines import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
+from anti_i2v.attacks import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
+from anti_i2v.embedders.network import FACES
 from anti_i2v.evaluation.clips import check_finite
 from anti_i2v.evaluation.identity import Gallery, portrait_gallery, way_to_strangers
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
 from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import animate_versions, as_saved
-from anti_i2v.faces import FACES
-from anti_i2v.metrics import rms255
+from anti_i2v.imaging.metrics import rms255
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit, find_folder

@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from anti_i2v.embedders.network import FaceNetwork
 from anti_i2v.evaluation.adversary import attack
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
-from anti_i2v.faces import FaceNetwork
-from anti_i2v.images import to_pil, to_tensor
-from anti_i2v.metrics import mean_interval
+from anti_i2v.imaging.metrics import mean_interval
+from anti_i2v.imaging.tensors import to_pil, to_tensor
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 

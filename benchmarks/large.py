@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from anti_i2v.images import to_tensor
-from anti_i2v.metrics import ciede2000
-from anti_i2v.planes import split
+from anti_i2v.imaging.metrics import ciede2000
+from anti_i2v.imaging.tensors import to_tensor
+from anti_i2v.inference.onnx import OnnxProtector
+from anti_i2v.inference.planes import split
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
-from anti_i2v.runtime.onnx import OnnxProtector
 
 PICTURES = ("astronaut", "coffee", "rocket", "portrait")
 """Public photographs that come with scikit-image, and a rendered person."""

@@ -21,16 +21,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.baselines import white_noise
-from anti_i2v.baselines.methods import METHODS, Method, named_method
+from anti_i2v.attacks import white_noise
+from anti_i2v.attacks.methods import METHODS, Method, named_method
 from anti_i2v.evaluation.report import interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import as_saved
-from anti_i2v.metrics import rms255
+from anti_i2v.imaging.metrics import rms255
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.memory import LivePeak
+from anti_i2v.surrogates.memory.peak import LivePeak
 from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load, one_pass
 from benchmarks.short_runs import add_clip_options, one_by_one
 

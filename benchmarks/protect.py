@@ -27,16 +27,16 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from anti_i2v import blocks, planes
-from anti_i2v.commands.measure import measure
-from anti_i2v.commands.worker import reuse_memory
+from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.evaluation.report import write_texts
-from anti_i2v.files.reading import read_photo
-from anti_i2v.files.writing import LOSSY, save_photo
-from anti_i2v.generator_folder import DEFAULT_GENERATOR
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.imaging.measure import measure
+from anti_i2v.imaging.reading import read_photo
+from anti_i2v.imaging.writing import LOSSY, save_photo
+from anti_i2v.inference import blocks, planes
+from anti_i2v.inference.onnx import OnnxProtector
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
-from anti_i2v.runtime.onnx import OnnxProtector
 from benchmarks.large import PICTURES, SEEN, faithfulness, large
 from benchmarks.tables import ROOT, grid
 

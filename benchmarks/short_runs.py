@@ -12,14 +12,15 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
-from anti_i2v.baselines import Method
-from anti_i2v.data import PhotoDataModule, PortraitPhotos
+from anti_i2v.attacks import Method
+from anti_i2v.data import PhotoDataModule
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.generators import BackboneGenerator
-from anti_i2v.module import ProtectionModule
+from anti_i2v.portraits import PortraitPhotos
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.transforms import Identity
+from anti_i2v.training.module import ProtectionModule
+from anti_i2v.training.transforms import Identity
 from benchmarks.evidence import Photos
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.capture import blocks_needed
-from anti_i2v.surrogates.families import family_of
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.planning import Need, measure_need, skeleton
+from anti_i2v.surrogates.memory.planning import Need, measure_need, skeleton
+from anti_i2v.surrogates.registry import family_of
 
 STEPS = 20
 """Length of the schedule, of which the noisiest step is taken."""

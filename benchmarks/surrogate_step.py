@@ -29,8 +29,8 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.memory import LivePeak
-from anti_i2v.surrogates.planning import GIB, Need
+from anti_i2v.surrogates.memory.peak import LivePeak
+from anti_i2v.surrogates.memory.planning import GIB, Need
 from benchmarks.full_size import MODELS, write_configuration
 from benchmarks.steps import Setting, held, inputs, random_surrogate, step, trained_surrogate
 

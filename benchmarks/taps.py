@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from anti_i2v.baselines import Method, Settings
+from anti_i2v.attacks import Method, Settings
 from anti_i2v.evaluation.report import interval, write_texts
 from anti_i2v.evaluation.runner import as_saved
-from anti_i2v.layers.choice import Choice, read_choice
-from anti_i2v.metrics import mean_interval
+from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.probing.choice import Choice, read_choice
 from anti_i2v.resources import commit
 from benchmarks.evidence import Measures, Photos, judge_surrogate, load
 from benchmarks.short_runs import add_clip_options, in_one_pass, trained

@@ -22,12 +22,12 @@ from tqdm import tqdm
 from anti_i2v.evaluation.actions import load_action_classifier
 from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
 from anti_i2v.evaluation.pictures import save_sheet, sheet
-from anti_i2v.metrics import mean_interval, psnr
+from anti_i2v.imaging.metrics import mean_interval, psnr
 from anti_i2v.portraits import PortraitClips
-from anti_i2v.pretraining import pipeline, unet_pipeline
+from anti_i2v.portraits.training import pipeline, unet_pipeline
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.svd import SVDSurrogate
+from anti_i2v.surrogates.families.svd import SVDSurrogate
 
 
 def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from anti_i2v.__main__ import main
+from tests.tiny.generator import EPSILON, Protect, tiny_generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -27,3 +31,20 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
         return None
     apart = sorted(str(name) for name in left.keys() | right.keys() if left.get(name) != right.get(name))
     return [f"files of {len(left)} and of {len(right)} are the same", f"they differ in {', '.join(apart)}"]
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator folder with random weights."""
+    return tiny_generator(tmp_path_factory.mktemp("generators") / "tiny")
+
+
+@pytest.fixture
+def protect(generator: Path) -> Protect:
+    """Run `protect` with that generator; returns the exit status."""
+
+    def run(*arguments: object) -> int:
+        chosen = [] if {"--epsilon", "--strength"} & set(arguments) else ["--epsilon", str(EPSILON)]
+        return main(["protect", *map(str, arguments), "--generator", str(generator), *chosen])
+
+    return run

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from anti_i2v.commands.way import Way, one_pass
+from anti_i2v.bulk.backends import Way, one_pass
 
 
 def way_that_dies(log: Path, deaths: dict[int, int], when: str = "protecting") -> Way:

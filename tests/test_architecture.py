@@ -13,50 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from anti_i2v.surrogates.families import FAMILIES
-
 ROOT = Path(__file__).resolve().parent.parent
-
-ROWS: tuple[frozenset[str], ...] = tuple(
-    frozenset(row.split())
-    for row in (
-        "errors",
-        "files",
-        "resources metrics ema schedule muon weights blocks profiles folders generator_folder epsilon cielab",
-        "images planes faces hub",
-        "budget transforms spaces",
-        "surrogates generators",
-        "objectives layers protector",
-        "comparison runtime batching",
-        "portraits release baselines",
-        "data evaluation",
-        "evaluation.runner evaluation.report pretraining",
-        "ensemble",
-        "module",
-        "callbacks",
-        "__init__",
-        "commands",
-        "app",
-        "commands.app commands.__init__ cli",
-        "__main__ train",
-    )
-)
-"""From the bottom up. A module imports from lower rows, and from its own folder without going round in a circle.
-
-A name stands for a file or a folder of `anti_i2v`; a longer name wins over its folder's. `__init__` is the package's own, which
-hands out `Protector` lazily. Put a new file where its imports allow it, as low as possible.
-"""
-
-FAMILY_FILES = " ".join(sorted({path.rpartition(".")[0].removeprefix("anti_i2v.") for path in FAMILIES.values()}))
 
 FORBIDDEN = {
     "surrogates": "spaces budget transforms",  # a frozen model knows nothing of what is done to photos
     "generators": "surrogates",  # the network that learns knows nothing of diffusion
-    "objectives": f"spaces budget surrogates.base {FAMILY_FILES}",  # what a draw is, no model and no family
-    "portraits": "surrogates generators protector",  # a data set
-    "images": "torchvision",
+    "objectives": "spaces budget surrogates.base surrogates.families",  # what a draw is, no model and no family
+    "imaging": "torchvision",
 }
-"""Part → what it must not import although the rows would allow it."""
+"""Part → what it must not import although the layers in pyproject.toml would allow it."""
 
 HEAVY = frozenset({"diffusers", "transformers", "lightning", "tensorboard"})
 """Packages that protecting a photo must never need, however late."""
@@ -64,12 +29,12 @@ HEAVY = frozenset({"diffusers", "transformers", "lightning", "tensorboard"})
 TORCH = frozenset({"torch", "torchvision", "kornia", "timm", "safetensors"})
 """Packages that protecting with onnxruntime must never need."""
 
-LIGHT_DOORS = ("protector", "commands.protect", "resources", "__init__")
-OTHER_DOORS = frozenset({"commands.layers", "commands.per_photo", "commands.plan"})
+LIGHT_DOORS = ("protector", "cli.protect", "resources", "__init__")
+OTHER_DOORS = frozenset({"cli.layers", "bulk.per_photo", "cli.plan"})
 """Commands about video models, which the command line lists beside `protect`, and which need more once they are run."""
 
 LONG_FILES: dict[str, str] = {
-    "anti_i2v/module.py": "one training module: what is built when, training, judgement and checkpoints are read together",
+    "anti_i2v/training/module.py": "one training module: what is built when, training, judgement and checkpoints are read together",
     "benchmarks/evidence.py": "one benchmark from its command line to its files: load, protect, animate, judge, write, in that order",
     "benchmarks/tables.py": "a function for each table of the documents, one after the other; a reader needs one of them",
     "anti_i2v/surrogates/base.py": "the contract of every family, half of it docstrings",
@@ -125,7 +90,7 @@ def imports(module: str) -> frozenset[tuple[str, int]]:
             if ours is None:
                 found.add((name, node.lineno))
                 continue
-            # `from anti_i2v.data import PhotoBatch` and `from anti_i2v.pretraining import pipeline` look alike.
+            # `from anti_i2v.data import PhotoBatch` and `from anti_i2v.portraits.training import pipeline` look alike.
             parts = ours.split(".")
             tries = (".".join(parts[:n] + end) for n in range(len(parts), -1, -1) for end in ([], ["__init__"]) if parts[:n] + end)
             found.add((next((t for t in tries if t in known), ours), node.lineno))
@@ -138,10 +103,6 @@ def owners(module: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
-def row(module: str) -> int | None:
-    return next((i for name in owners(module) for i, names in enumerate(ROWS) if name in names), None)
-
-
 def folder(module: str) -> str | None:
     return module.split(".")[0] if "." in module else None
 
@@ -152,18 +113,6 @@ def inside(module: str, names: str) -> bool:
 
 def ours(module: str) -> list[tuple[str, int]]:
     return [(name, line) for name, line in sorted(imports(module)) if name in sources()]
-
-
-@pytest.mark.parametrize("module", sources())
-def test_imports_go_down(module: str) -> None:
-    mine = row(module)
-    assert mine is not None, f"{module} has no place in ROWS; put it as low as its imports allow"
-    for name, line in ours(module):
-        theirs = row(name)
-        assert theirs is not None, f"{name} has no place in ROWS"
-        # Within a folder the next test decides, unless a row sets two of its files apart.
-        same = folder(name) == folder(module) is not None and theirs == mine
-        assert theirs < mine or same, f"{module}:{line} imports {name}, which is not below it"
 
 
 def test_no_import_goes_round_in_a_circle() -> None:
@@ -208,15 +157,15 @@ def test_protecting_needs_no_video_model_library(door: str) -> None:
     never_imports(door, HEAVY, OTHER_DOORS)
 
 
-@pytest.mark.parametrize("door", ["runtime.onnx", "commands.batch"])
+@pytest.mark.parametrize("door", ["inference.onnx", "bulk.run"])
 def test_protecting_with_onnxruntime_needs_no_torch(door: str) -> None:
     # These hand out what needs torch to those who ask for it.
-    never_imports(door, HEAVY | TORCH, frozenset({"__init__", "runtime.__init__", "commands.__init__"}))
+    never_imports(door, HEAVY | TORCH, frozenset({"__init__", "inference.__init__", "generators.__init__", "cli.__init__"}))
 
 
 def test_no_part_is_named_that_does_not_exist() -> None:
     known = {owner for module in sources() for owner in owners(module)}
-    named = {name for names in ROWS for name in names} | set(FORBIDDEN) | set(LIGHT_DOORS)
+    named = set(FORBIDDEN) | set(LIGHT_DOORS)
     assert named <= known
 
 
@@ -274,5 +223,3 @@ def test_the_rules_see_what_they_are_meant_to_see() -> None:
     code = ast.parse("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a\nelse:\n    import b\ndef f():\n    import c\n")
     seen = {alias.name for node in running(code) if isinstance(node, ast.Import) for alias in node.names}
     assert seen == {"b", "c"}
-    assert row("surrogates.base") == row("surrogates.wan") is not None
-    assert (row("evaluation.clips"), row("nowhere")) == (row("data"), None)

@@ -19,10 +19,10 @@ from skimage import data
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.backbone import SpaceName
-from anti_i2v.images import to_tensor
-from anti_i2v.planes import split
+from anti_i2v.imaging.tensors import to_tensor
+from anti_i2v.inference.planes import split
 from anti_i2v.protector import Protector
-from tests.tiny_profiles import DISPLAY_P3
+from tests.tiny.profiles import DISPLAY_P3
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from anti_i2v.cli import main as train
-from anti_i2v.commands import parser
+from anti_i2v.cli import parser
+from anti_i2v.training.cli import main as train
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "configs/README.md", "checkpoints/README.md", "data/README.md", "docs/LOG.md", "CHANGELOG.md"]

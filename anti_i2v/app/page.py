@@ -13,7 +13,7 @@ from anti_i2v.app.pictures import TIMES
 from anti_i2v.app.storage import Storage
 from anti_i2v.app.words import summary
 from anti_i2v.app.work import Protected, Upload, protect_all, task_for, zip_all
-from anti_i2v.commands.way import Way
+from anti_i2v.bulk.backends import Way
 
 TITLE = "Protect photos"
 ABOUT = """<h1>Protect photos</h1>

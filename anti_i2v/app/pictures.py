@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops
 
-from anti_i2v.commands.worker import prepare
-from anti_i2v.files.info import ORIENTATION
-from anti_i2v.planes import TURNS
+from anti_i2v.bulk.photo import prepare
+from anti_i2v.imaging.metadata.info import ORIENTATION
+from anti_i2v.inference.planes import TURNS
 
 SIDE = 1600  # pixels of the longer side at most
 TIMES = 10  # how much stronger the residual is shown

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from anti_i2v.commands.measure import Measured
+from anti_i2v.imaging.measure import Measured
 
 # Mean ΔE2000 below which a phrase holds. One is about what can be told apart at all, and from two on a glance is enough
 # (Schuessler, "Delta E 101": 1–2 by close observation, 2–10 at a glance).

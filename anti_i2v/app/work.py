@@ -11,14 +11,14 @@ from PIL import Image
 
 from anti_i2v.app import pictures, words
 from anti_i2v.app.storage import Storage
-from anti_i2v.commands.batch import protect_job
-from anti_i2v.commands.outcome import PROTECTED, SKIPPED
-from anti_i2v.commands.sources import Job, output_suffix
-from anti_i2v.commands.way import Way
-from anti_i2v.commands.worker import Task, reason
+from anti_i2v.bulk.backends import Way
+from anti_i2v.bulk.jobs import Job, output_suffix
+from anti_i2v.bulk.photo import Task, reason
+from anti_i2v.bulk.result import PROTECTED, SKIPPED
+from anti_i2v.bulk.run import protect_job
 from anti_i2v.epsilon import check_epsilon
-from anti_i2v.files.reading import read_photo
-from anti_i2v.files.writing import Saving
+from anti_i2v.imaging.reading import read_photo
+from anti_i2v.imaging.writing import Saving
 
 MOST_BYTES = 200 * 10**6  # of one file
 MOST_PIXELS = 100 * 10**6  # of one photo; twice what the largest phones take

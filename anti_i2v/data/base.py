@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
 from anti_i2v.errors import UsageError
-from anti_i2v.images import resize, to_tensor
+from anti_i2v.imaging.tensors import resize, to_tensor
 
 Split = Literal["train", "validation", "test"]
 

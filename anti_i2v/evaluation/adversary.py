@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anti_i2v.faces import FaceNetwork
+from anti_i2v.embedders.network import FaceNetwork
 
 
 def attack(judge: FaceNetwork, video: Tensor, epsilon: float, steps: int, random: torch.Generator) -> Tensor:

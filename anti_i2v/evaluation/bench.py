@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from anti_i2v.embedders.network import FaceNetwork
 from anti_i2v.evaluation.clips import movement
 from anti_i2v.evaluation.identity import Gallery, rank1, similarity, way_to_strangers
-from anti_i2v.faces import FaceNetwork
-from anti_i2v.metrics import rms255
+from anti_i2v.imaging.metrics import rms255
 from anti_i2v.surrogates import Surrogate
 
 Measures = dict[str, Tensor]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.motion import dynamic_degree
-from anti_i2v.metrics import psnr, rms255
+from anti_i2v.imaging.metrics import psnr, rms255
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import PHOTO
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anti_i2v.embedders.network import FaceNetwork, load_face_network
 from anti_i2v.errors import UsageError
-from anti_i2v.faces import FaceNetwork, load_face_network
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.clips import Split
 

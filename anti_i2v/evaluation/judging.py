@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from anti_i2v.embedders.network import FaceNetwork
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
 from anti_i2v.evaluation.identity import FACE, Gallery, load_identity_judge, portrait_gallery, rank1, similarity
-from anti_i2v.faces import FaceNetwork
 from anti_i2v.portraits import ACTIONS
 
 IDENTITY = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.images import resize
+from anti_i2v.imaging.tensors import resize
 
 GREY = (0.299, 0.587, 0.114)
 NOISE = 2 / 255

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.images import to_pil
+from anti_i2v.imaging.tensors import to_pil
 
 GAP = 2
 """White pixels between pictures."""

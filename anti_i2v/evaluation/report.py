@@ -14,8 +14,8 @@ from torch import Tensor
 from anti_i2v.evaluation.clips import MEASURES, VERSIONS
 from anti_i2v.evaluation.judging import IDENTITY
 from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
-from anti_i2v.images import save_photo, to_pil
-from anti_i2v.metrics import mean_interval
+from anti_i2v.imaging.metrics import mean_interval
+from anti_i2v.imaging.tensors import save_photo, to_pil
 
 if TYPE_CHECKING:
     from anti_i2v.evaluation.runner import Trial

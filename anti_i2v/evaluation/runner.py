@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from anti_i2v.baselines import random_residual, white_noise
+from anti_i2v.embedders.network import FaceNetwork
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import check_finite, fidelity, mean_damage, movement
 from anti_i2v.evaluation.judging import Impression, Judges, action_shown, identity_measures, look, references
-from anti_i2v.faces import FaceNetwork
-from anti_i2v.images import encode_photo, read_photo, resize, to_pil, to_tensor
-from anti_i2v.metrics import ciede2000, psnr, rms255
+from anti_i2v.evaluation.noise import random_residual, white_noise
+from anti_i2v.imaging.metrics import ciede2000, psnr, rms255
+from anti_i2v.imaging.tensors import encode_photo, read_photo, resize, to_pil, to_tensor
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anti_i2v.embedders.network import load_face_network
 from anti_i2v.errors import UsageError
-from anti_i2v.faces import load_face_network
 from anti_i2v.generators.base import Generator
 from anti_i2v.spaces.frequency import cosine_basis
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.generator_folder import WEIGHTS, fingerprint
 from anti_i2v.generators.base import Generator
+from anti_i2v.generators.folder import WEIGHTS, fingerprint
 
 
 class _Flat(nn.Module):

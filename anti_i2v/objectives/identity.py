@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anti_i2v.embedders.network import FACES, FaceNetwork, load_face_network
 from anti_i2v.errors import UsageError
-from anti_i2v.faces import FACES, FaceNetwork, load_face_network
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
 

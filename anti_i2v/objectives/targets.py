@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.images import read_photo, resize, to_tensor
+from anti_i2v.imaging.tensors import read_photo, resize, to_tensor
 
 NAMES = ("grey", "checker", "stripes", "noise")
 """The target images made by code."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.metrics import delta_e2000, srgb_to_lab
+from anti_i2v.imaging.metrics import delta_e2000, srgb_to_lab
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import PHOTO, Draw
 

@@ -1,6 +1,7 @@
-"""The embedded world's data: procedural people in front of backgrounds, doing what a prompt says."""
+"""The synthetic benchmark: rendered people in front of backgrounds, doing what a prompt says, and the training of its models and judges."""
 
 from anti_i2v.portraits.actions import ACTIONS, Action
 from anti_i2v.portraits.clips import Clip, ClipBatch, PortraitClips
+from anti_i2v.portraits.photos import PortraitPhotos
 
-__all__ = ["ACTIONS", "Action", "Clip", "ClipBatch", "PortraitClips"]
+__all__ = ["ACTIONS", "Action", "Clip", "ClipBatch", "PortraitClips", "PortraitPhotos"]

@@ -2,6 +2,6 @@
 
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
-from anti_i2v.surrogates.families import FAMILIES
+from anti_i2v.surrogates.registry import FAMILIES
 
 __all__ = ["FAMILIES", "Draw", "Surrogate"]

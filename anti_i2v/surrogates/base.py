@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.capture import blocks_needed, capture, check_taps, recording
 from anti_i2v.surrogates.draw import DECODED, ERROR, LATENT, PHOTO, VAE_LAYERS, Draw, denoiser_layers
-from anti_i2v.surrogates.families import family_of
 from anti_i2v.surrogates.loading import load_pipeline, read_index, text_identity
+from anti_i2v.surrogates.registry import family_of
 from anti_i2v.surrogates.texts import TextStore
 
 if TYPE_CHECKING:

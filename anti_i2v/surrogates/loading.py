@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from anti_i2v.errors import UsageError
-from anti_i2v.hub import hub_id
+from anti_i2v.generators.hub import hub_id
 from anti_i2v.resources import find_folder
 from anti_i2v.surrogates.texts import fingerprint
 

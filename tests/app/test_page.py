@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from anti_i2v.__main__ import main
-from tests.tiny_photos import exif, smooth
+from tests.tiny.photos import exif, smooth
 
 pytest.importorskip("gradio", reason="needs anti-i2v[web]")
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from anti_i2v.app import pictures
-from anti_i2v.files.reading import read_photo
-from tests.tiny_photos import SRGB, exif, smooth
+from anti_i2v.imaging.reading import read_photo
+from tests.tiny.photos import SRGB, exif, smooth
 
 
 def reread(image: Image.Image, format: str, **options: object) -> Image.Image:

@@ -8,7 +8,7 @@ import pytest
 
 from anti_i2v.app import words
 from anti_i2v.app.words import FileFacts
-from anti_i2v.commands.measure import Measured
+from anti_i2v.imaging.measure import Measured
 
 BEFORE = FileFacts("JPEG", (4000, 3000), 3_449_000)
 

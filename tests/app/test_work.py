@@ -13,8 +13,8 @@ from anti_i2v.__main__ import main
 from anti_i2v.app import work
 from anti_i2v.app.storage import Storage
 from anti_i2v.app.work import Protected, Refused, Upload
-from anti_i2v.commands.way import Way, one_pass
-from tests.tiny_photos import exif, smooth
+from anti_i2v.bulk.backends import Way, one_pass
+from tests.tiny.photos import exif, smooth
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anti_i2v.baselines.methods.anti_i2v import RUNGS
+from anti_i2v.attacks.anti_i2v import RUNGS
 from anti_i2v.evaluation.runner import as_saved
-from anti_i2v.metrics import srgb_to_lab
+from anti_i2v.imaging.metrics import srgb_to_lab
 from anti_i2v.portraits import PortraitClips
 from benchmarks.ablation import main, way_gained
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny_judges import write_judges
+from tests.tiny.judges import write_judges
 
 
 def test_every_rung_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.attackability import COLUMNS, Table, main
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny_judges import write_faces, write_judges
+from tests.tiny.judges import write_faces, write_judges
 
 
 @pytest.fixture(scope="module")

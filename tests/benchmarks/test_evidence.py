@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from anti_i2v.faces import save_face_network
+from anti_i2v.embedders.network import save_face_network
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.protector import Protector
 from benchmarks.evidence import VERSIONS, main, parse
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny_judges import tiny_judge, write_judges
-from tests.tiny_training import BACKBONE
-from tests.tiny_unet import FRAMES as UNET_FRAMES
-from tests.tiny_unet import tiny_unet_world
+from tests.tiny.judges import tiny_judge, write_judges
+from tests.tiny.training import BACKBONE
+from tests.tiny.unet import FRAMES as UNET_FRAMES
+from tests.tiny.unet import tiny_unet_world
 
 
 def inputs(folder: Path, trained_against: str) -> list[str]:

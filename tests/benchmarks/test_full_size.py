@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from anti_i2v.surrogates.capture import check_taps
-from anti_i2v.surrogates.families import family_of
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.planning import skeleton, text_encoder_bytes
+from anti_i2v.surrogates.memory.planning import skeleton, text_encoder_bytes
+from anti_i2v.surrogates.registry import family_of
 from benchmarks.full_size import MODELS, write_configuration
 
 # Name → billions of parameters of the denoiser; list of blocks → how many, and millions of parameters of each.

@@ -12,8 +12,8 @@ from anti_i2v.generators import BackboneGenerator
 from anti_i2v.protector import Protector
 from benchmarks.methods import main
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny_judges import write_judges
-from tests.tiny_training import BACKBONE
+from tests.tiny.judges import write_judges
+from tests.tiny.training import BACKBONE
 
 
 def test_all_versions_are_made_judged_and_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

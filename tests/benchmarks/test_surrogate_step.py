@@ -12,8 +12,8 @@ import torch
 from benchmarks.steps import PROMPT, Setting, inputs, random_surrogate, step, trained_surrogate
 from benchmarks.surrogate_step import main, median_interval
 from tests.tiny import tiny_world
-from tests.tiny_hunyuan_video import tiny_hunyuan_replace
-from tests.tiny_unet import tiny_unet_world
+from tests.tiny.hunyuan_video import tiny_hunyuan_replace
+from tests.tiny.unet import tiny_unet_world
 
 TINY = {
     "wan": (tiny_world, ("blocks.1", "blocks.2"), 32, 32, 5),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from anti_i2v.layers.blocks import kind_of
-from anti_i2v.layers.choice import Choice, as_yaml
+from anti_i2v.probing.blocks import kind_of
+from anti_i2v.probing.choice import Choice, as_yaml
 from benchmarks.taps import choices, main
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny_judges import write_judges
+from tests.tiny.judges import write_judges
 
 
 def test_random_layers_are_as_many_and_none_of_the_others() -> None:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from benchmarks.world import main
 from tests.tiny import FRAMES, tiny_world
-from tests.tiny_judges import write_judges
-from tests.tiny_unet import FRAMES as UNET_FRAMES
-from tests.tiny_unet import tiny_unet_world
+from tests.tiny.judges import write_judges
+from tests.tiny.unet import FRAMES as UNET_FRAMES
+from tests.tiny.unet import tiny_unet_world
 
 KINDS = ("rendered", "autoencoder", "generated")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from anti_i2v.data import FolderPhotos, PhotoDataModule, PortraitPhotos
+from anti_i2v.data import FolderPhotos, PhotoDataModule
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits import ACTIONS, PortraitClips
+from anti_i2v.portraits import ACTIONS, PortraitClips, PortraitPhotos
 
 
 def write(path: Path, colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (40, 20)) -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from anti_i2v.embedders.network import FaceNetwork
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.faces import FaceNetwork
 
 
 def test_the_attack_stays_within_epsilon_and_misleads_more_than_noise() -> None:

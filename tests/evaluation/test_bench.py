@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from anti_i2v.embedders.network import FaceNetwork
 from anti_i2v.evaluation.bench import Batch, Bench, latent_gain
 from anti_i2v.evaluation.identity import Gallery, similarity
-from anti_i2v.faces import FaceNetwork
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 

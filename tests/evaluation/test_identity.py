@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.identity import (
-    Gallery,
-    load_identity_judge,
-    portrait_gallery,
-    rank1,
-    similarity,
-    way_to_strangers,
-)
-from tests.tiny_judges import tiny_faces, tiny_judge, write_faces, write_judges
+from anti_i2v.evaluation.identity import Gallery, load_identity_judge, portrait_gallery, rank1, similarity, way_to_strangers
+from tests.tiny.judges import tiny_faces, tiny_judge, write_faces, write_judges
 
 
 def test_a_network_that_objectives_attack_is_no_judge(tmp_path: Path) -> None:

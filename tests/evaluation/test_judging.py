@@ -12,7 +12,7 @@ from anti_i2v.evaluation.identity import Gallery
 from anti_i2v.evaluation.judging import Impression, action_shown, identity_measures, load_judges, look, references
 from anti_i2v.portraits import ACTIONS
 from tests.tiny import FRAMES
-from tests.tiny_judges import tiny_actions, tiny_judge, write_judges
+from tests.tiny.judges import tiny_actions, tiny_judge, write_judges
 
 PROMPTS = [action.prompts[0] for action in ACTIONS]
 CPU = torch.device("cpu")

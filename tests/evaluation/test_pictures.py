@@ -11,7 +11,7 @@ from PIL import Image
 
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.pictures import examples, labelled, residual_picture, save_frames, save_gif, save_sheet, sheet, some_frames
-from anti_i2v.images import to_tensor
+from anti_i2v.imaging.tensors import to_tensor
 
 
 def test_a_sheet_places_pictures_in_cells_with_white_gaps() -> None:

@@ -10,12 +10,12 @@ from anti_i2v.evaluation.clips import VERSIONS
 from anti_i2v.evaluation.judging import Judges
 from anti_i2v.evaluation.runner import as_jpeg, as_saved, photo_measures, run_trial, with_identity
 from anti_i2v.generators import BackboneGenerator
-from anti_i2v.images import resize
-from anti_i2v.metrics import psnr, rms255
+from anti_i2v.imaging.metrics import psnr, rms255
+from anti_i2v.imaging.tensors import resize
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny_judges import tiny_actions, tiny_judge
+from tests.tiny.judges import tiny_actions, tiny_judge
 
 PROMPTS = ["a person nods", "a person smiles"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.backbone import SpaceName
-from tests.tiny_judges import tiny_faces, write_faces
+from tests.tiny.judges import tiny_faces, write_faces
 
 EPSILON = torch.tensor([8.0, 4.0])
 

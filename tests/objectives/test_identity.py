@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anti_i2v.embedders.network import load_face_network, save_face_network
 from anti_i2v.errors import UsageError
-from anti_i2v.faces import load_face_network, save_face_network
 from anti_i2v.objectives import IdentityObjective
 from anti_i2v.surrogates import Draw
-from tests.tiny_judges import tiny_faces, write_faces
+from tests.tiny.judges import tiny_faces, write_faces
 
 DRAW = Draw(step=0, timestep=torch.tensor(999), sigma=1.0, noise=torch.zeros(2, 1))
 

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from anti_i2v.embedders.network import load_face_network
 from anti_i2v.errors import UsageError
-from anti_i2v.faces import load_face_network
 from anti_i2v.objectives import LpipsObjective, PerceptualObjective
 from anti_i2v.surrogates import Draw
-from tests.tiny_judges import write_faces
+from tests.tiny.judges import write_faces
 
 DRAW = Draw(step=0, timestep=torch.tensor(999), sigma=1.0, noise=torch.zeros(2, 1))
 NAME = "resnet10t"

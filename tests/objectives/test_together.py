@@ -10,12 +10,12 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from anti_i2v.images import resize
+from anti_i2v.imaging.tensors import resize
 from anti_i2v.objectives import Objective, WeightedObjective
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import tiny_world
-from tests.tiny_judges import write_faces
-from tests.tiny_unet import tiny_unet_world
+from tests.tiny.judges import write_faces
+from tests.tiny.unet import tiny_unet_world
 
 # family → how to write a tiny pipeline, a shallow and a deep layer of one shape, frames, height, width
 ROWS: dict[str, tuple[Callable[[str | Path], Path], str, str, int, int, int]] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.metrics import ciede2000, srgb_to_lab
+from anti_i2v.imaging.metrics import ciede2000, srgb_to_lab
 from anti_i2v.objectives import VisibilityObjective
 from anti_i2v.objectives.visibility import flatness
 from anti_i2v.surrogates import Draw

@@ -15,57 +15,57 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
-from anti_i2v.surrogates.memory import LivePeak
+from anti_i2v.surrogates.memory.peak import LivePeak
 from tests.surrogates.family import PROMPT, STEPS, Family
 from tests.surrogates.oracle import record
 from tests.tiny import FRAMES as WAN_FRAMES
 from tests.tiny import tiny_world
-from tests.tiny_cogvideox import FRAMES as COG_FRAMES
-from tests.tiny_cogvideox import WORDS as COG_WORDS
-from tests.tiny_cogvideox import tiny_cogvideox, tiny_cogvideox_15
-from tests.tiny_cosmos2 import FRAMES as COSMOS_FRAMES
-from tests.tiny_cosmos2 import TAPS as COSMOS_TAPS
-from tests.tiny_cosmos2 import nothing_checked, tiny_cosmos2
-from tests.tiny_framepack import ASKED as FRAMEPACK_ASKED
-from tests.tiny_framepack import FRAMES as FRAMEPACK_FRAMES
-from tests.tiny_framepack import TAPS as FRAMEPACK_TAPS
-from tests.tiny_framepack import tiny_framepack
-from tests.tiny_hunyuan_video import FRAMES as HUNYUAN_FRAMES
-from tests.tiny_hunyuan_video import HEIGHT as HUNYUAN_HEIGHT
-from tests.tiny_hunyuan_video import TAPS as HUNYUAN_TAPS
-from tests.tiny_hunyuan_video import WIDTH as HUNYUAN_WIDTH
-from tests.tiny_hunyuan_video import tiny_hunyuan_concat, tiny_hunyuan_replace, tokenizer_apart
-from tests.tiny_hunyuan_video15 import FRAMES as HUNYUAN15_FRAMES
-from tests.tiny_hunyuan_video15 import HEIGHT as HUNYUAN15_HEIGHT
-from tests.tiny_hunyuan_video15 import TAPS as HUNYUAN15_TAPS
-from tests.tiny_hunyuan_video15 import WIDTH as HUNYUAN15_WIDTH
-from tests.tiny_hunyuan_video15 import tiny_hunyuan_video15, tiny_hunyuan_video15_meanflow, unguided
-from tests.tiny_i2vgen_xl import FRAMES as I2VGEN_FRAMES
-from tests.tiny_i2vgen_xl import text_encoder_as_the_pipeline_expects_it, tiny_i2vgen_xl
-from tests.tiny_kandinsky5 import FRAMES as KANDINSKY_FRAMES
-from tests.tiny_kandinsky5 import TAPS as KANDINSKY_TAPS
-from tests.tiny_kandinsky5 import tiny_kandinsky5
-from tests.tiny_ltx import FRAMES as LTX_FRAMES
-from tests.tiny_ltx import HEIGHT as LTX_HEIGHT
-from tests.tiny_ltx import TAPS as LTX_TAPS
-from tests.tiny_ltx import WIDTH as LTX_WIDTH
-from tests.tiny_ltx import noise_of_clip_and_photo, tiny_ltx, tiny_ltx_condition, tiny_ltx_timed
-from tests.tiny_ltx2 import FRAMES as LTX2_FRAMES
-from tests.tiny_ltx2 import HEIGHT as LTX2_HEIGHT
-from tests.tiny_ltx2 import TAPS as LTX2_TAPS
-from tests.tiny_ltx2 import UNGUIDED as LTX2_UNGUIDED
-from tests.tiny_ltx2 import WIDTH as LTX2_WIDTH
-from tests.tiny_ltx2 import noise_of_video_and_sound, tiny_ltx2, tiny_ltx23
-from tests.tiny_sana_video import FRAMES as SANA_FRAMES
-from tests.tiny_sana_video import HEIGHT as SANA_HEIGHT
-from tests.tiny_sana_video import TAPS as SANA_TAPS
-from tests.tiny_sana_video import WIDTH as SANA_WIDTH
-from tests.tiny_sana_video import tiny_sana_480p, tiny_sana_720p
-from tests.tiny_skyreels_df import tiny_skyreels_df
-from tests.tiny_unet import FRAMES as SVD_FRAMES
-from tests.tiny_unet import tiny_unet_world
-from tests.tiny_wan import FRAMES as CAUSAL_FRAMES
-from tests.tiny_wan import tiny_skyreels_v2, tiny_wan21, tiny_wan22_a14b
+from tests.tiny.cogvideox import FRAMES as COG_FRAMES
+from tests.tiny.cogvideox import WORDS as COG_WORDS
+from tests.tiny.cogvideox import tiny_cogvideox, tiny_cogvideox_15
+from tests.tiny.cosmos2 import FRAMES as COSMOS_FRAMES
+from tests.tiny.cosmos2 import TAPS as COSMOS_TAPS
+from tests.tiny.cosmos2 import nothing_checked, tiny_cosmos2
+from tests.tiny.framepack import ASKED as FRAMEPACK_ASKED
+from tests.tiny.framepack import FRAMES as FRAMEPACK_FRAMES
+from tests.tiny.framepack import TAPS as FRAMEPACK_TAPS
+from tests.tiny.framepack import tiny_framepack
+from tests.tiny.hunyuan_video import FRAMES as HUNYUAN_FRAMES
+from tests.tiny.hunyuan_video import HEIGHT as HUNYUAN_HEIGHT
+from tests.tiny.hunyuan_video import TAPS as HUNYUAN_TAPS
+from tests.tiny.hunyuan_video import WIDTH as HUNYUAN_WIDTH
+from tests.tiny.hunyuan_video import tiny_hunyuan_concat, tiny_hunyuan_replace, tokenizer_apart
+from tests.tiny.hunyuan_video15 import FRAMES as HUNYUAN15_FRAMES
+from tests.tiny.hunyuan_video15 import HEIGHT as HUNYUAN15_HEIGHT
+from tests.tiny.hunyuan_video15 import TAPS as HUNYUAN15_TAPS
+from tests.tiny.hunyuan_video15 import WIDTH as HUNYUAN15_WIDTH
+from tests.tiny.hunyuan_video15 import tiny_hunyuan_video15, tiny_hunyuan_video15_meanflow, unguided
+from tests.tiny.i2vgen_xl import FRAMES as I2VGEN_FRAMES
+from tests.tiny.i2vgen_xl import text_encoder_as_the_pipeline_expects_it, tiny_i2vgen_xl
+from tests.tiny.kandinsky5 import FRAMES as KANDINSKY_FRAMES
+from tests.tiny.kandinsky5 import TAPS as KANDINSKY_TAPS
+from tests.tiny.kandinsky5 import tiny_kandinsky5
+from tests.tiny.ltx import FRAMES as LTX_FRAMES
+from tests.tiny.ltx import HEIGHT as LTX_HEIGHT
+from tests.tiny.ltx import TAPS as LTX_TAPS
+from tests.tiny.ltx import WIDTH as LTX_WIDTH
+from tests.tiny.ltx import noise_of_clip_and_photo, tiny_ltx, tiny_ltx_condition, tiny_ltx_timed
+from tests.tiny.ltx2 import FRAMES as LTX2_FRAMES
+from tests.tiny.ltx2 import HEIGHT as LTX2_HEIGHT
+from tests.tiny.ltx2 import TAPS as LTX2_TAPS
+from tests.tiny.ltx2 import UNGUIDED as LTX2_UNGUIDED
+from tests.tiny.ltx2 import WIDTH as LTX2_WIDTH
+from tests.tiny.ltx2 import noise_of_video_and_sound, tiny_ltx2, tiny_ltx23
+from tests.tiny.sana_video import FRAMES as SANA_FRAMES
+from tests.tiny.sana_video import HEIGHT as SANA_HEIGHT
+from tests.tiny.sana_video import TAPS as SANA_TAPS
+from tests.tiny.sana_video import WIDTH as SANA_WIDTH
+from tests.tiny.sana_video import tiny_sana_480p, tiny_sana_720p
+from tests.tiny.skyreels_df import tiny_skyreels_df
+from tests.tiny.unet import FRAMES as SVD_FRAMES
+from tests.tiny.unet import tiny_unet_world
+from tests.tiny.wan import FRAMES as CAUSAL_FRAMES
+from tests.tiny.wan import tiny_skyreels_v2, tiny_wan21, tiny_wan22_a14b
 
 FAMILIES: tuple[Family, ...] = (
     Family(

@@ -13,10 +13,10 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import tiny_world
-from tests.tiny_cogvideox import tiny_cogvideox, tiny_cogvideox_15
-from tests.tiny_ltx import tiny_ltx
-from tests.tiny_unet import tiny_unet_world
-from tests.tiny_wan import tiny_wan21
+from tests.tiny.cogvideox import tiny_cogvideox, tiny_cogvideox_15
+from tests.tiny.ltx import tiny_ltx
+from tests.tiny.unet import tiny_unet_world
+from tests.tiny.wan import tiny_wan21
 
 STEPS = 6
 PROMPT = "a person nods"

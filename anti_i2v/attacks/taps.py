@@ -1,0 +1,103 @@
+"""Which layers the per-photo methods read, found in a surrogate's own modules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.probing.blocks import every_block
+from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.draw import VAE_LAYERS
+
+SELF_ATTENTION = ("attn1", "attn", "self_attention")
+"""What transformer blocks of diffusers call the attention of the picture's tokens to each other."""
+
+TEMPORAL = ("temporal_transformer_blocks", "temp_attentions")
+"""Lists of U-Nets whose layers let the frames of one place look at each other."""
+
+PAPER_BLOCKS = 42
+"""Blocks of CogVideoX-5B, of which Anti-I2V says which it compares."""
+
+
+def denoiser_blocks(surrogate: Surrogate) -> list[str]:
+    """Every block of the denoiser, in the order of computation."""
+    return every_block(surrogate.denoiser, surrogate.block_lists)
+
+
+def depth(surrogate: Surrogate, tap: str) -> float:
+    """Number of the block that a layer is or lies in; NaN, which no comparison holds for, of layers outside the blocks."""
+    return next((i for i, block in enumerate(denoiser_blocks(surrogate)) if f"{tap}.".startswith(f"{block}.")), math.nan)
+
+
+def encoder_layers(surrogate: Surrogate) -> list[str]:
+    """The stages of the autoencoder's encoder as taps, in the order of computation: its blocks down, then the middle.
+
+    Raises:
+        UsageError: The encoder has no blocks by the usual names.
+    """
+    encoder, found = getattr(surrogate.vae, "encoder", None), []
+    for name in ("down_blocks", "mid_block"):
+        child = getattr(encoder, name, None)
+        within = [f"{name}.{i}" for i in range(len(child))] if isinstance(child, nn.ModuleList) else [name] * (child is not None)
+        found += [f"{VAE_LAYERS}encoder.{layer}" for layer in within]
+    if not found:
+        raise UsageError(f"{type(surrogate.vae).__name__} has no encoder with down_blocks; choose a method that reads no layers of it")
+    return found
+
+
+def collapsed_layers(surrogate: Surrogate) -> tuple[list[str], str]:
+    """The deep layers that Anti-I2V collapses and the shallow one that they collapse to, all of one shape.
+
+    Of a transformer see `collapsed_blocks`. Blocks of a U-Net differ in shape: there the layers are the last three at most within its
+    last block, and the first within its first, which are both at full resolution.
+
+    Raises:
+        UsageError: The denoiser is too shallow.
+    """
+    blocks = denoiser_blocks(surrogate)
+    if blocks[0] != "down_blocks.0":
+        return collapsed_blocks(blocks)
+    first, last = (surrogate.denoiser.get_submodule(name) for name in (blocks[0], blocks[-1]))
+    inner = "attentions" if all(isinstance(getattr(block, "attentions", None), nn.ModuleList) for block in (first, last)) else "resnets"
+    within = [f"{blocks[-1]}.{inner}.{i}" for i in range(len(getattr(last, inner)))]
+    return within[-3:], f"{blocks[0]}.{inner}.0"
+
+
+def collapsed_blocks(blocks: Sequence[str]) -> tuple[list[str], str]:
+    """The last three of a transformer's blocks, and block 3 of CogVideoX-5B's 42 or the one at the same share of the depth.
+
+    What the paper says of block 3 is that there is hardly any meaning there yet, and depth decides that.
+
+    Raises:
+        UsageError: There is only one.
+    """
+    shallow = round(3 / PAPER_BLOCKS * len(blocks))
+    deep = list(blocks[max(shallow + 1, len(blocks) - 3) :])
+    if not deep:
+        raise UsageError(f"the denoiser has {len(blocks)} block, too few to collapse one to another; choose another method")
+    return deep, blocks[shallow]
+
+
+def temporal_attention(surrogate: Surrogate) -> tuple[list[str], bool]:
+    """Layers through which frames see each other, and whether they see nothing else.
+
+    U-Nets have attention over time alone. Transformers attend over space and time at once: there the self-attention of every block
+    stands in, and the second answer is False.
+
+    Raises:
+        UsageError: No layer of the denoiser is called as either is.
+    """
+    names = [name for name, _ in surrogate.denoiser.named_modules() if name.endswith(".attn1") and any(part in name for part in TEMPORAL)]
+    if names:
+        return names, True
+    found = []
+    for block in denoiser_blocks(surrogate):
+        module = surrogate.denoiser.get_submodule(block)
+        inside = next((name for name in SELF_ATTENTION if isinstance(getattr(module, name, None), nn.Module)), None)
+        found += [f"{block}.{inside}"] if inside else []
+    if not found:
+        raise UsageError(f"{type(surrogate.denoiser).__name__} has no {', '.join(SELF_ATTENTION)} in its blocks; name layers with --taps")
+    return found, False

@@ -1,0 +1,1 @@
+"""Identity embedders: networks that tell people apart, as objectives to train against or as judges, never both."""

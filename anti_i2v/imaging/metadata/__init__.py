@@ -1,0 +1,1 @@
+"""What photo files say beside their pixels: EXIF, XMP, IPTC, and the mark of a protected file."""

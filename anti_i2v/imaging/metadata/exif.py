@@ -1,0 +1,108 @@
+"""EXIF with something cut out of it in place: writing it anew would move maker notes, whose inner offsets then point nowhere."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterable
+
+from anti_i2v.imaging.metadata import tiff
+
+MAKER_NOTE = 37500
+
+
+def without_directory(exif: bytes, tag: int) -> bytes:
+    """EXIF without a directory that its first one points to; its bytes become zeros, and all others stay in their place.
+
+    Raises:
+        tiff.TornError: It cannot be read, so it cannot be told whether the directory is in it.
+    """
+    data, source = bytearray(exif), tiff.Source(io.BytesIO(exif))
+    first = source.directory(source.first)
+    link = _link(source, first, tag)
+    if link is None:
+        return exif
+    if source.big:
+        raise tiff.TornError("no such EXIF")
+    slot, at = link
+    below = source.directory(at)
+    _blank(data, [*((value.where, value.size) for value in below.slots), (at, below.link_at + 4 - at)])
+    row, end = slot.at, first.link_at + 4
+    data[row:end] = data[row + 12 : end] + bytes(12)  # the rows behind it move up, and the link with them
+    struct.pack_into(source.order + "H", data, source.first, len(first.slots) - 1)
+    return bytes(data)
+
+
+def without_pictures(exif: bytes) -> bytes:
+    """EXIF whose thumbnail and previews are zeros: they show the unprotected photo. All other bytes stay in their place."""
+    data = bytearray(exif)
+    spans: list[tuple[int, int]] = []
+    try:
+        source = tiff.Source(io.BytesIO(exif))
+        first = source.directory(source.first)
+        if first.next and not source.big:
+            struct.pack_into(source.order + "I", data, first.link_at, 0)
+            thumbnail = source.directory(first.next)
+            for where, sizes in ((0x0201, 0x0202), (0x0111, 0x0117)):  # as JPEG, as strips
+                spans += zip(source.numbers(thumbnail.find(where)), source.numbers(thumbnail.find(sizes)), strict=False)
+    except (tiff.TornError, struct.error):
+        pass  # malformed: nobody finds its thumbnail by the directories either
+    # A maker's preview is a JPEG file in the maker note, with a thumbnail of its own in it. Each end is the last start's: bytes that
+    # look like one more start by chance must not hide a preview behind them.
+    starts: list[int] = []
+    for mark in re.finditer(rb"\xff\xd8\xff|\xff\xd9", exif):
+        if mark[0] != b"\xff\xd9":
+            starts.append(mark.start())
+        elif starts:
+            spans.append((starts[-1], mark.end() - starts.pop()))
+    _blank(data, spans)
+    return bytes(data)
+
+
+def without_maker_note(exif: bytes) -> bytes:
+    """EXIF whose maker note is zeros: each maker writes it otherwise, and some write places into it (Panasonic's city and landmark).
+
+    Raises:
+        tiff.TornError: It cannot be read, so it cannot be told where the note is.
+    """
+    data, source = bytearray(exif), tiff.Source(io.BytesIO(exif))
+    link = _link(source, source.directory(source.first), tiff.EXIF)
+    slots = source.directory(link[1]).slots if link else ()
+    _blank(data, [(slot.where, slot.size) for slot in slots if slot.tag == MAKER_NOTE])
+    return bytes(data)
+
+
+def orientation_alone(exif: bytes) -> bytes:
+    """EXIF that says nothing but which way up the photo is, for one that cannot be kept; empty if it did not say so."""
+    try:
+        source = tiff.Source(io.BytesIO(exif))
+        told = source.numbers(source.directory(source.first).find(tiff.ORIENTATION))
+    except tiff.TornError:
+        return b""
+    known = len(told) == 1 and told[0] in range(1, 9)
+    return tiff.exif([tiff.Entry(tiff.ORIENTATION, 3, 1, struct.pack("<H", told[0]))] if known else [])
+
+
+def _link(source: tiff.Source, first: tiff.Directory, tag: int) -> tuple[tiff.Slot, int] | None:
+    """The row that points to a directory, and where that is; None if there is none.
+
+    Raises:
+        tiff.TornError: There are several, of which each reader believes another, or it points in a circle.
+    """
+    links = [slot for slot in first.slots if slot.tag == tag]
+    if not links:
+        return None
+    if len(links) > 1 or len(offsets := source.numbers(links[0])) != 1 or offsets[0] == source.first:
+        raise tiff.TornError("no such EXIF")
+    return links[0], offsets[0]
+
+
+def _blank(data: bytearray, spans: Iterable[tuple[int, int]]) -> None:
+    """Put zeros into spans of start and size; a stranger's may overlap a thousandfold, so no byte is written twice."""
+    done = 0
+    for at, size in sorted(spans):
+        start, end = max(at, done), min(at + size, len(data))
+        if start < end:
+            data[start:end] = bytes(end - start)
+            done = end

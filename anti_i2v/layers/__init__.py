@@ -1,7 +1,0 @@
-"""Which layers of a surrogate carry what a video is made from: scores of every block, and a choice. See `study.study`."""
-
-from anti_i2v.layers.choice import Choice, choose, read_choice, read_taps
-from anti_i2v.layers.study import Study, study
-from anti_i2v.layers.sums import Photos
-
-__all__ = ["Choice", "Photos", "Study", "choose", "read_choice", "read_taps", "study"]

@@ -1,0 +1,155 @@
+"""Third stage of the embedded world: the judge of actions, trained on rendered clips made worse in the ways generated ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+
+from anti_i2v.embedders.weights import write_network
+from anti_i2v.evaluation.actions import ActionClassifier
+from anti_i2v.portraits import ACTIONS
+from anti_i2v.portraits.training.data import BankData
+from anti_i2v.portraits.training.optimizer import adamw
+from anti_i2v.portraits.training.stage import Stage
+
+
+def worsen(video: Tensor, generator: torch.Generator) -> Tensor:
+    """Clips as a small image-to-video model makes them: softer, shifted, flickering in light, noisy; each clip differently.
+
+    The clips keep their actions. One clip in five stays as it is.
+
+    Args:
+        video: (B, T, 3, H, W) in [0, 1].
+        generator: Source of all draws, on the CPU.
+
+    Returns:
+        The same shape and range.
+    """
+    return torch.stack([_worsen_one(clip, generator) for clip in video])
+
+
+def _worsen_one(clip: Tensor, generator: torch.Generator) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return (low + (high - low) * torch.rand(shape, generator=generator)).to(clip)
+
+    if float(uniform(0, 1)) < 0.2:
+        return clip
+    frames, _, height, width = clip.shape
+    if float(uniform(0, 1)) < 0.5:  # a smaller picture enlarged: what an autoencoder's blur looks like
+        factor = float(uniform(0.3, 1.0))
+        small = (max(4, round(height * factor)), max(4, round(width * factor)))
+        soft = F.interpolate(clip, small, mode="bilinear", antialias=True)
+        clip = F.interpolate(soft, (height, width), mode="bicubic")
+    # One affine view for the whole clip, so that no motion is added.
+    scale, shift = uniform(0.9, 1.1), uniform(-0.08, 0.08, 2)
+    theta = torch.zeros(1, 2, 3).to(clip)
+    theta[0, 0, 0] = theta[0, 1, 1] = scale
+    theta[0, :, 2] = shift
+    grid = F.affine_grid(theta, [1, 3, height, width], align_corners=False).expand(frames, -1, -1, -1)
+    clip = F.grid_sample(clip, grid, padding_mode="reflection", align_corners=False)
+    gain, flicker = uniform(0.8, 1.2), uniform(-0.03, 0.03, frames, 1, 1, 1)
+    blotches = uniform(-1, 1, frames, 1, height // 8, width // 8) * uniform(0, 0.08)
+    clip = clip * gain + flicker + F.interpolate(blotches, (height, width), mode="bicubic")
+    grain = torch.randn(clip.shape, generator=generator).to(clip) * uniform(0, 0.06)
+    return (clip + grain).clamp(0, 1)
+
+
+class ActionData(BankData):
+    """Rendered clips with the index of their action.
+
+    Args:
+        batch_size: Clips in a batch.
+        num_frames: Frames of a clip.
+        size: Height and width in pixels.
+        capacity: Clips the bank holds.
+        start: Clips rendered before the first step.
+        fresh: Clips rendered a step.
+        validation_clips: Clips of the validation split.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 32,
+        num_frames: int = 9,
+        size: int = 64,
+        capacity: int = 8192,
+        start: int = 1024,
+        fresh: float = 4.0,
+        validation_clips: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
+        self.batch_size = batch_size
+
+
+class ActionClassifierModule(Stage):
+    """Trains the classifier and writes its folder after every validation and at the end.
+
+    Args:
+        folder: Folder to write: `config.json` and `model.safetensors` (fp16).
+        backbone: A timm model.
+        num_frames: Frames of a clip.
+        size: Height and width at which the backbone looks.
+        lr: Highest learning rate.
+        warmup: Steps to reach it.
+        weight_decay: Of AdamW.
+        label_smoothing: Share of the target spread over all classes.
+        seed: Of the augmentation.
+    """
+
+    def __init__(
+        self,
+        folder: str = "checkpoints/portrait-actions",
+        backbone: str = "resnet10t",
+        num_frames: int = 9,
+        size: int = 64,
+        lr: float = 2e-3,
+        warmup: int = 50,
+        weight_decay: float = 0.05,
+        label_smoothing: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folder, self.size = Path(folder), (num_frames, backbone, size)
+        self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
+        self.label_smoothing, self.seed = label_smoothing, seed
+        self.classifier: ActionClassifier | None = None
+
+    def configure_model(self) -> None:
+        """Build the network once."""
+        if self.classifier is None:
+            self.classifier = ActionClassifier([action.name for action in ACTIONS], *self.size)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, warmup and cosine."""
+        return adamw(self.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
+
+    def on_train_start(self) -> None:
+        """Seed the augmentation; a resumed run goes on with other draws."""
+        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Cross-entropy on worsened clips (B, T, 3, H, W)."""
+        assert self.classifier is not None
+        logits = self.classifier(worsen(batch["video"], self.random))
+        loss = F.cross_entropy(logits, batch["action"], label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Share of clips named rightly: as rendered, and worsened with fixed draws."""
+        assert self.classifier is not None
+        worse = worsen(batch["video"], torch.Generator().manual_seed(batch_idx))
+        for name, video in (("clean", batch["video"]), ("worsened", worse)):
+            right = (self.classifier(video).argmax(1) == batch["action"]).float().mean()
+            self.log(f"val/accuracy_{name}", right, prog_bar=True, batch_size=len(video))
+
+    def write(self) -> None:
+        """Write `config.json` and `model.safetensors`, each complete or not at all."""
+        assert self.classifier is not None
+        write_network(self.classifier, self.classifier.config(), self.folder)

@@ -1,0 +1,158 @@
+"""First stage of the embedded world: the Wan autoencoder learns to rebuild portraits and their clips."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from anti_i2v.errors import UsageError
+from anti_i2v.portraits.training import pipeline
+from anti_i2v.portraits.training.likeness import FaceLoss
+from anti_i2v.portraits.training.optimizer import scheduled
+from anti_i2v.portraits.training.stage import Stage
+from anti_i2v.surrogates.fast_wan_vae import quicken
+from anti_i2v.training.muon import Muon
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+
+
+def edges(video: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of neighbouring pixels, across and down, of (…, H, W)."""
+    return video.diff(dim=-1), video.diff(dim=-2)
+
+
+def reconstruction_loss(rebuilt: Tensor, video: Tensor, weight: Tensor, chroma_weight: float = 0.0) -> Tensor:
+    """L1 + MSE + L1 of the edges + L1 of colour differences, on [-1, 1] scale.
+
+    The edges keep eyes and mouth from being averaged away, the differences R - G and B - G a faint tint of the light.
+
+    Args:
+        rebuilt: (B, T, 3, H, W) in [0, 1].
+        video: The same shape and range.
+        weight: (B, T, 1, H, W) how much each pixel counts.
+        chroma_weight: How much the colour differences count.
+    """
+    error = 2.0 * (rebuilt - video)
+    across, down = edges(weight * error)
+    loss = (weight * error).abs().mean() + (weight * error.square()).mean() + across.abs().mean() + down.abs().mean()
+    if chroma_weight:
+        loss = loss + chroma_weight * (weight * (error[:, :, ::2] - error[:, :, 1:2])).abs().mean()
+    return loss
+
+
+class AutoencoderModule(Stage):
+    """Trains the autoencoder and writes `FOLDER/vae` after every validation and at the end.
+
+    The Wan pipeline reads only the mean of the posterior. So the mean is trained, under fixed noise that keeps the latent space
+    smooth, and the folder's posterior is given that noise as its variance.
+
+    Args:
+        folder: World folder to write.
+        base_dim: Channels of the first level.
+        z_dim: Channels of the latent.
+        dim_mult: Channels of the three levels as multiples of `base_dim`.
+        num_res_blocks: Residual blocks a level.
+        lr: Highest learning rate.
+        warmup: Steps to reach it.
+        latent_noise: Standard deviation of the noise on the latent while training.
+        latent_penalty: Weight of the mean square of the latent, which keeps its scale near the noise's.
+        face_weight: How much more a pixel of the face counts. At 0 the walls decide: 28 dB, and faces without eyes.
+        chroma_weight: How much colour differences count beside the rest. At 0 faint colours of the light are lost.
+        resume_weights: Start from the autoencoder that the folder holds instead of random weights.
+        decoder_only: Leave encoder and latents as the folder has them, so that a denoiser trained on them stays valid.
+        likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the rebuilt face is a good picture of somebody else.
+    """
+
+    def __init__(
+        self,
+        folder: str = "checkpoints/portrait-dit",
+        base_dim: int = 32,
+        z_dim: int = 24,
+        dim_mult: tuple[int, int, int] = (1, 2, 2),
+        num_res_blocks: int = 2,
+        lr: float = 4e-3,
+        warmup: int = 100,
+        latent_noise: float = 0.05,
+        latent_penalty: float = 1e-4,
+        face_weight: float = 8.0,
+        chroma_weight: float = 0.5,
+        resume_weights: bool = False,
+        decoder_only: bool = False,
+        likeness_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if decoder_only and not resume_weights:
+            raise UsageError("decoder_only keeps the encoder that the folder holds; set resume_weights too")
+        self.folder, self.size = Path(folder), (base_dim, z_dim, dim_mult, num_res_blocks)
+        self.lr, self.warmup = lr, warmup
+        self.latent_noise, self.latent_penalty, self.face_weight = latent_noise, latent_penalty, face_weight
+        self.chroma_weight = chroma_weight
+        self.resume_weights, self.decoder_only = resume_weights, decoder_only
+        self.likeness = FaceLoss(likeness_weight)
+        self.vae: AutoencoderKLWan | None = None
+        self.register_buffer("latents_mean", torch.zeros(z_dim))
+        self.register_buffer("latents_std", torch.ones(z_dim))
+        self.seen: list[Tensor] = []
+
+    def configure_model(self) -> None:
+        """Build the network once, when the trainer asks for it."""
+        if self.vae is None:
+            start = pipeline.load_autoencoder(self.folder) if self.resume_weights else pipeline.build_autoencoder(*self.size)
+            self.vae = quicken(start).train().requires_grad_(True)
+            if self.decoder_only:
+                self.vae.encoder.requires_grad_(False)
+                self.vae.quant_conv.requires_grad_(False)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Muon, warmup and cosine."""
+        return scheduled(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Rebuild `batch["video"]` (B, T, 3, H, W) in [0, 1]; frames have T = 1."""
+        assert self.vae is not None
+        video = batch["video"]
+        latents = pipeline.encode(self.vae, video).float()
+        rebuilt = pipeline.decode(self.vae, latents + self.latent_noise * torch.randn_like(latents))
+        loss = reconstruction_loss(rebuilt, video, 1.0 + self.face_weight * batch["face"], self.chroma_weight)
+        kind = "frame" if video.shape[1] == 1 else "clip"
+        self.log(f"train/loss_{kind}", loss, prog_bar=True)
+        likeness: Tensor = self.likeness(rebuilt, video, batch["face"])
+        self.log("train/unlike", likeness, prog_bar=True)
+        return loss + likeness + self.latent_penalty * latents.square().mean()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """PSNR of rebuilt clips and of the faces in them in dB, mean over clips; and the latents, for their statistics."""
+        assert self.vae is not None
+        latents = pipeline.encode(self.vae, batch["video"]).float()
+        square = (pipeline.decode(self.vae, latents) - batch["video"]).square()
+        error = square.flatten(1).mean(1)
+        face = (square * batch["face"]).flatten(1).sum(1) / (3.0 * batch["face"]).flatten(1).sum(1).clamp(min=1.0)
+        self.log("val/psnr", (-10.0 * error.log10()).mean(), prog_bar=True, batch_size=len(error))
+        self.log("val/psnr_face", (-10.0 * face.clamp(min=1e-6).log10()).mean(), prog_bar=True, batch_size=len(error))
+        self.seen.append(latents.transpose(0, 1).flatten(1))
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the latents and write the folder, so that the next stage can begin at any time."""
+        latents, self.seen = torch.cat(self.seen, 1), []
+        if not self.decoder_only:  # a denoiser knows the old ones
+            self.latents_mean, self.latents_std = latents.mean(1), latents.std(1)
+        super().on_validation_epoch_end()
+
+    def write(self) -> None:
+        """Write `FOLDER/vae`: fp16 weights and the statistics of the latents."""
+        assert self.vae is not None
+        vae = copy.deepcopy(self.vae)
+        if not self.decoder_only:
+            vae.register_to_config(latents_mean=self.latents_mean.tolist(), latents_std=self.latents_std.tolist())
+        with torch.no_grad():
+            variance = slice(vae.config.z_dim, None)
+            vae.quant_conv.weight[variance] = 0.0
+            vae.quant_conv.bias[variance] = 2.0 * math.log(max(self.latent_noise, 1e-6))
+        pipeline.save_part(vae, self.folder / "vae")

@@ -1,0 +1,221 @@
+"""Data modules of the embedded world's stages: frames and clips for the autoencoder, latents for the denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+from anti_i2v.portraits import ClipBatch, PortraitClips
+from anti_i2v.portraits.training import pipeline
+from anti_i2v.portraits.training.bank import Bank, Rows, to_bytes
+
+Batch = dict[str, Tensor | list[str]]
+
+
+def to_bytes_with_face(batch: ClipBatch) -> Tensor:
+    """`to_bytes`, and the mask of the face as a fourth channel: (B, T, 4, H, W) uint8."""
+    return torch.cat([to_bytes(batch), (batch.face_mask * 255.0).round().to(torch.uint8)], dim=2)
+
+
+def face_share(mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """How much of each latent cell the face covers.
+
+    Args:
+        mask: (B, T, 1, H, W) in [0, 1].
+        shape: t, h, w of the latents, of which the first frame stands for the first of the clip and each further one for as many as fit.
+
+    Returns:
+        (B, 1, t, h, w) in [0, 1].
+    """
+    video, (frames, height, width) = mask.transpose(1, 2), shape
+    first = F.adaptive_avg_pool3d(video[:, :, :1], (1, height, width))
+    return torch.cat([first, F.adaptive_avg_pool3d(video[:, :, 1:], (frames - 1, height, width))], dim=2)
+
+
+class Endless(IterableDataset[Batch]):
+    """Batches without end, from `stream`: the trainer ends them by steps or by time."""
+
+    def __init__(self, stream: Callable[[], Iterator[Batch]]) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.stream()
+
+
+class BankData(LightningDataModule):
+    """What the data modules of all stages share: a bank to train from, fixed clips to validate on."""
+
+    batch_size = 1
+    """Clips in a batch."""
+
+    def __init__(self, num_frames: int, size: int, capacity: int, start: int, fresh: float, validation_clips: int, seed: int) -> None:
+        super().__init__()
+        self.num_frames, self.size, self.capacity = num_frames, size, capacity
+        self.start, self.fresh, self.validation_clips, self.seed = start, fresh, validation_clips, seed
+        self.bank: Bank | None = None
+        self.held: list[Batch] = []
+
+    def form(self, batch: ClipBatch) -> Tensor:
+        """What the bank keeps of rendered clips: (B, …)."""
+        return to_bytes(batch)
+
+    def batch(self, rows: Rows) -> Batch:
+        """A validation batch from rows of the bank's form."""
+        return {"video": rows.values.float() / 255.0, "prompt": rows.prompts, "action": rows.action}
+
+    def training_batch(self) -> Batch:
+        """The next draw, after a slow refresh."""
+        assert self.bank is not None
+        self.bank.refresh(self.fresh)
+        return self.batch(self.bank.draw(self.batch_size))
+
+    def _clips(self, split: Literal["train", "validation"]) -> PortraitClips:
+        return PortraitClips(split, num_frames=self.num_frames, height=self.size, width=self.size)
+
+    def setup(self, stage: str) -> None:
+        """Fill the bank and render the validation clips, once."""
+        if not self.held:
+            clips = self._clips("validation")
+            for first in range(0, self.validation_clips, 8):
+                rendered = clips.batch(range(first, min(first + 8, self.validation_clips)))
+                self.held.append(self.batch(Rows(self.form(rendered), rendered.prompts, rendered.action)))
+        if stage == "fit" and self.bank is None:
+            self.bank = Bank(self._clips("train"), self.form, self.capacity, self.seed)
+            self.bank.fill(self.start)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Endless batches, made in the training process: the bank lives there."""
+        return DataLoader(Endless(self._stream), batch_size=None)
+
+    def _stream(self) -> Iterator[Batch]:
+        assert self.bank is not None
+        # A resumed run goes on with other draws than the run it continues; only here is its step known.
+        if self.trainer is not None and self.trainer.global_step:
+            self.bank.random.manual_seed(self.seed + 7919 * self.trainer.global_step)
+        while True:
+            yield self.training_batch()
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The same clips at every validation."""
+        return DataLoader(self.held, batch_size=None)  # type: ignore[arg-type]
+
+
+class FrameAndClipData(BankData):
+    """Single frames and whole clips for the autoencoder, mixed.
+
+    A frame costs half as much as it does inside a clip and teaches the spatial part just as well, so most steps train on
+    frames; the share of clip steps rises with the training so that the temporal part is finished last.
+
+    Args:
+        frames: Frames in a batch of single frames.
+        clips: Clips in a batch of clips.
+        clip_share_start: Share of clip steps at the first step, 0–1.
+        clip_share_end: Share of clip steps at the last step, 0–1.
+        num_frames: Frames of a clip.
+        size: Height and width in pixels.
+        capacity: Clips the bank holds.
+        start: Clips rendered before the first step.
+        fresh: Clips rendered a step.
+        validation_clips: Clips of the validation split.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        frames: int = 24,
+        clips: int = 4,
+        clip_share_start: float = 0.1,
+        clip_share_end: float = 0.5,
+        num_frames: int = 9,
+        size: int = 128,
+        capacity: int = 4096,
+        start: int = 512,
+        fresh: float = 1.0,
+        validation_clips: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
+        self.frames, self.clips = frames, clips
+        self.clip_share_start, self.clip_share_end = clip_share_start, clip_share_end
+        self.clip_debt = 0.0
+
+    def form(self, batch: ClipBatch) -> Tensor:
+        """The bank keeps where the face is, too."""
+        return to_bytes_with_face(batch)
+
+    def batch(self, rows: Rows) -> Batch:
+        """{"video": (B, T, 3, H, W), "face": (B, T, 1, H, W) in [0, 1], …} from rows of the bank's form."""
+        values = rows.values.float() / 255.0
+        return {"video": values[:, :, :3], "face": values[:, :, 3:], "prompt": rows.prompts, "action": rows.action}
+
+    def training_batch(self) -> Batch:
+        """{"video": (frames, 1, 3, H, W) or (clips, T, 3, H, W) in [0, 1], "face": …}."""
+        assert self.bank is not None
+        self.bank.refresh(self.fresh)
+        progress = self.trainer.global_step / max(1, self.trainer.max_steps) if self.trainer is not None else 0.0
+        self.clip_debt += self.clip_share_start + (self.clip_share_end - self.clip_share_start) * progress
+        if self.clip_debt >= 1.0:
+            self.clip_debt -= 1.0
+            return self.batch(self.bank.draw(self.clips))
+        rows = self.bank.draw(self.frames)
+        moment = torch.randint(self.num_frames, (self.frames,), generator=self.bank.random)
+        rows.values = rows.values[torch.arange(self.frames), moment].unsqueeze(1)
+        return self.batch(rows)
+
+
+class LatentData(BankData):
+    """Normalised latents of clips with their prompts, for the denoiser.
+
+    Args:
+        folder: World folder whose trained autoencoder encodes.
+        batch_size: Clips in a batch.
+        num_frames: Frames of a clip.
+        size: Height and width in pixels.
+        capacity: Clips the bank holds.
+        start: Clips encoded before the first step; the bank then grows to `capacity`.
+        fresh: Clips encoded a step.
+        validation_clips: Clips of the validation split.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        folder: str = "checkpoints/portrait-dit",
+        batch_size: int = 16,
+        num_frames: int = 9,
+        size: int = 128,
+        capacity: int = 16384,
+        start: int = 2048,
+        fresh: float = 1.0,
+        validation_clips: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
+        self.folder, self.batch_size = folder, batch_size
+
+    def setup(self, stage: str) -> None:
+        """Load the autoencoder, then fill the bank."""
+        self.vae = pipeline.load_autoencoder(Path(self.folder))
+        if self.trainer is not None:
+            self.vae.to(self.trainer.strategy.root_device)
+        super().setup(stage)
+
+    @torch.no_grad()
+    def form(self, batch: ClipBatch) -> Tensor:
+        """Normalised latents (B, C, 1 + (T - 1) / 2, H / 16, W / 16) and, as one more channel, `face_share`; on the CPU."""
+        latents = pipeline.encode(self.vae, batch.video.to(self.vae.device))
+        mean, std = pipeline.statistics(self.vae, latents)
+        frames, height, width = latents.shape[2:]
+        face = face_share(batch.face_mask, (frames, height, width))
+        return torch.cat([((latents - mean) / std).cpu(), face], dim=1)
+
+    def batch(self, rows: Rows) -> Batch:
+        """{"latents": (B, C, t, h, w), "face": (B, 1, t, h, w) in [0, 1], "prompt": list of B, "action": (B,)}."""
+        return {"latents": rows.values[:, :-1], "face": rows.values[:, -1:], "prompt": rows.prompts, "action": rows.action}

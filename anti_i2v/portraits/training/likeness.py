@@ -1,0 +1,54 @@
+"""What pixels do not say: whether a rebuilt face is still the same person's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from anti_i2v.embedders.network import FACES, FaceNetwork, load_face_network
+from anti_i2v.errors import UsageError
+from anti_i2v.portraits.training.people import SEEN
+
+
+class FaceLoss(nn.Module):
+    """Weight times the mean of 1 - cosine between the face embeddings of rebuilt and true frames, where a face is seen.
+
+    A perceptual loss (arXiv 1603.08155) whose features are those that tell people apart. The networks are the ones made for objectives;
+    the judge is refused, so that it still judges an autoencoder which was not trained to please it.
+
+    Args:
+        weight: 0 loads no network and costs nothing.
+        networks: Folders of face networks made for objectives, or the names of shipped ones.
+
+    Raises:
+        UsageError: The weight is negative, or a folder holds no such network.
+    """
+
+    def __init__(self, weight: float, networks: Sequence[str] = FACES) -> None:
+        super().__init__()
+        if weight < 0:
+            raise UsageError(f"likeness_weight is {weight}; give 0 or more")
+        self.weight = weight
+        # In a list: frozen networks are no part of a checkpoint, and none of what is trained.
+        self.networks = [load_face_network(network, "objective") for network in networks] if weight else []
+
+    def forward(self, rebuilt: Tensor, video: Tensor, face: Tensor) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            rebuilt: (B, T, 3, H, W) in about [0, 1].
+            video: The same shape, in [0, 1].
+            face: (B, T, 1, H, W) mask of the face in [0, 1].
+        """
+        seen = (face.flatten(0, 1).mean((1, 2, 3)) >= SEEN).float()
+        loss = seen.new_zeros(())
+        for network in self.networks:
+            loss = loss + ((1.0 - self._likeness(network.to(video.device), rebuilt, video)) * seen).sum() / seen.sum().clamp(min=1.0)
+        return self.weight * loss / max(1, len(self.networks))
+
+    @staticmethod
+    def _likeness(network: FaceNetwork, rebuilt: Tensor, video: Tensor) -> Tensor:
+        """Cosines (B T,)."""
+        made, true = (network.embed(network.fitted(frames.flatten(0, 1)))[0] for frames in (rebuilt, video))
+        return (made * true).sum(1)

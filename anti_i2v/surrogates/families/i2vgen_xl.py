@@ -1,0 +1,152 @@
+"""I2VGen-XL: a U-Net with a prompt. The photo reaches it by two routes.
+
+The autoencoder's latent of the photo stands beside the noisy latents of the first frame, and as a few tokens among the prompt's;
+later frames have their place in the clip there instead. An embedding of the photo's middle by CLIP makes further tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anti_i2v.errors import UsageError
+from anti_i2v.imaging.tensors import unit
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Draw
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+
+MULTIPLE = 8
+"""The pipeline insists on it for height and width, whatever the autoencoder."""
+
+
+def repeated(short: int, long: int) -> list[int]:
+    """Which of `short` pixels PIL's box filter repeats at each of `long` places; computed as there, where it falls between two."""
+    return [int((place + 0.5) * (short / long)) for place in range(long)]
+
+
+class I2VGenXLSurrogate(Surrogate):
+    """A frozen `I2VGenXLPipeline`, with the frame rate and the layer of the text encoder that its call has by default."""
+
+    denoiser_name = "unet"
+    denoiser_names = ("unet",)
+
+    target_fps = 16
+    clip_skip = 1
+
+    vae: AutoencoderKL
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
+        super().__init__(pipeline, taps, height, width, num_frames, steps)
+        self.image_encoder: nn.Module = pipeline.image_encoder.requires_grad_(False).eval()
+        space = pipeline.vae_scale_factor
+        multiple = max(MULTIPLE, space)
+        if height < multiple or width < multiple or height % multiple or width % multiple:
+            raise UsageError(f"height × width is {height} × {width}; this I2VGen-XL needs multiples of {multiple} × {multiple}")
+        if num_frames < 1:
+            raise UsageError(f"num_frames is {num_frames}; a clip has at least 1")
+        self._shape = (pipeline.unet.config.in_channels, num_frames, height // space, width // space)
+        self._scale = float(pipeline.vae.config.scaling_factor)
+        extractor = pipeline.feature_extractor
+        self._shown = (extractor.crop_size["height"], extractor.crop_size["width"])
+        for name, value in (("image_mean", extractor.image_mean), ("image_std", extractor.image_std)):
+            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+        pipeline._guidance_scale = 1.0  # what the pipeline's call sets, and its text encoding reads
+        encoder = pipeline.text_encoder
+        if encoder is not None and not hasattr(encoder, "text_model"):
+            # Since transformers 5 the layers lie here; the pipeline looks for them there. No submodule: that would be a circle.
+            object.__setattr__(encoder, "text_model", encoder)
+
+    def latent_shape(self, batch: int) -> tuple[int, ...]:
+        """`(B, channels, frames, latent height, latent width)`."""
+        return (batch, *self._shape)
+
+    def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
+        """Noise of standard deviation s = √((1 − ᾱ)/ᾱ) on the latents has the share s / (1 + s), also where ᾱ is 0.
+
+        The first step starts from pure noise although its share is below 1: the published schedule leaves the noisiest out.
+        """
+        kept = scheduler.alphas_cumprod[scheduler.timesteps.cpu()]
+        shares: Tensor = (1 - kept).sqrt() / (kept.sqrt() + (1 - kept).sqrt())
+        return shares
+
+    def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
+        """`encoder_hidden_states` `(prompts, length, channels)`: the states before the last layer."""
+        embeds, _ = self.pipeline.encode_prompt(prompts, self.text_device, 1, clip_skip=self.clip_skip)
+        return {"encoder_hidden_states": embeds}
+
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`."""
+        return {
+            "encoder_hidden_states": (
+                (int(self.pipeline.tokenizer.model_max_length), self.pipeline.unet.config.cross_attention_dim),
+                torch.float32,
+            )
+        }
+
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
+        """`latents` `(B, channels, 1, h, w)`, scaled, the mode of what the pipeline samples; `image_embeds` `(B, 1, channels)`."""
+        latents = self.vae.encode(unit(image) * 2 - 1).latent_dist.mode() * self._scale
+        embeds = self.image_encoder((self.shown_to_clip(unit(image)) - self.image_mean) / self.image_std).image_embeds
+        return {"latents": latents.unsqueeze(2), "image_embeds": embeds.unsqueeze(1)}
+
+    def shown_to_clip(self, image: Tensor) -> Tensor:
+        """The middle of photos, as wide and as high as the photo is wide, at CLIP's size; the pipeline rounds it to 8 bits.
+
+        Where the photo is not that high, it is first enlarged by repeating pixels. The height can come out one short, as with
+        the pipeline's usual 704 × 1280: then the topmost line is black, there as here.
+        """
+        scale = min(1.0, self.height / self.width)
+        rows, columns = (round(side // scale) for side in (self.height, self.width))
+        top, left = (rows - self.width) // 2, (columns - self.width) // 2
+        enlarged = image[:, :, repeated(self.height, rows)][:, :, :, repeated(self.width, columns)]
+        middle = F.pad(enlarged, (-left, self.width + left - columns, -top, self.width + top - rows))  # a negative pad cuts off
+        shown: Tensor = F.interpolate(middle, self._shown, mode="bilinear", align_corners=False, antialias=True)
+        return shown
+
+    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+        if draw.step == 0:
+            return draw.noise
+        kept = self.pipeline.scheduler.alphas_cumprod.to(draw.noise)[draw.timestep.long()]
+        noisy: Tensor = kept.sqrt() * condition["latents"].detach() + (1 - kept).sqrt() * draw.noise
+        return noisy
+
+    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+        """The photo's latent for the first frame; for a later one its place in the clip, in (0, 1], in every element."""
+        batch, channels, frames, *size = latents.shape
+        places = torch.arange(1, frames, device=latents.device).view(1, 1, -1, 1, 1) / max(frames - 1, 1)
+        return {
+            "sample": latents,
+            "timestep": timestep,
+            "fps": torch.full((batch,), self.target_fps, device=latents.device),
+            "image_latents": torch.cat([condition["latents"], places.expand(batch, channels, -1, *size)], dim=2),
+            "image_embeddings": condition["image_embeds"],
+            "encoder_hidden_states": text["encoder_hidden_states"],
+            "cross_attention_kwargs": None,
+        }
+
+    def by_photo(self, value: Tensor, batch: int) -> Tensor:
+        """`(B, channels, frames, h, w)`; of a layer that reads tokens h = 1, of one inside temporal attention `(B, tokens, channels)`."""
+        if len(value) == batch * self.num_frames and value.ndim in (3, 4):
+            split = value.reshape(batch, self.num_frames, *value.shape[1:])
+            return split.transpose(1, 2) if value.ndim == 4 else split.permute(0, 3, 1, 2).unsqueeze(3)
+        return value if len(value) == batch else value.reshape(batch, -1, value.shape[-1])
+
+    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `Surrogate.decoded`: a clip of one frame for each photo."""
+        return self.decode(condition["latents"])[:, 0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents `(B, channels, frames, h, w)` → clips `(B, frames, 3, height, width)`, every frame alone."""
+        with self._float32():
+            flat = latents.transpose(1, 2).flatten(0, 1) / self._scale
+            frames: Tensor = self.vae.decode(flat, return_dict=False)[0]
+        return unit(frames / 2 + 0.5).reshape(len(latents), -1, *frames.shape[1:])

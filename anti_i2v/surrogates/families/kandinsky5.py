@@ -1,0 +1,196 @@
+"""Kandinsky 5 image-to-video: the photo is the first latent frame at every step; latents have their channels last.
+
+https://arxiv.org/abs/2511.14993
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from anti_i2v.errors import UsageError
+from anti_i2v.imaging.tensors import unit
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Draw
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline
+
+MULTIPLE = 16
+"""The pipeline insists on it for height and width."""
+MENDED = 4
+"""Latent frames at the start whose brightness and contrast the pipeline fits to those that follow, before it decodes them."""
+PLANNED = "a dog runs"
+"""What a plan takes a prompt to be: the tokens of prompts count for little beside those of a clip."""
+
+
+class Kandinsky5Surrogate(Surrogate):
+    """A frozen `Kandinsky5I2VPipeline` with dense attention.
+
+    The denoiser takes prompts of any length, but no mask: what is padded is read. So a prompt is encoded alone, and photos
+    whose prompts differ in length go through the denoiser one by one; as many prompts of one length as there are photos, or
+    a single one, go through at once.
+    """
+
+    block_lists: ClassVar[Mapping[str, str]] = {
+        "text_transformer_blocks": "num_text_blocks",
+        "visual_transformer_blocks": "num_visual_blocks",
+    }
+    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    uncast = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
+
+    vae: AutoencoderKLHunyuanVideo
+
+    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
+        super().__init__(pipeline, taps, height, width, num_frames, steps)
+        config = pipeline.transformer.config
+        if config.attention_type != "regular":
+            raise UsageError(
+                f"attention_type is {config.attention_type}, attention to chosen blocks of a long clip; supported Kandinsky 5: regular, "
+                "as in the checkpoints for clips of 5 seconds"
+            )
+        space, time = pipeline.vae_scale_factor_spatial, pipeline.vae_scale_factor_temporal
+        if height < MULTIPLE or width < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
+            raise UsageError(f"height × width is {height} × {width}; Kandinsky 5 needs multiples of {MULTIPLE} × {MULTIPLE}")
+        least = MENDED * time + 1
+        if num_frames < least or (num_frames - 1) % time:
+            raise UsageError(
+                f"num_frames is {num_frames}; Kandinsky 5 needs 1 + a multiple of {time}, at least {least}, "
+                "because of less the pipeline makes no picture"
+            )
+        self._shape = ((num_frames - 1) // time + 1, height // space, width // space, config.in_visual_dim)
+        self._scale = pipeline._get_scale_factor(height, width)
+
+    def _checked(self, taps: Sequence[str]) -> tuple[str, ...]:
+        blind = [tap for tap in taps if tap.startswith("text_transformer_blocks.")]
+        if blind:
+            raise UsageError(f"tap {blind[0]!r} sees no photo, only the prompt; choose one of visual_transformer_blocks")
+        return super()._checked(taps)
+
+    @property
+    def token_frames(self) -> int:
+        """See `Surrogate.token_frames`."""
+        return int(self._shape[0])
+
+    def latent_shape(self, batch: int) -> tuple[int, ...]:
+        """`(B, latent frames, latent height, latent width, channels)`."""
+        return (batch, *self._shape)
+
+    # ---------------------------------------------------------------------------------------------------------- text
+    def encode_text(self, prompts: list[str]) -> dict[str, Tensor]:
+        """See `Surrogate.encode_text`; prompts are encoded one by one, since the pipeline would pad the shorter ones."""
+        for prompt in prompts:
+            super().encode_text([prompt])
+        return super().encode_text(prompts)
+
+    def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
+        """`encoder_hidden_states` `(prompts, tokens, channels)` of Qwen and `pooled_projections` `(prompts, channels)` of CLIP."""
+        states, pooled, _ = self.pipeline.encode_prompt(prompts, device=self.text_device)
+        return {"encoder_hidden_states": states, "pooled_projections": pooled}
+
+    def stacked(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """With `words` `(prompts, tokens)`, True on a prompt's own tokens, False behind those of a shorter one."""
+        states = [text["encoder_hidden_states"] for text in texts]
+        return {
+            "encoder_hidden_states": pad_sequence(states, batch_first=True),
+            "pooled_projections": torch.stack([text["pooled_projections"] for text in texts]),
+            "words": pad_sequence([torch.ones(len(each), dtype=torch.bool) for each in states], batch_first=True),
+        }
+
+    def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See `Surrogate.text_shapes`; of a short prompt."""
+        config, pipeline = self.pipeline.transformer.config, self.pipeline
+        read = pipeline.tokenizer(text=[pipeline.prompt_template.format(PLANNED)], return_tensors="pt")["input_ids"]
+        tokens = read.shape[1] - pipeline.prompt_template_encode_start_idx
+        return {
+            "encoder_hidden_states": ((tokens, config.in_text_dim), torch.float32),
+            "pooled_projections": ((config.in_text_dim2,), torch.float32),
+            "words": ((tokens,), torch.bool),
+        }
+
+    def _alone(self, text: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The texts of photos one by one, each without padding; none if there is no padding."""
+        words = text["words"]
+        if not bool((~words).any()):
+            return []
+        own = [{key: value[i : i + 1] for key, value in text.items()} for i in range(len(words))]
+        return [
+            {**each, "encoder_hidden_states": each["encoder_hidden_states"][:, row], "words": each["words"][:, row]}
+            for each, row in zip(own, words, strict=True)
+        ]
+
+    # --------------------------------------------------------------------------------------------------------- photo
+    def forward(self, image: Tensor, text: Mapping[str, Tensor], draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
+        """See `Surrogate.forward`."""
+        photos, texts = self._fitting(image, text)
+        alone = self._alone(texts) if len(photos) == len(draw.noise) else []
+        if not alone:
+            return super().forward(image, text, draw, early_exit)
+        features = []
+        for i, own in enumerate(alone):
+            features.append(super().forward(photos[i : i + 1], own, replace(draw, noise=draw.noise[i : i + 1]), early_exit))
+        return {tap: torch.cat([each[tap] for each in features]) for tap in self.taps}
+
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
+        """`latents` `(B, 1, h, w, channels)`: the photo as one scaled latent frame, the mode of what the pipeline samples."""
+        latents = self.vae.encode((unit(image) * 2 - 1).unsqueeze(2)).latent_dist.mode() * self.vae.config.scaling_factor
+        return {"latents": latents.permute(0, 2, 3, 4, 1)}
+
+    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+        if draw.step == 0:
+            return draw.noise
+        return (1 - draw.sigma) * condition["latents"].detach() + draw.sigma * draw.noise
+
+    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+        """The photo in latent frame 0; where the denoiser has room for it, empty channels and a mask of where the photo stands."""
+        shown = self._with_photo(condition, latents)
+        if self.pipeline.transformer.config.visual_cond:
+            mask = torch.zeros_like(latents[..., :1])
+            mask[:, 0] = 1
+            shown = torch.cat([shown, torch.zeros_like(latents), mask], dim=-1)
+        frames, rows, columns, _ = self._shape
+        return {
+            "hidden_states": shown,
+            "encoder_hidden_states": text["encoder_hidden_states"],
+            "pooled_projections": text["pooled_projections"],
+            "timestep": timestep.expand(len(latents)),
+            "visual_rope_pos": [torch.arange(length, device=latents.device) for length in (frames, rows // 2, columns // 2)],
+            "text_rope_pos": torch.arange(text["encoder_hidden_states"].shape[1], device=latents.device),
+            "scale_factor": self._scale,
+            "sparse_params": None,
+        }
+
+    def _with_photo(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        return torch.cat([condition["latents"], latents[:, 1:]], dim=1)
+
+    # ------------------------------------------------------------------------------------------------------ sampling
+    def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+        """See `Surrogate.predict`; this denoiser wraps its answer in no tuple."""
+        alone = self._alone(text)
+        if alone:
+            photos = [{key: value[i : i + 1] for key, value in condition.items()} for i in range(len(latents))]
+            return torch.cat([self.predict(photos[i], own, latents[i : i + 1], timestep) for i, own in enumerate(alone)])
+        output: Tensor = self.denoiser_at(timestep)(**self._typed(self.inputs(condition, text, latents, timestep)), return_dict=False)
+        return output.float()
+
+    def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """The photo as frame 0, then the first frames fitted to those that follow, by the pipeline's own statistics of a single clip."""
+        clips = self._with_photo(condition, latents)
+        return torch.cat([self.pipeline.normalize_first_frame(clips[i : i + 1]) for i in range(len(clips))])
+
+    # ------------------------------------------------------------------------------------------------------ pictures
+    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
+        return self.decode(condition["latents"])[:, 0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents `(B, latent frames, h, w, channels)` → clips `(B, num_frames, 3, height, width)`."""
+        with self._float32():
+            video: Tensor = self.vae.decode(latents.permute(0, 4, 1, 2, 3) / self.vae.config.scaling_factor, return_dict=False)[0]
+        return unit(video / 2 + 0.5).transpose(1, 2)

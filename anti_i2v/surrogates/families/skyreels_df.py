@@ -1,0 +1,87 @@
+"""SkyReels-V2 diffusion forcing: every latent frame has a noise level of its own, and the photo's, the first, has none.
+
+The clip is made in the pipeline's synchronous way, its default, in which all other frames have the same level at each step.
+The public checkpoints name the text-to-video pipeline, which shares every part with the one for photos and is taken for it.
+https://arxiv.org/abs/2504.13074
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from anti_i2v.errors import UsageError
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.families.wan import WanSurrogate
+from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, SchedulerMixin
+
+SLOW = 16
+"""The frame rate that the denoiser tells from all others."""
+
+
+class SkyReelsV2DFSurrogate(WanSurrogate):
+    """A frozen `SkyReelsV2DiffusionForcingImageToVideoPipeline`, with the frame rate that its call has by default.
+
+    A clip of more than 97 frames is that of a call with `base_num_frames` as large: one window, not several that overlap.
+    """
+
+    named = "SkyReels-V2"
+    frame_rate = 24
+
+    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
+        super().__init__(pipeline, taps, height, width, num_frames, steps)
+        config = pipeline.transformer.config
+        time = pipeline.vae_scale_factor_temporal
+        if num_frames <= 1:
+            raise UsageError(
+                f"num_frames is {num_frames}, which is the photo itself; this {self.named} needs {time + 1}, {2 * time + 1}, …"
+            )
+        if config.in_channels != self._shape[0]:
+            raise UsageError(
+                f"the denoiser reads {config.in_channels} channels, not {self._shape[0]} (those of a clip alone); this is no diffusion "
+                "forcing SkyReels-V2; give one such as Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers"
+            )
+        if config.num_frame_per_block != 1:
+            raise UsageError(
+                f"num_frame_per_block is {config.num_frame_per_block}: with more than one the pipeline noises the photo's frame like the "
+                "rest of its block and denoises it away; supported: 1, as the public checkpoints have it"
+            )
+
+    @classmethod
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+        """The only one."""
+        return cls
+
+    @property
+    def text_length(self) -> int:
+        """Wan's 512 tokens, whatever the tokenizer ends at: the padding counts in the cross-attention."""
+        return TEXT_LENGTH
+
+    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+        """The photo in latent frame 0; one timestep a latent frame, 0 on the photo's."""
+        return {
+            "hidden_states": self.final(condition, latents),
+            "timestep": (self.keep[0, 0, :, 0, 0] * timestep).long().expand(len(latents), -1),
+            "encoder_hidden_states": text["prompt_embeds"],
+            "enable_diffusion_forcing": True,
+            # One entry, whatever the batch: the denoiser adds it to every photo's, and fails where there are several.
+            "fps": [0 if self.frame_rate == SLOW else 1],
+            "attention_kwargs": None,
+        }
+
+    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+        """The pipeline's own loop, which steps each latent frame for itself and never the photo.
+
+        It writes every result over the latents that the scheduler was given. A scheduler that remembers those of its first
+        step, as UniPC does, finds the result in their place, and corrects from there; so it is done here, too.
+        """
+        moving = latents[:, :, 1:]
+        for timestep in scheduler.timesteps:
+            output = self.predict(condition, text, latents, timestep)[:, :, 1:]
+            moving.copy_(scheduler.step(output, timestep, moving, return_dict=False)[0])
+        return latents

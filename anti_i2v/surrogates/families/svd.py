@@ -1,0 +1,150 @@
+"""Stable Video Diffusion: a U-Net that has no prompt. The photo reaches it by two routes.
+
+The autoencoder's latent of the photo, with a little noise on its pixels, stands beside the noisy latents of every frame, and
+an embedding of the photo by CLIP is what cross-attention reads. How the person moves is left to the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.imaging.tensors import unit
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Draw
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, SchedulerMixin
+
+CLIP_SIZE = 224
+"""Height and width at which the pipeline shows a photo to CLIP, whatever the size of either."""
+
+
+def shown_to_clip(pixels: Tensor) -> Tensor:
+    """Photos `(B, 3, H, W)` in [-1, 1] at the size CLIP sees, `(B, 3, 224, 224)` about [0, 1], by the pipeline's own resizing."""
+    from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
+
+    resized: Tensor = _resize_with_antialiasing(pixels, (CLIP_SIZE, CLIP_SIZE))
+    return (resized + 1) / 2
+
+
+class SVDSurrogate(Surrogate):
+    """A frozen `StableVideoDiffusionPipeline`, with the hints its call has by default."""
+
+    denoiser_name = "unet"
+    denoiser_names = ("unet",)
+    has_text = False
+
+    fps = 7
+    motion_bucket_id = 127
+    noise_aug_strength = 0.02
+    """Standard deviation of the noise on the photo, which is in [-1, 1] there."""
+
+    vae: AutoencoderKLTemporalDecoder
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
+        super().__init__(pipeline, taps, height, width, num_frames, steps)
+        self.image_encoder: nn.Module = pipeline.image_encoder.requires_grad_(False).eval()
+        space = pipeline.vae_scale_factor
+        multiple = max(8, space)  # the pipeline itself insists on 8
+        if height < multiple or width < multiple or height % multiple or width % multiple:
+            raise UsageError(f"height × width is {height} × {width}; this SVD needs multiples of {multiple} × {multiple}")
+        if num_frames < 1:
+            raise UsageError(f"num_frames is {num_frames}; a clip has at least 1")
+        self._shape = (num_frames, pipeline.unet.config.in_channels // 2, height // space, width // space)
+        scheduler = self._schedule(steps)
+        self._levels: list[float] = scheduler.sigmas.tolist()
+        self._start = float(scheduler.init_noise_sigma)
+        extractor = pipeline.feature_extractor
+        for name, value in (("image_mean", extractor.image_mean), ("image_std", extractor.image_std)):
+            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+
+    def latent_shape(self, batch: int) -> tuple[int, ...]:
+        """`(B, frames, channels, latent height, latent width)`."""
+        return (batch, *self._shape)
+
+    @property
+    def token_frames(self) -> int:
+        """See `Surrogate.token_frames`."""
+        return self.num_frames
+
+    def image_noise_shape(self, batch: int) -> tuple[int, ...]:
+        """`(B, 3, height, width)`."""
+        return (batch, 3, self.height, self.width)
+
+    def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
+        """Standard deviations of noise added to latents → shares of noise."""
+        sigmas = super().noise_shares(scheduler)
+        return sigmas / (1 + sigmas)
+
+    def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
+        """Nothing: there are no prompts."""
+        return {}
+
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
+        """`latents` `(B, channels, h, w)`, not scaled, and `image_embeds` `(B, 1, channels)`; CLIP sees the photo without noise."""
+        pixels = unit(image) * 2 - 1
+        noised = pixels if image_noise is None else pixels + self.noise_aug_strength * image_noise
+        embeds = self.image_encoder((shown_to_clip(pixels) - self.image_mean) / self.image_std).image_embeds
+        return {"latents": self.vae.encode(noised).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
+
+    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+        level = self._levels[draw.step]
+        noise = draw.noise * (self._start if draw.step == 0 else level)
+        return (noise if draw.step == 0 else self.clip(condition, draw) + noise) / math.sqrt(level**2 + 1)
+
+    def clip(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+        if draw.reference is not None:
+            return draw.reference
+        return condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
+
+    def encode_clip(self, video: Tensor) -> Tensor:
+        """See `Surrogate.encode_clip`."""
+        latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
+        return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
+
+    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `Surrogate.error`; the right answer is the velocity (ε - s x) / √(s² + 1) of noise s ε on the clip x (arXiv 2206.00364)."""
+        level = self._levels[draw.step]
+        velocity = (draw.noise - level * self.clip(condition, draw)) / math.sqrt(level**2 + 1)
+        return (answer - velocity).transpose(1, 2)
+
+    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+        """The photo's latent beside those of every frame; frames per second less one, as SVD was trained."""
+        photo = condition["latents"].unsqueeze(1).expand(-1, latents.shape[1], -1, -1, -1)
+        hints = torch.tensor([[self.fps - 1, self.motion_bucket_id, self.noise_aug_strength]], device=latents.device)
+        return {
+            "sample": torch.cat([latents, photo], dim=2),
+            "timestep": timestep,
+            "encoder_hidden_states": condition["image_embeds"],
+            "added_time_ids": hints.expand(len(latents), -1),
+        }
+
+    def by_photo(self, value: Tensor, batch: int) -> Tensor:
+        """`(B, channels, frames, h, w)`; of a layer that reads tokens h = 1, of one inside temporal attention `(B, tokens, channels)`."""
+        if len(value) == batch * self.num_frames and value.ndim in (3, 4):
+            split = value.reshape(batch, self.num_frames, *value.shape[1:])
+            return split.transpose(1, 2) if value.ndim == 4 else split.permute(0, 3, 1, 2).unsqueeze(3)
+        return value if len(value) == batch else value.reshape(batch, -1, value.shape[-1])
+
+    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `Surrogate.decoded`: a clip of one frame for each photo, of its latent, which is not scaled."""
+        with self._float32():
+            frame: Tensor = self.vae.decode(condition["latents"], num_frames=1, return_dict=False)[0]
+        return unit(frame / 2 + 0.5)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents `(B, frames, channels, h, w)` → clips `(B, num_frames, 3, height, width)`."""
+        with self._float32():
+            flat = latents.flatten(0, 1) / self.vae.config.scaling_factor
+            frames: Tensor = self.vae.decode(flat, num_frames=self.num_frames, return_dict=False)[0]
+        return unit(frames / 2 + 0.5).reshape(len(latents), self.num_frames, *frames.shape[1:])

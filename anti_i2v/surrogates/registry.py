@@ -1,0 +1,62 @@
+"""Which class reads which pipeline. A new family is a file beside this one and its line here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from anti_i2v.errors import UsageError
+
+if TYPE_CHECKING:
+    from anti_i2v.surrogates.base import Surrogate
+
+FAMILIES = {
+    "CogVideoXImageToVideoPipeline": "anti_i2v.surrogates.families.cogvideox.CogVideoXSurrogate",
+    "Cosmos2VideoToWorldPipeline": "anti_i2v.surrogates.families.cosmos2.Cosmos2Surrogate",
+    "HunyuanVideo15ImageToVideoPipeline": "anti_i2v.surrogates.families.hunyuan_video15.HunyuanVideo15Surrogate",
+    "HunyuanVideoFramepackPipeline": "anti_i2v.surrogates.families.framepack.FramePackSurrogate",
+    "HunyuanVideoImageToVideoPipeline": "anti_i2v.surrogates.families.hunyuan_video.HunyuanVideoSurrogate",
+    "I2VGenXLPipeline": "anti_i2v.surrogates.families.i2vgen_xl.I2VGenXLSurrogate",
+    "Kandinsky5I2VPipeline": "anti_i2v.surrogates.families.kandinsky5.Kandinsky5Surrogate",
+    "LTX2ImageToVideoPipeline": "anti_i2v.surrogates.families.ltx2.LTX2Surrogate",
+    "LTX2Pipeline": "anti_i2v.surrogates.families.ltx2.LTX2Surrogate",
+    "LTXConditionPipeline": "anti_i2v.surrogates.families.ltx.LTXConditionSurrogate",
+    "LTXImageToVideoPipeline": "anti_i2v.surrogates.families.ltx.LTXSurrogate",
+    "LTXPipeline": "anti_i2v.surrogates.families.ltx.LTXSurrogate",
+    "SanaImageToVideoPipeline": "anti_i2v.surrogates.families.sana_video.SanaVideoSurrogate",
+    "SanaVideoPipeline": "anti_i2v.surrogates.families.sana_video.SanaVideoSurrogate",
+    "SkyReelsV2DiffusionForcingImageToVideoPipeline": "anti_i2v.surrogates.families.skyreels_df.SkyReelsV2DFSurrogate",
+    "SkyReelsV2DiffusionForcingPipeline": "anti_i2v.surrogates.families.skyreels_df.SkyReelsV2DFSurrogate",
+    "SkyReelsV2ImageToVideoPipeline": "anti_i2v.surrogates.families.wan_concat.WanConcatSurrogate",
+    "StableVideoDiffusionPipeline": "anti_i2v.surrogates.families.svd.SVDSurrogate",
+    "WanImageToVideoPipeline": "anti_i2v.surrogates.families.wan.WanSurrogate",
+}
+"""Class of a diffusers pipeline → class path of its surrogate, imported only when asked for."""
+
+
+def family_of(source: str, index: Mapping[str, object]) -> type[Surrogate]:
+    """The class for a pipeline, from its name and model_index.json.
+
+    Raises:
+        UsageError: There is none.
+    """
+    name = str(index.get("_class_name"))
+    if name not in FAMILIES:
+        kind = f"{name}, which takes no photo" if _takes_no_photo(name) else name
+        raise UsageError(
+            f"{source} is a {kind}; supported pipelines: {', '.join(sorted(FAMILIES))}; another one is a file in "
+            "anti_i2v/surrogates and a line in families.py there"
+        )
+    module, _, attribute = FAMILIES[name].rpartition(".")
+    family: type[Surrogate] = getattr(importlib.import_module(module), attribute)
+    return family.variant(source, index)
+
+
+def _takes_no_photo(name: str) -> bool:
+    """Whether diffusers has a pipeline of that name whose call has no place for a picture, such as one from text to video."""
+    import diffusers
+
+    pipeline = getattr(diffusers, name, None)
+    return pipeline is not None and not any("image" in parameter for parameter in inspect.signature(pipeline.__call__).parameters)

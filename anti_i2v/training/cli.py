@@ -1,0 +1,150 @@
+"""The training door: `python train.py fit|validate|test|predict [--config FILE] [--key value]`.
+
+A LightningCLI with one habit of its own: without `--config` it runs `configs/default.yaml`. Every LightningModule and
+LightningDataModule of the package goes through this door, those that train the embedded world as well; a config names
+them by class path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+from zipfile import is_zipfile
+
+from jsonargparse.typing import register_type
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from anti_i2v.errors import UsageError
+from anti_i2v.resources import shipped
+
+# jsonargparse finds a class by its short name (`--data PhotoDataModule`) only once its module is imported.
+PARTS = (
+    "anti_i2v.generators.backbone",
+    "anti_i2v.objectives",
+    "anti_i2v.training.transforms",
+    "anti_i2v.data",
+    "anti_i2v.training.module",
+    "anti_i2v.training.callbacks",
+    "anti_i2v.portraits.training",
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parse, build, run. A mistake the user can mend ends with one line on stderr and exit status 2.
+
+    Args:
+        args: Command line without the program's name; None reads it from `sys.argv`.
+    """
+    _silence()
+    # Lightning warns when a list is handed over while sys.argv is not empty, so the list goes where Lightning reads it.
+    given = list(sys.argv[1:] if args is None else args)
+    program, sys.argv = sys.argv, [sys.argv[0]]
+    try:
+        for part in PARTS:
+            import_module(part)
+        register_type(Path, Path.as_posix, _beside_config, type_check=lambda value, _: isinstance(value, Path))
+        TrainingCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"exit_on_error": False},
+            args=with_default_config(given),
+        )
+    except argparse.ArgumentError as mistake:
+        _refuse(mistake)
+    except ValueError as error:
+        # jsonargparse wraps what a constructor raises, and names every type that the value is not instead.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UsageError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        _refuse(cause)
+    finally:
+        sys.argv = program
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI that looks at `--ckpt_path` before anything is built or loaded from it."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, then refuse a checkpoint that is none: Lightning would say so with a traceback, or after loading models."""
+        super().parse_arguments(parser, args)
+        path = self.config[self.config["subcommand"]].get("ckpt_path")
+        if path in (None, "last", "best", "hpc") or str(path).startswith("registry"):
+            return
+        if not Path(path).is_file():
+            raise UsageError(f"--ckpt_path {path}: no such file; give a .ckpt written by `fit`, or `last`")
+        if not is_zipfile(path):
+            raise UsageError(f"--ckpt_path {path}: not a checkpoint, or a damaged one; give a .ckpt written by `fit`")
+
+
+def with_default_config(args: Sequence[str]) -> list[str]:
+    """Insert `--config configs/default.yaml` after the subcommand when the user names no config."""
+    named = any(a in ("-c", "--config", "-h", "--help") or a.startswith(("--config=", "-c=")) for a in args)
+    if named or not args or args[0] not in LightningCLI.subcommands():
+        return list(args)
+    return [args[0], "--config", str(shipped("configs") / "default.yaml"), *args[1:]]
+
+
+def _beside_config(value: str | Path) -> Path:
+    """Read a path of a config or of the command line.
+
+    While jsonargparse reads a config it stands in that config's folder, so a path that exists from here means that
+    place, and is kept absolute, so that the saved `config.yaml` of a run can be run again. Anything else (the name of a
+    shipped checkpoint, a hub id) is left as written.
+    """
+    path = Path(value).expanduser()
+    return path.absolute() if path.exists() else path
+
+
+def _refuse(mistake: BaseException) -> NoReturn:
+    print("error:", _short(" ".join(str(mistake).split())), file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _short(text: str) -> str:
+    """Keep the part of a jsonargparse message that names the class and the key; it lists every type a value might have had."""
+    problem = re.search(r".*Problem with given class_path '([^']+)': (.*?)(?: - Expected a <class 'NoneType'>.*)?$", text)
+    if problem is None:
+        return text
+    owner, what = problem.groups()
+    unknown = re.match(r"Option '([^']+)' is not accepted", what)
+    if unknown:
+        return f"unknown key {unknown[1]!r}: {owner} has no such parameter; it has those that `train.py fit --model.help {owner}` lists"
+    return f"{owner}: {what}"
+
+
+def _silence() -> None:
+    """Switch off notices that are expected here, each for its reason."""
+    # A frozen surrogate is in eval mode on purpose.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    # Rendering is part of the training process: two cores leave none for workers, and a dataset in memory needs none.
+    warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
+    # The logging interval of a short run is what the config says.
+    warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
+    # After a resume the loaders begin anew: training photos are drawn at random, and no epoch is ever counted.
+    warnings.filterwarnings("ignore", message=r"You're resuming from a checkpoint that ended before the epoch ended")
+    # Every run has a folder of its own, a resumed one too.
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
+    # Lightning 2.6 calls functions that jsonargparse renames in 5.0 and tree specs that torch renames.
+    warnings.filterwarnings("ignore", message=r".*(LeafSpec|instantiate_classes|add_instantiator|skip_none)")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(_no_advertisement)
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    """Lightning's tips for its own services are no message of this program."""
+    return "Tip:" not in record.getMessage()

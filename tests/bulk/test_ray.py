@@ -1,0 +1,106 @@
+"""`--engine ray`: a cluster of two actors on this machine loses nothing when one of them dies, and does nothing twice."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from anti_i2v.__main__ import main
+from anti_i2v.bulk import engines
+from anti_i2v.bulk.jobs import plan
+from anti_i2v.bulk.photo import Task
+from anti_i2v.bulk.result import Outcome
+from anti_i2v.bulk.run import run_jobs
+from tests.deadly_ways import calls, way_that_dies
+from tests.tiny.generator import Capture, smooth
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray of two processors, started as the command does; starting one takes longer than all else here."""
+    if engines.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    from anti_i2v.bulk.ray import connect
+
+    assert connect(None, 2)  # before anybody imports Ray, which reads then what it is asked for
+    import ray
+
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]  # nobody else can reach it
+    yield
+    ray.shutdown()
+
+
+def photos(folder: Path, widths: range) -> Path:
+    folder.mkdir()
+    for width in widths:
+        smooth(width, 30, width).save(folder / f"{width}.png")
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.skipif(engines.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.png")
+    arguments = ["--out", str(tmp_path / "out"), "--engine", "ray", "--ray-address", "127.0.0.1:9"]
+    assert main(["protect", str(tmp_path / "a.png"), *arguments]) == 2
+    assert "check --ray-address" in capsys.readouterr().err
+
+
+def test_a_killed_actor_loses_no_photo_and_does_none_twice_and_what_kills_every_actor_is_named(cluster: None, tmp_path: Path) -> None:
+    from anti_i2v.bulk.ray import with_ray
+
+    widths = range(20, 28)
+    folder, log, done = photos(tmp_path / "photos", widths), tmp_path / "log", list[Outcome]()
+    with tarfile.open(tmp_path / "00.tar", "w") as tar:
+        tar.add(photos(tmp_path / "more", range(30, 33)), ".")
+    out, ticks = tmp_path / "out", list[int]()
+    dying = partial(way_that_dies, log, {24: 9, 31: 1})  # one photo always, and once the shard
+    jobs = plan([folder, tmp_path / "00.tar"], out, "lossless").jobs
+    run_jobs(lambda *given: with_ray(dying, 2, None, 0, *given[:2], lambda: ticks.append(1)), jobs, Task(), done, out, False, True)
+
+    assert [o.status for o in done] == ["protected" if width != 24 else "failed" for width in widths] + ["protected"] * 3
+    assert "24.png: the processes that protected it died, 3 times" in done[4].named()
+    assert sorted(o.output or "" for o in done[8:]) == ["./30.png", "./31.png", "./32.png"]
+    assert len(ticks) == 10
+    assert {width: calls(log)[width] for width in (*widths, 31)} == {**dict.fromkeys(widths, 1), 24: 3, 31: 2}
+    (folder / "24.png").unlink()
+    assert main(["protect", str(folder), str(tmp_path / "00.tar"), "--out", str(tmp_path / "one"), "--no-mark", "--quiet"]) == 0
+    assert content(out) == content(tmp_path / "one")  # and nothing incomplete is left
+
+
+def test_the_command_goes_on_where_it_stopped_and_reports_what_one_process_would(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "photos", range(20, 24))
+    (tmp_path / "photos/bad.png").write_bytes(b"no photo")
+    reports = []
+    for engine, name in (("pool", "one"), ("ray", "two")):
+        (tmp_path / name).mkdir()
+        assert main(["protect", "photos/22.png", "--out", name, "--quiet"]) == 0
+        assert main(["protect", "photos", "--out", name, "--engine", engine, "--report", f"{name}.json"]) == 1
+        assert "skipped 1 that an earlier call has done" in capsys.readouterr().out
+        reports.append(json.loads(Path(f"{name}.json").read_text().replace(f'"{name}', '"')))
+        for told in (reports[-1], *reports[-1]["photos"]):
+            told.pop("seconds", None)
+    assert reports[0] == reports[1]
+    assert reports[0]["counts"] == {"protected": 3, "skipped": 1, "failed": 1}
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    smooth(1).save(tmp_path / "a.png")
+    assert main(["protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--engine", "ray"]) == 2
+    assert "pip install 'anti-i2v[bulk]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

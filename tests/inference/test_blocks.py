@@ -1,0 +1,43 @@
+"""Photos of any size move block by block, never beyond the steps, never out of range."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anti_i2v.inference import blocks
+
+
+def test_a_side_keeps_its_pixels_up_to_959_and_480_blocks_beyond() -> None:
+    assert blocks.factor((959, 1)) == (1, 1)
+    assert blocks.factor((960, 479)) == (2, 1)
+    assert blocks.factor((4032, 3024)) == (8, 6)  # a phone's 12 megapixels: 504 × 504 blocks
+    assert blocks.factor((1, 5000)) == (1, 10)
+
+
+def test_blocks_move_and_stop_at_black_and_white() -> None:
+    photo = Image.fromarray(np.array([[0, 100, 250], [2, 101, 255], [3, 4, 5]], np.uint8))
+    steps = np.array([[[-3], [8]], [[4], [-8]]], np.int8)
+    moved = blocks.moved(photo, steps, (2, 2))  # those at the right and lower edge are cut
+    assert np.asarray(moved).tolist() == [[0, 97, 255], [0, 98, 255], [7, 8, 0]]
+
+
+def test_sixteen_bits_move_by_257_a_step() -> None:
+    photo = Image.fromarray(np.array([[100, 40000], [300, 65000]], np.uint16))
+    moved = blocks.moved(photo, np.array([[[-1], [3]]], np.int8), (1, 2))
+    assert moved.mode == "I;16"
+    assert np.asarray(moved).tolist() == [[0, 40771], [43, 65535]]
+
+
+@pytest.mark.parametrize("block", [(1, 1), (3, 4), (7, 1), (1, 9)])
+@pytest.mark.parametrize("strip", [1, 300, 2**18])
+def test_strips_of_any_size_give_the_same_picture(block: tuple[int, int], strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (35, 50, 3), dtype=np.uint8)
+    rows, columns = -(-35 // block[1]), -(-50 // block[0])
+    steps = rng.integers(-32, 33, (rows, columns, 3)).astype(np.int8)
+    whole = steps.repeat(block[1], 0).repeat(block[0], 1)[:35, :50].astype(int)
+    monkeypatch.setattr(blocks, "STRIP", strip)
+    moved = blocks.moved(Image.fromarray(pixels), steps, block)
+    np.testing.assert_array_equal(np.asarray(moved), np.clip(pixels + whole, 0, 255))

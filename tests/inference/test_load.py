@@ -1,0 +1,112 @@
+"""Which runtime protects, and that the light one needs nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from anti_i2v.errors import UsageError
+from anti_i2v.inference import load
+from anti_i2v.inference.onnx import OnnxProtector
+from anti_i2v.protector import Protector
+from anti_i2v.resources import find_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "kornia", "timm", "torchvision", "safetensors"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture
+def without_onnx(tmp_path: Path) -> Path:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(find_folder("portrait-generator") / name)
+    return tmp_path
+
+
+def test_onnx_is_taken_where_it_can_be(without_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    assert isinstance(load(), OnnxProtector)
+    assert isinstance(load(runtime="torch"), Protector)
+    assert isinstance(load(without_onnx), Protector)
+    with pytest.raises(UsageError, match=r"no model\.onnx"):
+        load(without_onnx, "onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert isinstance(load(), Protector)
+    with pytest.raises(UsageError, match="--runtime onnx needs onnxruntime; pip install onnxruntime"):
+        load(runtime="onnx")
+
+
+def test_what_cannot_be_loaded_is_named(without_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="runtime 'jax' is none; choose one of auto, torch, onnx"):
+        load(runtime="jax")
+    with pytest.raises(UsageError, match="no folder 'nowhere'"):
+        load("nowhere")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UsageError, match=r"needs torch here; pip install torch, or onnxruntime"):
+        load(without_onnx)
+
+
+def test_a_photo_is_protected_from_file_to_file_where_torch_is_not_installed(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "photo.jpg")
+    code = """
+from anti_i2v.bulk.photo import Task, protect_photo
+from anti_i2v.inference import load
+folder = Path(sys.argv[1])
+for output in ("out.png", "out.jpg"):
+    measured = protect_photo(load().protect, folder / "photo.jpg", folder / output, Task(epsilon=4, max_delta_e=50))
+    print(measured.steps, measured.lossy)
+"""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH + code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "4.0 False"
+    assert second.endswith("True")
+    assert Image.open(tmp_path / "out.png").size == (256, 256)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_a_photo_gets_the_same_on_any_number_of_cores(runtime: str) -> None:
+    if runtime == "onnx":
+        pytest.importorskip("onnxruntime")
+    code = """
+import hashlib, sys
+from anti_i2v.inference import load
+from tests.tiny.generator import smooth
+
+protect = load(runtime=sys.argv[1]).protect
+print(*(hashlib.sha256(protect(smooth(size, size, 900)).tobytes()).hexdigest()[:8] for size in (64, 300, 700, 1201)))
+"""
+    told = []
+    for threads in "1", "2":
+        # What NumPy multiplies matrices with differs with the processor; this kind is a common one whose sums depend on the threads.
+        given = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "OPENBLAS_CORETYPE": "HASWELL", "PYTHONPATH": str(ROOT)}
+        call = [sys.executable, "-c", code, runtime]
+        told.append(subprocess.run(call, capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **given}).stdout)
+    assert told[0] == told[1]
+
+
+def test_nothing_is_reported_to_the_makers_of_onnxruntime(tmp_path: Path) -> None:
+    """Its official builds from 1.29 on do so by default, and leave an identity of the machine and a queue in the user's folders."""
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "home").mkdir()
+    Image.linear_gradient("L").save(tmp_path / "a.png")
+    own = {name: str(tmp_path / "home") for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "XDG_CACHE_HOME", "LOCALAPPDATA")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | own
+    command = [sys.executable, "-m", "anti_i2v", "protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--runtime", "onnx"]
+    subprocess.run(command, env=environment, check=True, capture_output=True, cwd=ROOT)
+    assert list((tmp_path / "home").rglob("*")) == []

@@ -1,0 +1,181 @@
+"""Protecting with onnxruntime and NumPy gives what torch gives: the same bound, the same pixels but for roundings at a tie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save
+from skimage import data
+from torch import Tensor, nn
+
+from anti_i2v.errors import UsageError
+from anti_i2v.generators import Generator
+from anti_i2v.generators.onnx import export_onnx
+from anti_i2v.inference import onnx
+from anti_i2v.inference.onnx import OnnxProtector
+from anti_i2v.protector import Protector
+from anti_i2v.resources import find_folder
+from tests.tiny.generator import tiny_generator
+
+pytest.importorskip("onnxruntime")
+
+
+class AllSpaces(Generator):
+    """A network that speaks of every space, and as loud as epsilon: at 32 it reaches every bound and leaves RGB far behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.working_size = 32
+        self.network = nn.Conv2d(3, 8, 3)
+
+    def config(self) -> dict[str, str | int | float]:
+        return {}
+
+    def forward(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
+        x = self.network(image - 0.5) * epsilon.view(-1, 1, 1, 1)
+        sizes = {"frequency": 9, "lab": 6, "rgb": 15}
+        seen = {name: F.adaptive_avg_pool2d(x, size) if 30 % size == 0 else x[..., :size, :size] for name, size in sizes.items()}
+        return {"frequency": seen["frequency"][:, :3], "lab": seen["lab"][:, 3:5], "rgb": seen["rgb"][:, 5:]}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> tuple[Protector, OnnxProtector]:
+    return Protector.from_pretrained(), OnnxProtector.from_pretrained()
+
+
+def photo(kind: str, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """A portrait of a mode, or on its side."""
+    upright = Image.fromarray(data.astronaut()).resize(size)
+    if kind == "I;16":
+        return Image.fromarray((np.asarray(upright.convert("L")).astype(np.uint16) * 257) ^ 0x35)
+    if kind == "lying":
+        lying = upright.transpose(Image.Transpose.ROTATE_90)
+        lying.getexif()[274] = 6
+        return lying
+    found = upright.convert(kind)
+    if "A" in kind:
+        found.putalpha(Image.linear_gradient("L").resize(size))
+    return found
+
+
+def compare(protector: Protector, other: OnnxProtector, before: Image.Image, epsilon: float) -> float:
+    """The share of values that both give, having checked that none is further than one step from the other or than epsilon allows."""
+    one, two = protector.protect(before, epsilon), other.protect(before, epsilon)
+    assert (one.mode, one.size, one.info) == (two.mode, two.size, two.info)
+    step = 257 if one.mode == "I;16" else 1
+    kept = before if before.mode == one.mode else before.convert(one.mode)
+    values = [np.asarray(image).astype(np.int32) for image in (one, two, kept)]
+    assert np.abs(values[1] - values[0]).max() <= step
+    assert np.abs(values[1] - values[2]).max() <= step * int(epsilon)
+    return float((values[0] == values[1]).mean())
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.9999999999, 8.0, 16.0, 32.0])
+def test_a_photo_gets_the_pixels_that_torch_gives(shipped: tuple[Protector, OnnxProtector], epsilon: float) -> None:
+    shares = [compare(*shipped, photo("RGB", size), epsilon) for size in ((512, 512), (131, 77), (1, 1), (3, 700))]
+    assert min(shares) >= 0.999
+    assert np.mean(shares) >= 0.9999
+
+
+@pytest.mark.parametrize("kind", ["L", "LA", "RGBA", "CMYK", "P", "1", "I;16", "lying"])
+def test_so_does_a_photo_of_any_mode(shipped: tuple[Protector, OnnxProtector], kind: str) -> None:
+    assert compare(*shipped, photo(kind), 8) >= 0.999
+    assert compare(*shipped, photo(kind, (1000, 40)), 32) >= 0.999
+
+
+def test_so_does_a_large_photo_in_blocks(shipped: tuple[Protector, OnnxProtector]) -> None:
+    assert compare(*shipped, photo("RGB", (2500, 1800)), 8) >= 0.9999
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_so_do_black_and_white(shipped: tuple[Protector, OnnxProtector], value: int) -> None:
+    plain = Image.new("RGB", (40, 30), (value,) * 3)
+    assert compare(*shipped, plain, 8) >= 0.999
+    assert np.ptp(np.asarray(shipped[1].protect(plain))) >= 3
+
+
+@pytest.mark.slow
+def test_every_space_of_a_network_is_heard_at_any_strength(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    generator = AllSpaces().eval()
+    both = Protector(generator), OnnxProtector(onnx._session(export_onnx(generator, tmp_path).read_bytes()))
+    for epsilon in (1, 8, 32):
+        assert compare(*both, photo("RGB", (333, 202)), epsilon) >= 0.999
+        assert compare(*both, photo("CMYK", (64, 48)), epsilon) >= 0.999
+
+
+def test_the_same_photo_gives_the_same_bytes_in_strips_of_any_size(
+    shipped: tuple[Protector, OnnxProtector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = photo("RGB", (300, 500))
+    first = shipped[1].protect(before).tobytes()
+    assert shipped[1].protect(before).tobytes() == OnnxProtector.from_pretrained().protect(before).tobytes() == first
+    monkeypatch.setattr(onnx, "STRIP", 7 * 300)
+    assert shipped[1].protect(before).tobytes() == first
+
+
+def test_the_default_epsilon_is_the_folders_and_zero_gives_the_photo_back(shipped: tuple[Protector, OnnxProtector]) -> None:
+    before = photo("RGB")
+    assert shipped[1].epsilon == shipped[0].epsilon == 8
+    assert shipped[1].protect(before).tobytes() == shipped[1].protect(before, 8).tobytes() != before.tobytes()
+    assert shipped[1].protect(before, 0).tobytes() == before.tobytes()
+    for epsilon in (-1, 33, float("nan")):
+        with pytest.raises(UsageError, match="outside 0–32"):
+            shipped[1].protect(before, epsilon)
+
+
+def test_a_network_that_yields_no_numbers_is_named(shipped: tuple[Protector, OnnxProtector], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        """A session of the same shape."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(shipped[1].session, name)
+
+        def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.full((1, 3, 4, 4), np.nan, np.float32) for _ in names]
+
+    with pytest.raises(UsageError, match="not finite"):
+        OnnxProtector(Broken()).protect(photo("RGB"))  # type: ignore[arg-type]
+
+
+def test_a_folder_without_what_is_needed_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        OnnxProtector.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_bytes((find_folder("portrait-generator") / "config.json").read_bytes())
+    with pytest.raises(UsageError, match=r"no model\.onnx in .* `anti-i2v export` with anti-i2v\[onnx\] writes one, and --runtime torch"):
+        OnnxProtector.from_pretrained(tmp_path)
+    whole = (find_folder("portrait-generator") / "model.onnx").read_bytes()
+    for torn in (b"", b"torn", whole[:-1000], whole[:1000]):
+        (tmp_path / "model.onnx").write_bytes(torn)
+        with pytest.raises(UsageError, match=r"model\.onnx cannot be loaded \(.*\); get it again, or take --runtime torch") as caught:
+            OnnxProtector.from_pretrained(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
+    helper = pytest.importorskip("onnx.helper")
+    values = [helper.make_tensor_value_info(name, 1, ["batch", 3, 8, 8]) for name in ("pixels", "class")]
+    graph = helper.make_graph([helper.make_node("Identity", ["pixels"], ["class"])], "other", values[:1], values[1:])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    with pytest.raises(UsageError, match="no generator of this project: its values are pixels, class"):
+        OnnxProtector(onnx._session(content))
+
+
+@pytest.mark.slow
+def test_a_network_of_other_weights_than_those_beside_it_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    folder = tiny_generator(tmp_path / "generator")
+    protector = Protector.from_pretrained(folder)
+    export_onnx(protector.generator, folder)
+    assert OnnxProtector.from_pretrained(folder).epsilon == 8
+    with torch.no_grad():
+        next(protector.parameters()).add_(0.1)
+    (folder / "model.safetensors").write_bytes(save(dict(protector.generator.state_dict())))
+    with pytest.raises(UsageError, match="made of other weights than those beside it; export the generator again, or take --runtime torch"):
+        OnnxProtector.from_pretrained(folder)

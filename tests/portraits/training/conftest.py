@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the suite imports tests by path, so a helper beside them needs this
+
+
+@pytest.fixture(scope="session")
+def trained_autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world folder with the autoencoder that two steps of the first stage wrote; do not change it."""
+    import torch
+    from world import BANK, VAE, fit
+
+    from anti_i2v.portraits.training.autoencoder import AutoencoderModule
+    from anti_i2v.portraits.training.data import FrameAndClipData
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("world")
+    module = AutoencoderModule(str(folder / "portrait-dit"), **VAE, latent_noise=0.1)  # type: ignore[arg-type]
+    data = FrameAndClipData(frames=2, clips=1, clip_share_start=0.5, clip_share_end=0.5, **BANK)  # type: ignore[arg-type]
+    fit(module, data, 2, folder)
+    return folder / "portrait-dit"

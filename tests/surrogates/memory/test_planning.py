@@ -1,0 +1,97 @@
+"""A plan from configuration files against the same step with real weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from anti_i2v.__main__ import main
+from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates.memory.peak import LivePeak
+from anti_i2v.surrogates.memory.planning import measure_need, text_encoder_bytes
+from tests.surrogates.family import PROMPT, STEPS, Family
+from tests.surrogates.test_families import FAMILIES
+
+
+def size(part: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*part.parameters(), *part.buffers()))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointing"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_plan_is_what_the_step_needs(family: Family, checkpointing: bool, tmp_path: Path) -> None:
+    folder = family.write(tmp_path / "pipeline")
+    sizes = (family.height, family.width, family.num_frames)
+    surrogate = Surrogate.from_pretrained(
+        str(folder), family.taps, *sizes, STEPS, [PROMPT], checkpointing=checkpointing, features_only=True
+    )
+    drawn = surrogate.draw(2, torch.Generator().manual_seed(0))
+    draw = Draw(0, surrogate.timesteps[0], surrogate.sigmas[0], drawn.noise, drawn.image_noise)
+    photos, text = family.photos().requires_grad_(), surrogate.encode_text([PROMPT] * 2)
+    held = {name: part for name, part in surrogate.pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    known = [tensor for part in held.values() for tensor in (*part.parameters(), *part.buffers())]
+    with LivePeak([*known, *surrogate.buffers()]) as live:
+        features = surrogate(photos, text, draw)
+        kept = live.now
+        sum(value.square().mean() for value in features.values()).backward()  # type: ignore[union-attr]
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()  # a plan reads no weights
+    need = measure_need(str(folder), family.taps, *sizes, 2, "float32", checkpointing)
+    assert need.weights.keys() == held.keys()
+    for name, part in held.items():
+        assert need.weights[name] == pytest.approx(size(part), rel=0.05)
+    assert need.kept == pytest.approx(kept, rel=0.02)
+    assert need.peak == pytest.approx(live.peak, rel=0.05)
+
+
+def test_half_precision_halves_the_denoiser_and_nothing_else(tmp_path: Path) -> None:
+    family = next(family for family in FAMILIES if family.name == "cogvideox-1.5")
+    folder = family.write(tmp_path)
+    single, half = (
+        measure_need(str(folder), family.taps, family.height, family.width, family.num_frames, 1, dtype)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half.weights["transformer"] == pytest.approx(single.weights["transformer"] / 2, rel=0.01)
+    assert half.weights["vae"] == single.weights["vae"]
+    assert half.kept < single.kept
+    assert half.flops == single.flops
+
+
+def test_text_encoders_are_counted_apart_and_only_where_photos_do_not_need_them(tmp_path: Path) -> None:
+    by_name = {family.name: family for family in FAMILIES}
+    for name in ("wan-2.2-5b", "hunyuan-video-replace", "svd"):
+        folder = by_name[name].write(tmp_path / name)
+        pipeline = by_name[name].load(folder)
+        encoder = {"wan-2.2-5b": "text_encoder", "hunyuan-video-replace": "text_encoder_2", "svd": ""}[name]
+        expected = sum(p.numel() * 4 for p in getattr(pipeline, encoder).parameters()) if encoder else 0
+        assert text_encoder_bytes(str(folder)) == expected
+
+
+def test_bytes_alive_are_counted_while_they_are() -> None:
+    weight = torch.zeros(1000)
+    with LivePeak([weight]) as live:
+        a = torch.zeros(250)  # 1000 bytes
+        b = a + 1
+        del a
+        view = weight.view(10, 100)
+        assert (live.now, live.peak) == (1000, 2000)
+        del b
+    assert live.now == 0
+    assert view.shape == (10, 100)
+
+
+def test_the_command_says_what_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", "--surrogate", "portrait-dit", "--height", "128", "--width", "128", "--num-frames", "9"]
+    assert main([*arguments, "--taps", "blocks.3,blocks.5", "--batch-size", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "portrait-dit: 2 photos of 128 x 128 a step, clips of 9 frames, taps blocks.3,blocks.5" in out
+    assert "text encoder, once, before" in out
+    assert out.count("fits") >= 16
+    assert main([*arguments, "--taps", "blocks.99"]) == 2
+    assert "no tap 'blocks.99'" in capsys.readouterr().err
+    assert main([*arguments, "--taps", "blocks.3", "--batch-size", "0"]) == 2
+    assert "the batch is 0; plan a step of at least 1 photo" in capsys.readouterr().err
+    assert main(["plan", "--surrogate", str(tmp_path), *arguments[3:], "--taps", "blocks.0"]) == 2
+    assert "model_index.json" in capsys.readouterr().err

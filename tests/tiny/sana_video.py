@@ -1,0 +1,82 @@
+"""Tiny SANA-Video pipelines with random weights, built without a download; see `tests.tiny`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tests.tiny import TEXT
+from tests.tiny.ltx2_vae import tiny_ltx2_vae
+from tests.tiny.tokenizers import tiny_gemma_tokenizer
+from tests.tiny.wan import tiny_causal_vae
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLLTX2Video, AutoencoderKLWan, SchedulerMixin
+
+FRAMES = 9
+HEIGHT, WIDTH = 32, 64
+TAPS = ("transformer_blocks.0", "transformer_blocks.1")
+SHIFT = 8.0
+
+
+def write(folder: str | Path, vae: AutoencoderKLWan | AutoencoderKLLTX2Video, scheduler: SchedulerMixin, **changes: Any) -> Path:
+    """Write a pipeline, its weights in half precision; the denoiser has `transformer_blocks.0` to `transformer_blocks.2`."""
+    from diffusers import SanaImageToVideoPipeline, SanaVideoTransformer3DModel
+    from transformers import Gemma2Config, Gemma2Model
+
+    options = {
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_attention_heads": 2,
+        "attention_head_dim": 24,  # linear attention divides by a sum of ReLUs, which must not all be 0
+        "num_layers": 3,
+        "num_cross_attention_heads": 2,
+        "cross_attention_head_dim": 24,
+        "cross_attention_dim": 48,
+        "caption_channels": TEXT,
+        "sample_size": 30,
+        "rope_max_seq_len": 64,
+        **changes,
+    }
+    config = Gemma2Config(
+        vocab_size=64,
+        hidden_size=TEXT,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    pipeline = SanaImageToVideoPipeline(
+        tokenizer=tiny_gemma_tokenizer(8192),
+        text_encoder=Gemma2Model(config).half(),
+        vae=vae.half(),
+        transformer=SanaVideoTransformer3DModel(**options).half(),
+        scheduler=scheduler,
+    )
+    pipeline.save_pretrained(folder)
+    return Path(folder)
+
+
+def tiny_sana_480p(folder: str | Path) -> Path:
+    """Write a pipeline in the layout of SANA-Video 480p, with Wan's autoencoder, and return the folder."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    scheduler = DPMSolverMultistepScheduler(flow_shift=SHIFT, use_flow_sigmas=True, prediction_type="flow_prediction")
+    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
+        torch.manual_seed(0)
+        return write(folder, tiny_causal_vae(), scheduler)
+
+
+def tiny_sana_720p(folder: str | Path) -> Path:
+    """Write a pipeline in the layout of SANA-Video 720p, with LTX-2's autoencoder, and a denoiser that also predicts a variance."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vae = tiny_ltx2_vae()
+        channels = vae.config.latent_channels
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
+        return write(folder, vae, scheduler, in_channels=channels, out_channels=2 * channels, patch_size=(1, 1, 1), sample_size=22)

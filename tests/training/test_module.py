@@ -1,0 +1,246 @@
+"""The LightningModule against the tiny world: what is trained, what is kept, what is judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+import anti_i2v.resources
+from anti_i2v.data import PhotoBatch
+from anti_i2v.errors import UsageError
+from anti_i2v.training.module import ProtectionModule
+from anti_i2v.training.transforms import Jpeg
+from tests.tiny import tiny_world
+from tests.tiny.judges import write_judges
+from tests.tiny.training import TAPS, tiny_data, tiny_module, tiny_trainer
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def fitted(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProtectionModule, Path]:
+    folder = tmp_path_factory.mktemp("fit")
+    module = tiny_module(world, transform=Jpeg())
+    trainer = tiny_trainer(folder)
+    trainer.fit(module, tiny_data())
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return module, folder / "last.ckpt"
+
+
+def test_training_changes_the_generator_and_not_the_surrogate(world: Path, fitted: tuple[ProtectionModule, Path]) -> None:
+    module, fresh = fitted[0], tiny_module(world)
+    fresh.configure_model()
+    moved = [not torch.equal(a, b) for a, b in zip(module.generator.parameters(), fresh.generator.parameters(), strict=True)]
+    assert all(moved)
+    for a, b in zip(module.surrogate.parameters(), fresh.surrogate.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not a.requires_grad
+        assert a.grad is None
+    assert not any(part.training for part in module.surrogate.modules())
+    assert module.surrogate.pipeline.text_encoder is None  # dropped once every prompt was encoded
+
+
+def test_a_checkpoint_holds_the_generator_its_average_and_plain_facts(fitted: tuple[ProtectionModule, Path], world: Path) -> None:
+    held = torch.load(fitted[1], weights_only=True)
+    assert {key.split(".")[0] for key in held["state_dict"]} == {"generator", "ema"}
+    assert "hyper_parameters" not in held
+    facts = held["anti_i2v"]
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["generator"]["class"] == "BackboneGenerator"
+    assert facts["generator"]["config"]["working_size"] == 32
+    assert facts["surrogate"] == world.name
+    assert facts["taps"] == ["blocks.1", "blocks.2"]
+    assert facts["epsilon"] == 8.0
+
+
+class Start(Callback):
+    """Keeps the weights that training starts with."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+
+def test_resuming_continues_from_the_saved_weights(world: Path, fitted: tuple[ProtectionModule, Path], tmp_path: Path) -> None:
+    start, module = Start(), tiny_module(world)
+    trainer = tiny_trainer(tmp_path, [start], max_steps=3)
+    trainer.fit(module, tiny_data(), ckpt_path=fitted[1])
+    held = torch.load(fitted[1], weights_only=True)["state_dict"]
+    assert trainer.global_step == 3
+    assert set(start.weights) == set(held)
+    assert all(torch.equal(start.weights[name], value) for name, value in held.items())
+    assert not torch.equal(module.state_dict()["ema.gain.weight"], held["ema.gain.weight"])
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_an_interrupted_run_ends_with_the_weights_of_the_uninterrupted_one(world: Path, tmp_path: Path, stop: int) -> None:
+    end = {}
+    for name, parts in (("whole", [4]), ("interrupted", [stop, 4])):
+        checkpoint = None
+        for steps in parts:
+            module = tiny_module(world, transform=Jpeg())
+            # The schedule follows max_steps: a run that is killed has the same in both parts.
+            trainer = tiny_trainer(tmp_path, [Halt(steps)], max_steps=4, limit_val_batches=0)
+            trainer.fit(module, tiny_data(), ckpt_path=checkpoint)
+            checkpoint = tmp_path / f"{name}{steps}.ckpt"
+            trainer.save_checkpoint(checkpoint)
+        assert trainer.global_step == 4
+        end[name] = module.state_dict()
+    assert all(torch.equal(end["interrupted"][name], value) for name, value in end["whole"].items())
+
+
+class Halt(Callback):
+    """Stops training after a number of steps, as a signal would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        trainer.should_stop = trainer.global_step >= self.after
+
+
+def test_the_surrogate_is_loaded_once(world: Path) -> None:
+    module = tiny_module(world)
+    module.configure_model()
+    loaded = module.surrogate
+    module.configure_model()
+    assert module.surrogate is loaded
+
+
+def asked(image: torch.Tensor) -> PhotoBatch:
+    return PhotoBatch(image=image, prompt=["a person nods"] * len(image))
+
+
+def test_the_gradient_reaches_every_weight_of_the_generator(world: Path) -> None:
+    module = tiny_module(world, transform=Jpeg())
+    module.configure_model()
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    loss, parts = module._compare(asked(image), module.protector(averaged=False)(image), 0, torch.Generator())
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert set(parts) == {"blocks.1", "blocks.2"}
+    assert loss < 0
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in module.generator.parameters())
+
+
+def test_an_unchanged_photo_has_no_damage_even_behind_a_random_transform(world: Path) -> None:
+    module = tiny_module(world, transform=Jpeg())
+    module.configure_model()
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    loss, _ = module._compare(asked(image), image, 0, torch.Generator())
+    assert loss.item() == 0
+
+
+def test_autocast_does_not_reach_the_surrogate(world: Path) -> None:
+    module = tiny_module(world)
+    module.configure_model()
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = (image + 4 / 255).clamp(0, 1)
+    expected, _ = module._compare(asked(image), other, 0, torch.Generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = module._compare(asked(image), other, 0, torch.Generator())
+    assert loss.item() == expected.item()
+
+
+def test_features_that_are_no_numbers_stop_the_run_and_name_their_tap(world: Path, tmp_path: Path) -> None:
+    module = tiny_module(world)
+    module.configure_model()
+    with torch.no_grad():
+        module.surrogate.get_submodule("denoiser.blocks.2").scale_shift_table.fill_(float("nan"))
+    with pytest.raises(UsageError, match=r"the loss is nan at step 0, because of blocks\.2; lower --model\.lr"):
+        tiny_trainer(tmp_path).fit(module, tiny_data())
+
+
+def test_validation_logs_damage_noise_and_visibility(world: Path, tmp_path: Path) -> None:
+    module = tiny_module(world)
+    trainer = tiny_trainer(tmp_path)
+    trainer.fit(module, tiny_data())
+    logged = {name for name in trainer.callback_metrics if name.startswith("val/")}
+    parts = {f"val/part/{tap}" for tap in TAPS}
+    assert logged == {"val/loss", "val/damage", "val/damage_noise", "val/damage_jpeg75", "val/psnr", "val/delta_e", *parts}
+    assert trainer.callback_metrics["val/psnr"] > 30  # epsilon 8 allows no worse: 20·log10(255/8)
+    first = trainer.validate(module, tiny_data(), verbose=False)
+    assert first == trainer.validate(module, tiny_data(), verbose=False)  # fixed draws
+
+
+def test_bad_settings_are_named(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="epsilon 33"):
+        tiny_module(world, epsilon=33)
+    with pytest.raises(UsageError, match=r"epsilon_low 9\.0 is above epsilon_high 4\.0"):
+        tiny_module(world, epsilon_low=9.0, epsilon_high=4.0)
+    with pytest.raises(UsageError, match=r"blocks\.99"):
+        tiny_module(world, taps=["blocks.99"]).configure_model()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"model_index\.json"):
+        tiny_module(tmp_path / "empty").configure_model()
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(world: Path, fitted: tuple[ProtectionModule, Path], tmp_path: Path) -> None:
+    from anti_i2v.generators import BackboneGenerator
+
+    other = tiny_module(world, generator=BackboneGenerator("resnet10t", working_size=32, chroma_size=8, cutoff=4, width=16))
+    with pytest.raises(UsageError, match="the checkpoint holds"):
+        tiny_trainer(tmp_path).validate(other, tiny_data(), ckpt_path=fitted[1])
+
+
+def test_judging_without_weights_takes_the_shipped_generator_or_says_what_to_give(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(anti_i2v.resources, "PACKAGE", tmp_path / "anti_i2v")  # as if nothing had shipped
+    with pytest.raises(UsageError, match=r"nothing to judge: give --ckpt_path FILE or --model\.weights FOLDER"):
+        tiny_trainer(tmp_path).validate(tiny_module(world), tiny_data())
+    shipped = tiny_module(world, seed=1).protector()
+    shipped.save_pretrained(tmp_path / "checkpoints" / "portrait-generator", card="", extra={})
+    module = tiny_module(world)
+    with torch.no_grad():
+        next(module.ema.parameters()).add_(1.0)
+    tiny_trainer(tmp_path).validate(module, tiny_data(), verbose=False)
+    assert "judging the shipped generator" in capsys.readouterr().out
+    assert torch.equal(next(module.ema.parameters()), next(shipped.generator.parameters()))
+    chosen = tiny_module(world, weights=tmp_path / "checkpoints" / "portrait-generator")
+    assert torch.equal(next(chosen.generator.parameters()), next(shipped.generator.parameters()))
+
+
+def test_test_writes_a_table_and_pictures(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = tiny_module(world)
+    module._fresh = False
+    tiny_trainer(tmp_path).test(module, tiny_data(batch_size=3, people=3), verbose=False)
+    results = json.loads((tmp_path / "test_results.json").read_text(encoding="utf-8"))
+    assert results["people"] == 3
+    assert results["surrogate"] == world.name
+    protected, noise = results["results"]["protected"], results["results"]["white_noise"]
+    assert protected["residual_rms"]["mean"] == pytest.approx(noise["residual_rms"]["mean"], rel=0.02)
+    assert protected["first_frame"]["low"] < protected["first_frame"]["mean"] < protected["first_frame"]["high"]
+    assert (tmp_path / "test_results.png").stat().st_size > 1000
+    assert "| protected |" in capsys.readouterr().out
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_test_asks_the_judges_about_people_and_actions(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    identity, actions = write_judges(tmp_path)
+    module = tiny_module(world, judge=identity, actions=actions)
+    module._fresh = False
+    tiny_trainer(tmp_path).test(module, tiny_data(batch_size=2, people=3), verbose=False)
+    results = json.loads((tmp_path / "test_results.json").read_text(encoding="utf-8"))
+    clean, protected = results["results"]["clean"], results["results"]["protected"]
+    assert clean["drop"]["mean"] == 0
+    assert protected["drop"]["mean"] == pytest.approx(clean["own"]["mean"] - protected["own"]["mean"], abs=1e-5)
+    assert {"action", "way", "rank1", "face", "consistency", "photo_own", "photo_way"} <= set(protected)
+    assert "the same person in other clothes" in results["notes"][0]
+    assert "like the person, cosine" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="no-such-judge"):
+        tiny_trainer(tmp_path).test(tiny_module(world, judge=Path("no-such-judge")), tiny_data())
+
+
+def test_muon_trains_too_and_learns_from_the_first_step(world: Path, tmp_path: Path) -> None:
+    module = tiny_module(world, muon=True, lr=5e-3)
+    before = {name: value.clone() for name, value in module.generator.state_dict().items()}
+    tiny_trainer(tmp_path).fit(module, tiny_data())
+    assert type(module.optimizers().optimizer).__name__ == "Muon"  # type: ignore[union-attr]
+    moved = [name for name, value in module.generator.state_dict().items() if not torch.equal(value, before[name])]
+    assert len(moved) > len(before) / 2
