@@ -36,9 +36,11 @@ from anti_i2v.bulk.run import Engine, in_turn
 from anti_i2v.bulk.threads import in_threads
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.generators.hub import open_folder
 from anti_i2v.imaging.writing import Saving
-from anti_i2v.inference.batching import BatchingProtector
-from anti_i2v.protector import Protector
+from anti_i2v.inference import protect_photo
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import load_generator
 from anti_i2v.resources import commit
 from benchmarks.large import large
 from benchmarks.protect import processor, spread
@@ -60,7 +62,8 @@ def engine(name: str, workers: int, make: Callable[[], Way], generator: str) -> 
     if name == "threads":
         way = make()
         # On the processor, batches do not pay; here it shows what threads are worth where no GPU is.
-        protect = way.protect if way.shared else BatchingProtector(Protector.from_pretrained(generator), 1).protect
+        batching = partial(protect_photo, BatchingBackend(load_generator(open_folder(generator)), 1))
+        protect = way.protect if way.shared else batching
         return partial(in_threads, protect, workers)
     if name == "ray":
         from anti_i2v.bulk.ray import with_ray

@@ -11,12 +11,12 @@ from PIL import Image
 
 from anti_i2v.app import pictures, words
 from anti_i2v.app.storage import Storage
+from anti_i2v.budget import check_epsilon
 from anti_i2v.bulk.backends import Way
 from anti_i2v.bulk.jobs import Job, output_suffix
 from anti_i2v.bulk.photo import Task, reason
 from anti_i2v.bulk.result import PROTECTED, SKIPPED
 from anti_i2v.bulk.run import protect_job
-from anti_i2v.epsilon import check_epsilon
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import Saving
 

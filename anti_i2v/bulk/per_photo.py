@@ -34,11 +34,11 @@ def per_photo(options: argparse.Namespace, given: Sequence[str]) -> Way:
     _check(options, given)
     seed = options.seed or 0
     if options.method == "noise":
-        protector = Protector.from_pretrained(options.generator or DEFAULT_GENERATOR).eval()
+        protector = Protector.from_pretrained(options.generator or DEFAULT_GENERATOR, backend="torch")
         limits = "limits: noise as strong as a protection protects nothing; it is there to compare with."
         return Way(PhotoNoise(protector, seed).protect, limits, "noise")
     refining, prompt = options.refine is not None, PROMPT if options.prompt is None else options.prompt
-    begin = Protector.from_pretrained(options.generator or DEFAULT_GENERATOR).eval() if refining else None
+    begin = Protector.from_pretrained(options.generator or DEFAULT_GENERATOR, backend="torch") if refining else None
     surrogate = _load(options, prompt)
     name = options.method or "identity"
     method = named_method(name, surrogate, tuple(options.taps.split(",")) if options.taps else ())

@@ -76,8 +76,8 @@ def _task(options: argparse.Namespace) -> Task:
     Raises:
         UsageError: A value out of its range, or two options that exclude each other.
     """
+    from anti_i2v.budget import check_epsilon
     from anti_i2v.bulk.photo import Task
-    from anti_i2v.epsilon import check_epsilon
     from anti_i2v.imaging.writing import Saving
 
     epsilon = check_epsilon(STRENGTHS[options.strength or "standard"] if options.epsilon is None else options.epsilon)

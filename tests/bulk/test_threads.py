@@ -18,14 +18,18 @@ from anti_i2v.bulk.photo import Task
 from anti_i2v.bulk.result import Outcome
 from anti_i2v.bulk.run import Engine, in_turn, run_jobs
 from anti_i2v.bulk.threads import in_threads
-from anti_i2v.inference.batching import BatchingProtector
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import load_generator
 from anti_i2v.protector import Protector
 from tests.tiny.generator import smooth
 
 
 @pytest.fixture(scope="module")
-def protector() -> BatchingProtector:
-    return BatchingProtector(Protector.from_pretrained(), 4)
+def protector() -> Protector:
+    generator = load_generator(open_folder(DEFAULT_GENERATOR))
+    return Protector(generator, backend=BatchingBackend(generator, 4))
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def done_by(engine: Engine, sources: list[Path], out: Path) -> tuple[list[Outcom
     return done, {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_several_threads_give_the_files_and_the_report_of_one(protector: BatchingProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_several_threads_give_the_files_and_the_report_of_one(protector: Protector, sources: list[Path], tmp_path: Path) -> None:
     one, several = (
         done_by(engine, sources, tmp_path / name)
         for name, engine in (("1", partial(in_turn, protector.protect)), ("4", partial(in_threads, protector.protect, 4)))
@@ -60,7 +64,7 @@ def test_several_threads_give_the_files_and_the_report_of_one(protector: Batchin
     assert [o.status for o in several[0]].count("failed") == 1
 
 
-def test_each_photo_is_counted_by_the_thread_that_asks(protector: BatchingProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_each_photo_is_counted_by_the_thread_that_asks(protector: Protector, sources: list[Path], tmp_path: Path) -> None:
     ticks: list[threading.Thread] = []
     jobs = plan(sources, tmp_path / "out", "lossless").jobs
     done = dict(in_threads(protector.protect, 3, jobs, Task(), lambda: ticks.append(threading.current_thread())))
@@ -69,7 +73,7 @@ def test_each_photo_is_counted_by_the_thread_that_asks(protector: BatchingProtec
     assert dict(in_threads(protector.protect, 3, [], Task(), lambda: None)) == {}
 
 
-def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: BatchingProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: Protector, sources: list[Path], tmp_path: Path) -> None:
     asked, go = threading.Semaphore(0), threading.Event()
 
     def held(photo: Image.Image, epsilon: float) -> Image.Image:
@@ -87,7 +91,7 @@ def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: Batchi
     assert len(list(out.iterdir())) < 2
 
 
-def test_threads_are_for_what_several_may_share(protector: BatchingProtector) -> None:
+def test_threads_are_for_what_several_may_share(protector: Protector) -> None:
     assert [on_gpu(device) for device in (None, "cpu", "cpu:0", "cuda", "cuda:1", "mps")] == [False, False, False, True, True, True]
     for workers, shared, expected in ((None, True, in_threads), (3, True, in_threads), (1, True, in_turn), (None, False, in_turn)):
         options = argparse.Namespace(workers=workers, engine="pool", generator=None, runtime="torch", device=None)
