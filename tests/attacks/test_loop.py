@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.fft import dctn
 from torch import Tensor
 
 from anti_i2v.attacks import SPACES, Settings, SpaceName, white_noise
