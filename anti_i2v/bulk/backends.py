@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from anti_i2v import __version__
-from anti_i2v.bulk.photo import Protect
+from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.folder import DEFAULT_GENERATOR, against_words, fingerprint
 from anti_i2v.generators.hub import hub_id, resolve
-from anti_i2v.imaging.metadata.marks import Mark
+from anti_i2v.imaging.metadata.statements import Mark
 from anti_i2v.inference import Runtime, load
 from anti_i2v.inference.onnx import OnnxProtector
 
+Protect = Callable[[Image.Image, float], Image.Image]
+"""What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
+
 
 @dataclass(frozen=True)
-class Way:
-    """One way to protect photos.
+class Backend:
+    """What protects photos.
 
     Attributes:
         protect: What makes a protected photo of a photo.
@@ -26,7 +32,7 @@ class Way:
         name: Of the generator or method.
         weights: Hash of the generator's weights; empty for a method without any.
         light: Whether it starts fast and takes little memory, so that several processes of it pay.
-        shared: Whether several threads may call `protect` at once, and should.
+        shared: Whether several threads may call `protect` at once, and should: it is on a GPU.
         epsilon: Budget where nobody says one, in 1/255 steps.
     """
 
@@ -43,12 +49,29 @@ class Way:
         return Mark(self.name, epsilon, self.weights, __version__)
 
 
-def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> Way:
+def load_backend(request: Request) -> Backend:
+    """What a request names: a generator's one pass, or a per-photo attack.
+
+    Raises:
+        UsageError: It cannot be loaded, or its own epsilon changes nothing.
+    """
+    if request.method is None:
+        backend = one_pass(request.generator, request.runtime, request.device)
+    else:
+        from anti_i2v.bulk.per_photo import load_method
+
+        backend = load_method(request.method, request.generator, request.device, request.quiet)
+    if request.epsilon is None and backend.epsilon < 1:
+        raise UsageError(f"{backend.name} is for epsilon {backend.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more")
+    return backend
+
+
+def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> Backend:
     """A generator's one forward pass.
 
     Args:
         generator: Folder, the name of one that ships, or a hub id; the default one if None.
-        runtime: One of `runtime.RUNTIMES`.
+        runtime: One of `inference.RUNTIMES`.
         device: For torch; its name for a GPU, or None for the CPU.
 
     Raises:
@@ -64,7 +87,7 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     name = named[0] if named else folder.resolve().name
     protector = _loaded(folder, runtime, device)
     light, shared = isinstance(protector, OnnxProtector), on_gpu(device)
-    return Way(protector.protect, limits, name, fingerprint(folder), light, shared, protector.epsilon)
+    return Backend(protector.protect, limits, name, fingerprint(folder), light, shared, protector.epsilon)
 
 
 def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:

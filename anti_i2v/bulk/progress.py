@@ -1,4 +1,4 @@
-"""How far a call is, its rate and the time left: a bar in a terminal, a line now and then where there is none."""
+"""How far a call is, its rate and the time left: a bar in a terminal, a line every ten seconds where there is none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-EVERY = 10.0  # seconds between lines that go to a file
+INTERVAL = 10.0  # seconds between lines that go to a file
 
 
 class Progress:
@@ -16,7 +16,7 @@ class Progress:
 
     Args:
         total: Photos to do; a bar for fewer than two would say nothing.
-        quiet: Say nothing.
+        quiet: Show nothing.
     """
 
     def __init__(self, total: int, quiet: bool) -> None:
@@ -24,7 +24,7 @@ class Progress:
         self.silent = quiet or total < 2
         self.lines = not sys.stderr.isatty()
         self.done = 0
-        self.begin = self.told = time.monotonic()
+        self.begin = self.last_line = time.monotonic()
         self.bar = tqdm(total=total, unit="photo", disable=self.silent or self.lines)
 
     def __enter__(self) -> Progress:
@@ -33,11 +33,11 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bar.close()
 
-    def tick(self, count: int = 1) -> None:
-        """So many photos more are done, whatever became of them."""
-        self.done += count
-        self.bar.update(count)
+    def advance(self) -> None:
+        """One photo more is done, whatever became of it."""
+        self.done += 1
+        self.bar.update()
         now = time.monotonic()
-        if self.lines and not self.silent and now - self.told >= EVERY:
-            self.told = now
+        if self.lines and not self.silent and now - self.last_line >= INTERVAL:
+            self.last_line = now
             print(tqdm.format_meter(self.done, self.total, now - self.begin, ncols=0, unit="photo"), file=sys.stderr, flush=True)

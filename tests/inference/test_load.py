@@ -64,12 +64,14 @@ def test_a_photo_is_protected_from_file_to_file_where_torch_is_not_installed(tmp
     pytest.importorskip("onnxruntime")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "photo.jpg")
     code = """
-from anti_i2v.bulk.photo import Task, protect_photo
-from anti_i2v.inference import load
+from anti_i2v.bulk.backends import one_pass
+from anti_i2v.bulk.photo import protect_photo
+from anti_i2v.bulk.request import Request
 folder = Path(sys.argv[1])
 for output in ("out.png", "out.jpg"):
-    measured = protect_photo(load().protect, folder / "photo.jpg", folder / output, Task(epsilon=4, max_delta_e=50))
-    print(measured.steps, measured.lossy)
+    request = Request((), folder, epsilon=4, max_delta_e=50)
+    measurement = protect_photo(one_pass(), folder / "photo.jpg", folder / output, request)
+    print(measurement.steps, measurement.lossy)
 """
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH + code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
