@@ -15,7 +15,7 @@ from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import reason
 from anti_i2v.bulk.plan import Job, output_suffix
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Status
+from anti_i2v.bulk.results import Status
 from anti_i2v.bulk.run import run
 from anti_i2v.imaging.reading import read_photo
 

@@ -10,7 +10,7 @@ from anti_i2v.bulk.backends import Backend, load_backend
 from anti_i2v.bulk.job import run_job
 from anti_i2v.bulk.plan import Job
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result
+from anti_i2v.bulk.results import Result
 
 Advance = Callable[[], object]
 """Called after each photo, whatever became of it."""

@@ -8,7 +8,7 @@ from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import protect_bytes, reason
 from anti_i2v.bulk.plan import Plan, output_suffix
 from anti_i2v.bulk.request import STANDARD, Request
-from anti_i2v.bulk.result import Result, Results, Status
+from anti_i2v.bulk.results import Result, Results, Status
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging import containers
 from anti_i2v.imaging.reading import PHOTO_SUFFIXES

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from anti_i2v.bulk.partial import sweep
-from anti_i2v.bulk.result import Result, Status
+from anti_i2v.bulk.job import sweep
+from anti_i2v.bulk.results import Result, Status
 from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anti_i2v.bulk.partial import sweep
+from anti_i2v.bulk.job import sweep
 from anti_i2v.bulk.plan import Job
-from anti_i2v.bulk.result import Result, Status
+from anti_i2v.bulk.results import Result, Status
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.measure import Measurement
 from anti_i2v.imaging.stderr import silence_stderr

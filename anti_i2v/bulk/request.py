@@ -131,11 +131,6 @@ class Request:
         if self.method is not None:
             self._check_method(self.method)
 
-    @property
-    def is_pipe(self) -> bool:
-        """Whether one photo goes to standard output."""
-        return self.out == STANDARD
-
     def write_options(self, mark: Mark | None) -> WriteOptions:
         """How files are written; `mark` is left out where the user wants none."""
         return WriteOptions(self.format, self.quality, self.strip_gps, self.no_ai_training, mark if self.mark else None)
@@ -152,7 +147,7 @@ class Request:
         if self.quality is not None and self.format != "same":
             raise UsageError(f"--quality {self.quality} is for lossy files, and these are lossless; add --format same")
         if STANDARD in (self.out, *self.sources):
-            if len(self.sources) != 1 or not self.is_pipe:
+            if len(self.sources) != 1 or self.out != STANDARD:
                 raise UsageError("- stands for one photo: `anti-i2v protect - --out -`, or one file and --out -")
             if self.dry_run or self.report:
                 raise UsageError("--dry-run and --report are for files and folders; leave them out with --out -")

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from anti_i2v.bulk.backends import Backend, load_backend
 from anti_i2v.bulk.engines import Engine, choose_engine
-from anti_i2v.bulk.partial import sweep_abandoned
-from anti_i2v.bulk.photo import reason, reuse_memory
+from anti_i2v.bulk.job import sweep_abandoned
+from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.pipe import protect_pipe
 from anti_i2v.bulk.plan import Job, Plan, plan_jobs
-from anti_i2v.bulk.progress import Progress
-from anti_i2v.bulk.report import check_report, write_report
-from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import DONE_BEFORE, Result, Results, Status
+from anti_i2v.bulk.progress import show_progress
+from anti_i2v.bulk.request import STANDARD, Request
+from anti_i2v.bulk.results import DONE_BEFORE, Result, Results, Status, check_report, write_report
 from anti_i2v.bulk.shards import contents
 from anti_i2v.errors import UsageError
 
@@ -42,15 +41,15 @@ def run(request: Request, backend: Backend | None = None, jobs: Sequence[Job] | 
     Raises:
         UsageError: Unusable sources, output or backend; nothing has been written.
     """
-    if request.is_pipe:
+    if request.out == STANDARD:
         return protect_pipe(request, backend or load_backend(request))
     plan = plan_jobs(request.sources, request.out, request.format) if jobs is None else Plan(list(jobs))
     results = Results(request, plan)
     results.photos += [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
     if request.dry_run:
         without_work, pending = _split(plan.jobs, request)
-        planned = {index: [Result(str(job.source), str(job.output), Status.PLANNED)] for index, job in pending.items()}
-        results.photos += _in_order(without_work | planned)
+        without_work |= {index: [Result(str(job.source), str(job.output), Status.PLANNED)] for index, job in pending.items()}
+        results.photos += [photo for index in sorted(without_work) for photo in without_work[index]]
         return results
     backend = results.backend = backend or load_backend(request)
     begin = time.perf_counter()
@@ -81,44 +80,32 @@ def run_jobs(jobs: Sequence[Job], request: Request, photos: list[Result], choose
     sweep_abandoned(left)
     try:
         total = 0 if request.quiet else _count_photos(left, request.format)
-        with Progress(total, request.quiet) as progress, contextlib.closing(choose(left)(left, request, progress.advance)) as running:
+        with show_progress(total, request.quiet) as advance, contextlib.closing(choose(left)(left, request, advance)) as running:
             for index, found in running:
                 results[indices[index]] = found
     finally:
-        photos += _in_order(results)
+        photos += [photo for index in sorted(results) for photo in results[index]]
 
 
 def _split(jobs: Sequence[Job], request: Request) -> tuple[dict[int, list[Result]], dict[int, Job]]:
     """By index: the results of jobs that are done already or cannot be done, and the jobs that are left."""
     results: dict[int, list[Result]] = {}
     pending: dict[int, Job] = {}
+    out = request.out and request.out.resolve()
     for index, job in enumerate(jobs):
-        try:
-            _check_links(job, request.out)
-            if job.is_done and not request.overwrite:
-                source = job.output if job.backup else job.source
-                results[index] = [Result(str(source), str(job.output), Status.SKIPPED, reason=DONE_BEFORE)]
-            elif job.obstacle and not request.overwrite:
-                results[index] = [Result(str(job.source), None, Status.FAILED, reason=job.obstacle)]
-            else:
-                pending[index] = job
-        except UsageError as error:
-            results[index] = [Result(str(job.source), None, Status.FAILED, reason=reason(error))]
+        if out is not None and not job.output.parent.resolve().is_relative_to(out):
+            problem: str | None = f"{job.output.parent} leads out of --out {request.out} by a symbolic link; remove the link"
+        elif job.is_done and not request.overwrite:
+            source = job.output if job.backup else job.source
+            results[index] = [Result(str(source), str(job.output), Status.SKIPPED, reason=DONE_BEFORE)]
+            continue
+        else:
+            problem = None if request.overwrite else job.obstacle
+        if problem:
+            results[index] = [Result(str(job.source), None, Status.FAILED, reason=problem)]
+        else:
+            pending[index] = job
     return results, pending
-
-
-def _in_order(results: dict[int, list[Result]]) -> list[Result]:
-    return [photo for index in sorted(results) for photo in results[index]]
-
-
-def _check_links(job: Job, out: Path | None) -> None:
-    """Refuse what would write somewhere that the user did not name.
-
-    Raises:
-        UsageError: A symbolic link on the way.
-    """
-    if out is not None and not job.output.parent.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"{job.output.parent} leads out of --out {out} by a symbolic link; remove the link")
 
 
 def _count_photos(jobs: Sequence[Job], format: str) -> int:

@@ -13,7 +13,7 @@ from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import AlreadyProtectedError, has_changed, protect_bytes, reason
 from anti_i2v.bulk.plan import output_suffix
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result, Status
+from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.tars import Member, Tar, finish, key
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.file_attributes import copy_attributes

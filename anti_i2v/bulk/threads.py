@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.job import run_job
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result
+from anti_i2v.bulk.results import Result
 
 if TYPE_CHECKING:
     from anti_i2v.bulk.engines import Advance, JobResults

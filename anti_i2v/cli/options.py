@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-PER_PHOTO = ("surrogate", "method", "steps", "refine", "taps", "prompt", "height", "width", "num_frames", "seed")
-"""Options of per-photo methods; all are None unless they are given."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +19,6 @@ def _path(text: str) -> Path:
     if not text:  # a variable of the shell that was never set must not mean the folder one is in
         raise argparse.ArgumentTypeError("a path is empty")
     return Path(text)
-
-
-def method_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options about a per-photo attack that the user gave."""
-    return {name: value for name in PER_PHOTO if (value := getattr(options, name)) is not None}
 
 
 Group = argparse._ArgumentGroup  # argparse has no public name for it

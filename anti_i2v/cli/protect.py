@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from anti_i2v.cli.options import add_options as add_options
-from anti_i2v.cli.options import method_options
 from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:
     from anti_i2v.bulk.request import Request
-    from anti_i2v.bulk.result import Results
+    from anti_i2v.bulk.results import Results
 
 HELP = "protect photos, folders of photos or tar shards"
 DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, orientation and metadata are kept. Outputs
@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
 def _request(options: argparse.Namespace) -> Request:
     from anti_i2v.bulk.request import STRENGTHS, MethodRequest, Request
 
-    method = method_options(options)
+    names = (field.name for field in fields(MethodRequest))
+    method = {name: value for name in names if (value := getattr(options, name)) is not None}
     return Request(
         sources=tuple(options.source),
         out=options.out,
@@ -69,11 +70,11 @@ def _request(options: argparse.Namespace) -> Request:
 
 def _print(results: Results) -> int:
     """Print what was done, what was not and what it is worth; the exit status."""
-    from anti_i2v.bulk.report import dry_run_summary, failures, pipe_summary, summary
-    from anti_i2v.bulk.result import Status
+    from anti_i2v.bulk.request import STANDARD
+    from anti_i2v.bulk.results import Status, dry_run_summary, failures, pipe_summary, summary
 
     failed = results.with_status(Status.FAILED)
-    if results.request.is_pipe:
+    if results.request.out == STANDARD:
         print(*pipe_summary(results), sep="\n", end="\n" * (not results.request.quiet), file=sys.stderr)
         return 0
     if results.request.dry_run:

@@ -18,7 +18,7 @@ from anti_i2v.__main__ import main
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.pool import run_in_processes
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.errors import UsageError
 from tests.dying_backends import calls, dying_backend, failing_backend

@@ -14,7 +14,7 @@ from anti_i2v.__main__ import main
 from anti_i2v.bulk import request
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from tests.dying_backends import calls, dying_backend
 from tests.tiny.generator import Capture, smooth

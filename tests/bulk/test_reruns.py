@@ -15,7 +15,7 @@ from PIL import Image
 
 from anti_i2v.atomic import digest
 from anti_i2v.bulk import photo as bulk_photo
-from anti_i2v.bulk.partial import ABANDONED
+from anti_i2v.bulk.job import ABANDONED
 from anti_i2v.errors import UsageError
 from tests.tiny.generator import Capture, Protect, smooth
 

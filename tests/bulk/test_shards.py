@@ -19,7 +19,7 @@ from PIL import Image
 from anti_i2v.bulk import shards, tars
 from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.shards import protect_shard
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.reading import is_photo

@@ -15,7 +15,7 @@ from anti_i2v.bulk.backends import Backend, on_gpu
 from anti_i2v.bulk.engines import Engine, choose_engine, run_in_turn
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.result import Result
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.bulk.threads import run_in_threads
 from anti_i2v.inference.batching import BatchingProtector
