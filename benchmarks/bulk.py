@@ -29,11 +29,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anti_i2v.bulk.backends import Backend, one_pass
 from anti_i2v.bulk.engines import Engine, run_in_turn
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.plan import Job, plan_jobs
 from anti_i2v.bulk.pool import run_in_processes
+from anti_i2v.bulk.protectors import PhotoProtector, one_pass
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.threads import run_in_threads
 from anti_i2v.evaluation.report import write_texts
@@ -49,21 +49,21 @@ PHOTOS = ("640x480.png", "640x480.jpg", "1920x1080.png", "1920x1080.jpg")
 ENGINES = ("pool", "ray", "threads")
 
 
-def load_and_note(folder: Path, generator: str, runtime: str, device: str | None) -> Backend:
+def load_and_note(folder: Path, generator: str, runtime: str, device: str | None) -> PhotoProtector:
     """A generator's one pass, and a file for each process that has loaded it."""
-    backend = one_pass(generator, runtime, device)
+    protector = one_pass(generator, runtime, device)
     (folder / str(os.getpid())).touch()
-    return backend
+    return protector
 
 
-def engine(name: str, workers: int, load: Callable[[], Backend], generator: str) -> Engine:
+def engine(name: str, workers: int, load: Callable[[], PhotoProtector], generator: str) -> Engine:
     """What `--engine NAME --workers N` stands for."""
     if name == "threads":
-        backend = load()
+        protector = load()
         # On the processor, batches do not pay; here it shows what threads are worth where no GPU is.
-        if not backend.shared:
-            backend = replace(backend, protect=BatchingProtector(Protector.from_pretrained(generator), 1).protect)
-        return partial(run_in_threads, backend, workers)
+        if not protector.shared:
+            protector = replace(protector, protect=BatchingProtector(Protector.from_pretrained(generator), 1).protect)
+        return partial(run_in_threads, protector, workers)
     if name == "ray":
         from anti_i2v.bulk.ray import run_with_ray
 
@@ -78,7 +78,7 @@ def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Jo
         begun = Path(folder)
         run = engine(name, workers, partial(load_and_note, begun, options.generator, options.runtime, options.device), options.generator)
         if nothing:
-            run = partial(run_in_threads, Backend(lambda photo, epsilon: photo, "", "nothing"), workers)
+            run = partial(run_in_threads, PhotoProtector(lambda photo, epsilon: photo, "", "nothing"), workers)
         for _, results in run(jobs, Request((), Path(folder), "same", mark=False), lambda: None):
             assert all(result.status == "protected" for result in results), results
             if done or name == "threads" or len(list(begun.iterdir())) == workers:

@@ -13,7 +13,7 @@ from anti_i2v.app.description import summary
 from anti_i2v.app.previews import GAIN
 from anti_i2v.app.storage import Storage
 from anti_i2v.app.uploads import ProtectedPhoto, Upload, protect_uploads, zip_photos
-from anti_i2v.bulk.backends import Backend
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import STRENGTHS, Request
 
 TITLE = "Protect photos"
@@ -35,12 +35,12 @@ class Handlers:
     """What happens when the page is used.
 
     Args:
-        backend: What protects a photo; loaded once, for all pages.
+        protector: What protects a photo; loaded once, for all pages.
         storage: Where photos lie while a page is open.
     """
 
-    def __init__(self, backend: Backend, storage: Storage) -> None:
-        self.backend = backend
+    def __init__(self, protector: PhotoProtector, storage: Storage) -> None:
+        self.protector = protector
         self.storage = storage
 
     def add_uploads(self, files: Files, request: gr.Request) -> None:
@@ -72,7 +72,7 @@ class Handlers:
         for result in protect_uploads(
             todo,
             Request((), folder, format, epsilon, strip_gps=strip_gps, no_ai_training=no_ai_training, quiet=True, workers=1),
-            self.backend,
+            self.protector,
             self.storage,
             lambda name: progress((n := next(count), len(todo)), desc=f"Photo {n + 1} of {len(todo)}: {name}", unit="photos"),
         ):
@@ -110,17 +110,17 @@ def photo_values(photo: ProtectedPhoto | None) -> list[Any]:
     return [name, (str(photo.before), str(photo.after)), str(photo.residual), str(photo.output), photo.description]
 
 
-def build(backend: Backend, storage: Storage) -> gr.Blocks:
+def build(protector: PhotoProtector, storage: Storage) -> gr.Blocks:
     """The page.
 
     Args:
-        backend: What protects a photo.
+        protector: What protects a photo.
         storage: Where photos lie while a page is open.
     """
-    handlers = Handlers(backend, storage)
+    handlers = Handlers(protector, storage)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CLEANING) as page:
         gr.HTML(ABOUT)
-        gr.HTML(LIMITS.format(escape(backend.limits.removeprefix("limits: "))))
+        gr.HTML(LIMITS.format(escape(protector.limits.removeprefix("limits: "))))
         files = gr.File(label="Your photos", file_count="multiple", height=170, elem_id="photos")
         settings = [_strength(), *_more()]
         button = gr.Button("Protect", variant="primary", size="lg", elem_id="protect")

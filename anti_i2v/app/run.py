@@ -46,15 +46,15 @@ def _serve(storage: Storage, generator: str | None, port: int | None, browser: b
     os.environ |= {"GRADIO_TEMP_DIR": str(storage.root), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime since 1.29
     tempfile.tempdir = str(storage.root)
-    from anti_i2v.bulk.backends import one_pass
+    from anti_i2v.bulk.protectors import one_pass
 
-    backend = one_pass(generator)  # before Gradio, which takes much longer
+    protector = one_pass(generator)  # before Gradio, which takes much longer
     from anti_i2v.app.page import build
     from anti_i2v.app.server import serve
     from anti_i2v.app.uploads import limit_pixels
 
     limit_pixels()
-    with serve(build(backend, storage), port, browser) as address:
-        print(f"{address} – stop with Ctrl-C\n{backend.limits}", flush=True)
+    with serve(build(protector, storage), port, browser) as address:
+        print(f"{address} – stop with Ctrl-C\n{protector.limits}", flush=True)
         while True:
             time.sleep(3600)

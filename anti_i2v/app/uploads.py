@@ -11,9 +11,9 @@ from PIL import Image
 
 from anti_i2v.app import description, previews
 from anti_i2v.app.storage import Storage
-from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import reason
 from anti_i2v.bulk.plan import Job, output_suffix
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Status
 from anti_i2v.bulk.run import run
@@ -56,14 +56,14 @@ def limit_pixels() -> None:
 
 
 def protect_uploads(
-    uploads: Sequence[Upload], request: Request, backend: Backend, storage: Storage, begin: Callable[[str], object]
+    uploads: Sequence[Upload], request: Request, protector: PhotoProtector, storage: Storage, begin: Callable[[str], object]
 ) -> Iterator[ProtectedPhoto | RejectedPhoto]:
     """Protect what a page sent, one after the other, until the page is closed.
 
     Args:
         uploads: The photos.
         request: What is asked; its `out` is an empty folder in `storage`.
-        backend: What protects a photo.
+        protector: What protects a photo.
         storage: Where photos lie while a page is open.
         begin: Called with the name of each photo before it is protected.
     """
@@ -74,12 +74,12 @@ def protect_uploads(
             if not is_open:
                 return
             try:
-                yield _protect_upload(upload, request, backend, request.out / str(number))
+                yield _protect_upload(upload, request, protector, request.out / str(number))
             except Exception as error:  # whatever it is, the other photos must not wait for it
                 yield RejectedPhoto(upload.name, reason(error))
 
 
-def _protect_upload(upload: Upload, request: Request, backend: Backend, folder: Path) -> ProtectedPhoto | RejectedPhoto:
+def _protect_upload(upload: Upload, request: Request, protector: PhotoProtector, folder: Path) -> ProtectedPhoto | RejectedPhoto:
     """Protect one photo into a new folder; whatever is wrong with it becomes a reason."""
     name = PurePath(upload.name)
     if not upload.path.is_file():
@@ -89,7 +89,7 @@ def _protect_upload(upload: Upload, request: Request, backend: Backend, folder: 
         return RejectedPhoto(upload.name, f"{description.file_size(size)} is more than this page takes ({most}); save it smaller")
     # By the name's suffix; a planned job would take a `.tar` for a shard, which nobody means to add here.
     output = folder / "file" / name.with_suffix(output_suffix(name.suffix, request.format))
-    (result,) = run(request, backend, [Job(upload.path, output)]).photos
+    (result,) = run(request, protector, [Job(upload.path, output)]).photos
     if result.status == Status.SKIPPED:
         return RejectedPhoto(upload.name, "it is protected already; twice would be more than the strength you chose")
     if result.measurement is None:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 
-from anti_i2v.bulk.backends import Backend, load_backend
 from anti_i2v.bulk.job import run_job
 from anti_i2v.bulk.plan import Job
+from anti_i2v.bulk.protectors import PhotoProtector, load_protector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 
@@ -25,40 +25,40 @@ MAX_PROCESSES = 4  # unless somebody asks for more: each takes some hundred mega
 PHOTOS_PER_PROCESS = 8  # at least; it takes half a second to start one
 
 
-def choose_engine(request: Request, backend: Backend, jobs: Sequence[Job]) -> Engine:
+def choose_engine(request: Request, protector: PhotoProtector, jobs: Sequence[Job]) -> Engine:
     """The engine that a request asks for.
 
     Args:
         request: What is asked.
-        backend: What protects photos in this process.
+        protector: What protects photos in this process.
         jobs: What there is to do.
     """
-    load = partial(load_backend, request)
+    load = partial(load_protector, request)
     if request.engine == "ray":
         from anti_i2v.bulk.ray import run_with_ray
 
-        return partial(run_with_ray, load, request.workers or 1, int(backend.shared))
-    if backend.shared and request.workers != 1:
+        return partial(run_with_ray, load, request.workers or 1, int(protector.shared))
+    if protector.shared and request.workers != 1:
         from anti_i2v.bulk.threads import run_in_threads
 
-        return partial(run_in_threads, backend, request.workers or _cores())
-    workers = request.workers or worthwhile_processes(backend, jobs)
+        return partial(run_in_threads, protector, request.workers or _cores())
+    workers = request.workers or worthwhile_processes(protector, jobs)
     if workers > 1:
         from anti_i2v.bulk.pool import run_in_processes
 
         return partial(run_in_processes, load, workers)
-    return partial(run_in_turn, backend)
+    return partial(run_in_turn, protector)
 
 
-def run_in_turn(backend: Backend, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
+def run_in_turn(protector: PhotoProtector, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
     """One job after the other, in this process."""
     for index, job in enumerate(jobs):
-        yield index, run_job(backend, job, request, advance)
+        yield index, run_job(protector, job, request, advance)
 
 
-def worthwhile_processes(backend: Backend, jobs: Sequence[Job]) -> int:
+def worthwhile_processes(protector: PhotoProtector, jobs: Sequence[Job]) -> int:
     """How many processes are worth their start and their memory."""
-    if not backend.light:
+    if not protector.light:
         return 1
     shards = sum(job.is_shard for job in jobs)
     return max(1, min(_cores(), MAX_PROCESSES, shards + (len(jobs) - shards) // PHOTOS_PER_PROCESS))

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from anti_i2v import atomic
-from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import AlreadyProtectedError, protect_photo, reason
 from anti_i2v.bulk.plan import Job, job_in_place
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.shards import protect_shard
@@ -22,13 +22,13 @@ from anti_i2v.errors import UsageError
 ABANDONED = 60.0  # seconds in which nobody wrote; the process may be of another machine that sees the same folder
 
 
-def run_job(backend: Backend, job: Job, request: Request, advance: Callable[[], object] = lambda: None) -> list[Result]:
+def run_job(protector: PhotoProtector, job: Job, request: Request, advance: Callable[[], object] = lambda: None) -> list[Result]:
     """Do one job, whatever happens; the result of its photo, or of each photo in its shard.
 
     A shard that is not written to its end has failed as a whole: none of its photos is there. A job that was cut off can be done again.
 
     Args:
-        backend: What protects photos.
+        protector: What protects photos.
         job: What to do.
         request: What is asked.
         advance: Called after each photo.
@@ -38,8 +38,8 @@ def run_job(backend: Backend, job: Job, request: Request, advance: Callable[[], 
         job = resume(job)
         with _backup(job):
             if job.is_shard:
-                return protect_shard(backend, job.source, job.output, request, advance)
-            measurement = protect_photo(backend, job.source, job.output, request)
+                return protect_shard(protector, job.source, job.output, request, advance)
+            measurement = protect_photo(protector, job.source, job.output, request)
             return [Result(str(job.source), str(job.output), Status.PROTECTED, measurement, seconds=time.perf_counter() - begin)]
     except AlreadyProtectedError as error:
         return [Result(str(job.source), None, Status.SKIPPED, reason=reason(error))]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from anti_i2v.attacks.methods import NAMES, named_method
 from anti_i2v.attacks.photo import PhotoMethod, PhotoNoise
-from anti_i2v.bulk.backends import Backend
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import MethodRequest
 from anti_i2v.errors import UsageError
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
@@ -20,7 +20,7 @@ PROMPT = "a person talks to the camera"
 """What a video model is asked for unless the user says: what an adversary will ask for is not known."""
 
 
-def load_method(request: MethodRequest, generator: str | None, device: str | None, quiet: bool) -> Backend:
+def load_method(request: MethodRequest, generator: str | None, device: str | None, quiet: bool) -> PhotoProtector:
     """One attack for each photo.
 
     Args:
@@ -39,7 +39,7 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
     protector = Protector.from_pretrained(generator or DEFAULT_GENERATOR).eval() if is_noise or refining else None
     if is_noise and protector is not None:
         limits = "limits: noise as strong as a protection protects nothing; it is there to compare with."
-        return Backend(PhotoNoise(protector, seed).protect, limits, "noise")
+        return PhotoProtector(PhotoNoise(protector, seed).protect, limits, "noise")
     prompt = PROMPT if request.prompt is None else request.prompt
     surrogate = _load_surrogate(request, prompt, device, quiet)
     name = request.method or "identity"
@@ -52,7 +52,7 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
         f"limits: {against}. It does NOT protect against any production video model "
         "yet, and a determined adversary may remove a protection."
     )
-    return Backend(PhotoMethod(method, surrogate, text, steps, seed, protector, label).protect, limits, name)
+    return PhotoProtector(PhotoMethod(method, surrogate, text, steps, seed, protector, label).protect, limits, name)
 
 
 def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, quiet: bool) -> Surrogate:

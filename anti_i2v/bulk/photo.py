@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from anti_i2v import atomic
-from anti_i2v.bulk.backends import Backend
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.file_attributes import copy_attributes
@@ -35,7 +35,7 @@ def reuse_memory() -> None:
     Image.core.set_blocks_max(8)  # type: ignore[attr-defined]  # the stubs leave it out
 
 
-def protect_photo(backend: Backend, source: Path, output: Path, request: Request) -> Measurement:
+def protect_photo(protector: PhotoProtector, source: Path, output: Path, request: Request) -> Measurement:
     """Read, protect, write, re-read and measure one photo; the file appears complete or not at all.
 
     Raises:
@@ -47,22 +47,22 @@ def protect_photo(backend: Backend, source: Path, output: Path, request: Request
     if before is None or has_changed(source, before):
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
     photo, notes = to_writable_mode(photo, output.suffix)
-    protected, epsilon = _protect(backend, photo, request, str(source))
+    protected, epsilon = _protect(protector, photo, request, str(source))
     notes += _mode_notes(photo, protected)
     output.parent.mkdir(parents=True, exist_ok=True)
     with write_error(output, protected), atomic.write(output) as part:
         with part.open("wb") as file:
-            notes += encode_photo(protected, file, output.suffix, photo, request.write_options(backend.mark(epsilon)))
+            notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon)))
         measurement = _measure(photo, protected, read_photo(part, str(output)), output.suffix, epsilon, notes)
         copy_attributes(part, before)
     return measurement
 
 
-def protect_bytes(backend: Backend, content: bytes, name: str, suffix: str, request: Request) -> tuple[bytes, Measurement]:
+def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: str, request: Request) -> tuple[bytes, Measurement]:
     """What `protect_photo` does, from bytes to bytes.
 
     Args:
-        backend: What protects photos.
+        protector: What protects photos.
         content: Of a photo file.
         name: What messages call it.
         suffix: Of the protected file; says its format.
@@ -73,15 +73,15 @@ def protect_bytes(backend: Backend, content: bytes, name: str, suffix: str, requ
         UsageError: It cannot be read, protected or written.
     """
     photo, notes = to_writable_mode(read_photo(io.BytesIO(content), name), suffix)
-    protected, epsilon = _protect(backend, photo, request, name)
+    protected, epsilon = _protect(protector, photo, request, name)
     notes += _mode_notes(photo, protected)
     file = io.BytesIO()
-    notes += encode_photo(protected, file, suffix, photo, request.write_options(backend.mark(epsilon)))
+    notes += encode_photo(protected, file, suffix, photo, request.write_options(protector.mark(epsilon)))
     data = file.getvalue()
     return data, _measure(photo, protected, read_photo(io.BytesIO(data), name), suffix, epsilon, notes)
 
 
-def _protect(backend: Backend, photo: Image.Image, request: Request, name: str) -> tuple[Image.Image, float]:
+def _protect(protector: PhotoProtector, photo: Image.Image, request: Request, name: str) -> tuple[Image.Image, float]:
     """The protected photo, and its epsilon: the whole budget, or what `max_delta_e` leaves of it.
 
     Raises:
@@ -92,15 +92,15 @@ def _protect(backend: Backend, photo: Image.Image, request: Request, name: str) 
         raise AlreadyProtectedError(
             f"{name} is protected already, by {mark.generator} with epsilon {mark.epsilon:g}; --force does it again"
         )
-    budget, limit = request.epsilon or backend.epsilon, request.max_delta_e
-    epsilon, protected = budget, backend.protect(photo, budget)
+    budget, limit = request.epsilon or protector.epsilon, request.max_delta_e
+    epsilon, protected = budget, protector.protect(photo, budget)
     if limit is not None:
         for _ in range(TRIES):
             difference = visibility(photo, protected)
             if difference <= limit:
                 break
             epsilon *= 0.97 * limit / difference  # colour differences are nearly in proportion to epsilon
-            protected = backend.protect(photo, epsilon)
+            protected = protector.protect(photo, epsilon)
         if epsilon < 1 <= budget or visibility(photo, protected) > limit:
             raise UsageError(f"{name}: a mean ΔE2000 of at most {limit:g} leaves no whole 8-bit step; raise --max-delta-e")
     return protected, epsilon

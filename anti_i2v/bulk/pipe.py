@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import protect_bytes, reason
 from anti_i2v.bulk.plan import Plan, output_suffix
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import STANDARD, Request
 from anti_i2v.bulk.results import Result, Results, Status
 from anti_i2v.errors import UsageError
@@ -16,12 +16,12 @@ from anti_i2v.imaging.reading import PHOTO_SUFFIXES
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "HEIF": ".heic"}  # where it is not the format's name
 
 
-def protect_pipe(request: Request, backend: Backend) -> Results:
+def protect_pipe(request: Request, protector: PhotoProtector) -> Results:
     """Protect a photo, written to standard output when it is complete.
 
     Args:
         request: Its only source is a file, or standard input.
-        backend: What protects photos.
+        protector: What protects photos.
 
     Raises:
         UsageError: It cannot be read or protected, or standard output is a terminal.
@@ -35,7 +35,7 @@ def protect_pipe(request: Request, backend: Backend) -> Results:
     except OSError as error:
         raise UsageError(f"cannot read {source}: {error.strerror}; check the path") from None
     try:
-        data, measurement = protect_bytes(backend, content, name, output_suffix(suffix_of(content), request.format), request)
+        data, measurement = protect_bytes(protector, content, name, output_suffix(suffix_of(content), request.format), request)
     except UsageError:
         raise
     except Exception as error:  # encoders raise errors of many kinds
@@ -47,7 +47,7 @@ def protect_pipe(request: Request, backend: Backend) -> Results:
         raise
     except OSError as error:
         raise UsageError(f"cannot write to standard output: {error.strerror}") from None
-    return Results(request, Plan(), backend, [Result(name, None, Status.PROTECTED, measurement)])
+    return Results(request, Plan(), protector, [Result(name, None, Status.PROTECTED, measurement)])
 
 
 def suffix_of(content: bytes) -> str:

@@ -23,9 +23,9 @@ from anti_i2v.bulk.results import Result, Status
 from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:
-    from anti_i2v.bulk.backends import Backend
     from anti_i2v.bulk.engines import Advance, JobResults
     from anti_i2v.bulk.plan import Job
+    from anti_i2v.bulk.protectors import PhotoProtector
     from anti_i2v.bulk.request import Request
 
 GRACE_PERIOD = 10.0  # seconds for a process to end in good order
@@ -34,7 +34,9 @@ GRACE_PERIOD = 10.0  # seconds for a process to end in good order
 THREADS = "OMP_NUM_THREADS"
 
 
-def run_in_processes(load: Callable[[], Backend], workers: int, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
+def run_in_processes(
+    load: Callable[[], PhotoProtector], workers: int, jobs: Sequence[Job], request: Request, advance: Advance
+) -> JobResults:
     """Do jobs in several processes.
 
     A job whose process dies is done again when all others are done, alone, because it may have been memory that was short. If its
@@ -80,7 +82,7 @@ class _Worker:
         request: What is asked.
     """
 
-    def __init__(self, load: Callable[[], Backend], request: Request) -> None:
+    def __init__(self, load: Callable[[], PhotoProtector], request: Request) -> None:
         context = multiprocessing.get_context("spawn")  # the threads of torch and onnxruntime do not survive a fork
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, load, request), daemon=True)
@@ -181,7 +183,7 @@ def _environment() -> Iterator[None]:
             del os.environ[THREADS]
 
 
-def _serve(pipe: Connection, load: Callable[[], Backend], request: Request) -> None:
+def _serve(pipe: Connection, load: Callable[[], PhotoProtector], request: Request) -> None:
     """What a process does: job after job, until its pipe is closed, also by the end of the process that started it."""
     from anti_i2v.bulk.job import run_job
     from anti_i2v.bulk.photo import reason, reuse_memory
@@ -190,13 +192,13 @@ def _serve(pipe: Connection, load: Callable[[], Backend], request: Request) -> N
     signal.signal(signal.SIGTERM, _exit)
     with contextlib.suppress(EOFError, OSError):
         try:
-            backend = load()
+            protector = load()
         except Exception as error:
             pipe.send(UsageError(f"a process of --workers cannot begin: {reason(error)}"))
             return
         reuse_memory()
         while True:
-            pipe.send(run_job(backend, pipe.recv(), request, lambda: pipe.send(None)))
+            pipe.send(run_job(protector, pipe.recv(), request, lambda: pipe.send(None)))
 
 
 def _exit(signum: int, frame: FrameType | None) -> None:

@@ -25,8 +25,8 @@ from anti_i2v.imaging.measure import Measurement
 from anti_i2v.imaging.stderr import silence_stderr
 
 if TYPE_CHECKING:
-    from anti_i2v.bulk.backends import Backend
     from anti_i2v.bulk.engines import Advance, JobResults
+    from anti_i2v.bulk.protectors import PhotoProtector
     from anti_i2v.bulk.request import Request
 
 RETRIES = 2  # of a job whose actor died; it is known which, because an actor is given one job at a time
@@ -44,24 +44,24 @@ class Actor:
         folder: That paths are relative to, if this machine has it.
     """
 
-    def __init__(self, load: Callable[[], Backend], request: Request, folder: str) -> None:
+    def __init__(self, load: Callable[[], PhotoProtector], request: Request, folder: str) -> None:
         from anti_i2v.bulk.photo import reuse_memory
 
         with contextlib.suppress(OSError):
             os.chdir(folder)
         reuse_memory()
-        self.backend, self.request = load(), request
+        self.protector, self.request = load(), request
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one."""
         from anti_i2v.bulk.job import run_job
 
-        results = run_job(self.backend, _job(row), self.request)
+        results = run_job(self.protector, _job(row), self.request)
         return {"index": row["index"], "results": json.dumps([dataclasses.asdict(result) for result in results])}
 
 
 def run_with_ray(
-    load: Callable[[], Backend], workers: int, gpus: int, jobs: Sequence[Job], request: Request, advance: Advance
+    load: Callable[[], PhotoProtector], workers: int, gpus: int, jobs: Sequence[Job], request: Request, advance: Advance
 ) -> JobResults:
     """Do jobs by Ray Data, on the cluster at `request.ray_address` or one on this machine that ends with the call.
 
@@ -130,7 +130,7 @@ def _check_address(address: str) -> None:
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
-def _stream(load: Callable[[], Backend], workers: int, gpus: int, jobs: Sequence[Job], request: Request) -> JobResults:
+def _stream(load: Callable[[], PhotoProtector], workers: int, gpus: int, jobs: Sequence[Job], request: Request) -> JobResults:
     """The results as they come; a job that all its actors died of is left out."""
     import ray.data
     from ray.exceptions import RayError

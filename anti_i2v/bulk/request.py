@@ -80,7 +80,7 @@ class Request:
         sources: Photos, shards, folders and patterns such as `*.jpg`; `STANDARD` alone for standard input.
         out: Folder of the outputs; `STANDARD` for standard output; None: photos are replaced, in place.
         format: One of `FORMATS`.
-        epsilon: Budget in 1/255 steps; None: that of the backend.
+        epsilon: Budget in 1/255 steps; None: that of the protector.
         max_delta_e: Largest mean ΔE2000 that the residual may have; a photo that exceeds it gets a smaller epsilon. None: any.
         quality: Of lossy files, 1–100; None: the photo's own tables in JPEG, 95 elsewhere.
         strip_gps: Leave out what tells where a photo was taken.

@@ -17,8 +17,8 @@ from anti_i2v.errors import UsageError
 from anti_i2v.imaging.measure import Measurement
 
 if TYPE_CHECKING:
-    from anti_i2v.bulk.backends import Backend
     from anti_i2v.bulk.plan import Plan
+    from anti_i2v.bulk.protectors import PhotoProtector
     from anti_i2v.bulk.request import Request
 
 DONE_BEFORE = "an earlier call has done it"
@@ -76,7 +76,7 @@ class Results:
     Attributes:
         request: What was asked.
         plan: Which file was to become which.
-        backend: What protected photos; None in a dry run.
+        protector: What protected photos; None in a dry run.
         photos: One result each, in the order of the plan.
         seconds: That all took, by the clock.
         report_error: Why the report could not be written; empty if it was, or none was wanted.
@@ -84,15 +84,15 @@ class Results:
 
     request: Request
     plan: Plan
-    backend: Backend | None = None
+    protector: PhotoProtector | None = None
     photos: list[Result] = field(default_factory=list)
     seconds: float = 0.0
     report_error: str = ""
 
     @property
     def epsilon(self) -> float | None:
-        """The budget in 1/255 steps: the user's, or the backend's."""
-        return self.backend.epsilon if self.backend and self.request.epsilon is None else self.request.epsilon
+        """The budget in 1/255 steps: the user's, or the protector's."""
+        return self.protector.epsilon if self.protector and self.request.epsilon is None else self.request.epsilon
 
     def with_status(self, status: Status) -> list[Result]:
         """The photos of which this became."""
@@ -125,7 +125,7 @@ def summary(results: Results) -> list[str]:
         lines.append(f"skipped {marked} that bear the mark of a protection; --force protects them once more")
     if lines and not request.quiet:
         lines += _notes(results)
-    return lines + ([results.backend.limits] if done and results.backend else [])
+    return lines + ([results.protector.limits] if done and results.protector else [])
 
 
 def _notes(results: Results) -> list[str]:
@@ -146,10 +146,10 @@ def _notes(results: Results) -> list[str]:
 def pipe_summary(results: Results) -> list[str]:
     """The same of a photo that went through a pipe; nothing if the request is quiet."""
     (measurement,) = (photo.measurement for photo in results.photos)
-    if results.request.quiet or measurement is None or results.backend is None:
+    if results.request.quiet or measurement is None or results.protector is None:
         return []
     figures = f"largest change {measurement.steps:.4g}/255, mean ΔE2000 {measurement.delta_e:.2f}"
-    return ["; ".join((figures, *measurement.notes)), results.backend.limits]
+    return ["; ".join((figures, *measurement.notes)), results.protector.limits]
 
 
 def dry_run_summary(results: Results) -> list[str]:
@@ -181,12 +181,12 @@ def check_report(file: Path, plan: Plan) -> None:
 
 def write_report(file: Path, results: Results) -> str:
     """Write what became of every photo as JSON; returns why it could not be written, or nothing."""
-    request, backend = results.request, results.backend
+    request, protector = results.request, results.protector
     counts = Counter(photo.status for photo in results.photos)
     report = {
         "version": __version__,
-        "by": backend and backend.name,
-        "weights": backend and backend.weights,
+        "by": protector and protector.name,
+        "weights": protector and protector.weights,
         "epsilon": results.epsilon,
         "format": request.format,
         "max_delta_e": request.max_delta_e,

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from anti_i2v.bulk.backends import Backend, load_backend
 from anti_i2v.bulk.engines import Engine, choose_engine
 from anti_i2v.bulk.job import sweep_abandoned
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.pipe import protect_pipe
 from anti_i2v.bulk.plan import Job, Plan, plan_jobs
 from anti_i2v.bulk.progress import show_progress
+from anti_i2v.bulk.protectors import PhotoProtector, load_protector
 from anti_i2v.bulk.request import STANDARD, Request
 from anti_i2v.bulk.results import DONE_BEFORE, Result, Results, Status, check_report, write_report
 from anti_i2v.bulk.shards import contents
@@ -27,22 +27,22 @@ from anti_i2v.errors import UsageError
 COUNTING = 3.0  # seconds at most for counting what is in shards
 
 
-def run(request: Request, backend: Backend | None = None, jobs: Sequence[Job] | None = None) -> Results:
+def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequence[Job] | None = None) -> Results:
     """Protect everything that is asked for and can be protected.
 
     Args:
         request: What is asked.
-        backend: What protects photos; None loads what the request names.
+        protector: What protects photos; None loads what the request names.
         jobs: Which file becomes which; None plans them from the request's sources.
 
     Returns:
         What became of every photo. The report is written, also when an interrupt ends the call.
 
     Raises:
-        UsageError: Unusable sources, output or backend; nothing has been written.
+        UsageError: Unusable sources, output or protector; nothing has been written.
     """
     if request.out == STANDARD:
-        return protect_pipe(request, backend or load_backend(request))
+        return protect_pipe(request, protector or load_protector(request))
     plan = plan_jobs(request.sources, request.out, request.format) if jobs is None else Plan(list(jobs))
     results = Results(request, plan)
     results.photos += [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
@@ -51,13 +51,13 @@ def run(request: Request, backend: Backend | None = None, jobs: Sequence[Job] | 
         without_work |= {index: [Result(str(job.source), str(job.output), Status.PLANNED)] for index, job in pending.items()}
         results.photos += [photo for index in sorted(without_work) for photo in without_work[index]]
         return results
-    backend = results.backend = backend or load_backend(request)
+    protector = results.protector = protector or load_protector(request)
     begin = time.perf_counter()
     with _output_folder(request.out):
         if request.report:
             check_report(request.report, plan)
         try:
-            run_jobs(plan.jobs, request, results.photos, partial(choose_engine, request, backend))
+            run_jobs(plan.jobs, request, results.photos, partial(choose_engine, request, protector))
         finally:
             results.seconds = time.perf_counter() - begin
             if request.report:

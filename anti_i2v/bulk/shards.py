@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from anti_i2v import atomic
-from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.photo import AlreadyProtectedError, has_changed, protect_bytes, reason
 from anti_i2v.bulk.plan import output_suffix
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.tars import Member, Tar, finish, key
@@ -64,14 +64,14 @@ def contents(path: Path, format: str) -> Contents:
     return result
 
 
-def protect_shard(backend: Backend, source: Path, output: Path, request: Request, advance: Callable[[], object]) -> list[Result]:
+def protect_shard(protector: PhotoProtector, source: Path, output: Path, request: Request, advance: Callable[[], object]) -> list[Result]:
     """Protect the photos of a tar into a tar; other members, and photos that are protected already, are copied as they are.
 
     A photo that cannot be protected is left out with the links to it, because a copy would look protected; it has failed. So has
     a link of a photo's name that leads to no photo of the tar. The new tar appears complete or not at all.
 
     Args:
-        backend: What protects photos.
+        protector: What protects photos.
         source: The tar.
         output: The tar to write.
         request: What is asked.
@@ -88,7 +88,7 @@ def protect_shard(backend: Backend, source: Path, output: Path, request: Request
         with Tar(source) as old, part.open("wb") as new:
             for member in old:
                 if member.is_photo:
-                    results.append(_protect_member(backend, old, new, member, names, request))
+                    results.append(_protect_member(protector, old, new, member, names, request))
                     advance()
                 elif member.target in names or (member.target is not None and is_photo(member.name)):
                     results += _copy_link(old, new, member, names, request.format)
@@ -102,14 +102,16 @@ def protect_shard(backend: Backend, source: Path, output: Path, request: Request
     return results
 
 
-def _protect_member(backend: Backend, old: Tar, new: BinaryIO, member: Member, names: dict[str, str | None], request: Request) -> Result:
+def _protect_member(
+    protector: PhotoProtector, old: Tar, new: BinaryIO, member: Member, names: dict[str, str | None], request: Request
+) -> Result:
     """Protect one member and add it to the new tar; `names` then says what became of it."""
     name, new_name, begin = member.name, _renamed(member.name, request.format), time.perf_counter()
     source = f"{old.path}: {name}"
     try:
         if member.info.size > MAX_PHOTO:
             raise UsageError(f"{source} has {member.info.size / 2**30:.1f} GiB, and photos in a tar have at most 1; protect it as a file")
-        data, measurement = protect_bytes(backend, old.read(member), source, _suffix(new_name), request)
+        data, measurement = protect_bytes(protector, old.read(member), source, _suffix(new_name), request)
     except AlreadyProtectedError as error:
         names[key(name)] = name
         old.copy(member, new)

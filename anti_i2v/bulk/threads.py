@@ -7,8 +7,8 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from anti_i2v.bulk.backends import Backend
 from anti_i2v.bulk.job import run_job
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from anti_i2v.bulk.plan import Job
 
 
-def run_in_threads(backend: Backend, workers: int, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
+def run_in_threads(protector: PhotoProtector, workers: int, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
     """Do jobs in several threads.
 
     Args:
-        backend: What protects photos; several threads call it at once.
+        protector: What protects photos; several threads call it at once.
         workers: How many threads.
         jobs: What to do.
         request: What is asked.
@@ -39,7 +39,7 @@ def run_in_threads(backend: Backend, workers: int, jobs: Sequence[Job], request:
     def serve() -> None:
         try:
             while (index := todo.get()) >= 0 and not stopping.is_set():
-                messages.put((index, run_job(backend, jobs[index], request, photo_done)))
+                messages.put((index, run_job(protector, jobs[index], request, photo_done)))
         except BaseException as error:  # the thread that asks must not wait for ever
             messages.put(error)
 

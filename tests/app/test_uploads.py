@@ -14,13 +14,13 @@ from anti_i2v.__main__ import main
 from anti_i2v.app import uploads
 from anti_i2v.app.storage import Storage
 from anti_i2v.app.uploads import ProtectedPhoto, RejectedPhoto, Upload, protect_uploads
-from anti_i2v.bulk.backends import Backend, one_pass
+from anti_i2v.bulk.protectors import PhotoProtector, one_pass
 from anti_i2v.bulk.request import Request
 from tests.tiny.photos import exif, smooth
 
 
 @pytest.fixture(scope="module")
-def backend() -> Backend:
+def protector() -> PhotoProtector:
     return one_pass()
 
 
@@ -55,10 +55,10 @@ def request_into(folder: Path, format: str = "same", epsilon: float = 8, **more:
     ],
 )
 def test_files_are_those_of_the_command_line(
-    backend: Backend, storage: Storage, photos: list[Upload], tmp_path: Path, settings: dict[str, Any], options: list[str]
+    protector: PhotoProtector, storage: Storage, photos: list[Upload], tmp_path: Path, settings: dict[str, Any], options: list[str]
 ) -> None:
     begun: list[str] = []
-    results = list(protect_uploads(photos, request_into(storage.new_folder("page"), **settings), backend, storage, begun.append))
+    results = list(protect_uploads(photos, request_into(storage.new_folder("page"), **settings), protector, storage, begun.append))
     assert begun == [photo.name for photo in photos]
     assert main(["protect", *(str(photo.path) for photo in photos), "--out", str(tmp_path / "out"), "--quiet", *options]) == 1
     done = [result for result in results if isinstance(result, ProtectedPhoto)]
@@ -72,17 +72,17 @@ def test_files_are_those_of_the_command_line(
                 assert shown.size == ((44, 60) if "Zoë" in photo.output.name else (60, 44))
 
 
-def test_what_is_protected_already_is_left_alone(backend: Backend, storage: Storage, photos: list[Upload]) -> None:
-    (done,) = protect_uploads(photos[:1], request_into(storage.new_folder("page")), backend, storage, len)
+def test_what_is_protected_already_is_left_alone(protector: PhotoProtector, storage: Storage, photos: list[Upload]) -> None:
+    (done,) = protect_uploads(photos[:1], request_into(storage.new_folder("page")), protector, storage, len)
     assert isinstance(done, ProtectedPhoto)
     again = Upload(done.output.rename(photos[0].path), "a.jpg")
-    (rejected,) = protect_uploads([again], request_into(storage.new_folder("page")), backend, storage, len)
+    (rejected,) = protect_uploads([again], request_into(storage.new_folder("page")), protector, storage, len)
     assert isinstance(rejected, RejectedPhoto)
     assert "protected already" in rejected.reason
 
 
 def test_too_large_and_lost_files_are_named(
-    backend: Backend, storage: Storage, photos: list[Upload], monkeypatch: pytest.MonkeyPatch
+    protector: PhotoProtector, storage: Storage, photos: list[Upload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "MAX_BYTES", 900)
     monkeypatch.setattr(uploads, "MAX_PIXELS", 2000)
@@ -90,16 +90,16 @@ def test_too_large_and_lost_files_are_named(
     uploads.limit_pixels()
     photos[2].path.write_bytes(bytes(901))
     photos[0].path.unlink()
-    results = protect_uploads(photos, request_into(storage.new_folder("page")), backend, storage, len)
+    results = protect_uploads(photos, request_into(storage.new_folder("page")), protector, storage, len)
     reasons = [result.reason for result in results if isinstance(result, RejectedPhoto)]
     assert reasons[0] == "the page does not have it any more; add it again"
     assert reasons[2] == "1 kB is more than this page takes (1 kB); save it smaller"
     assert "megapixels; scale it down first" in reasons[3]
 
 
-def test_nothing_is_done_for_a_closed_page(backend: Backend, storage: Storage, photos: list[Upload]) -> None:
+def test_nothing_is_done_for_a_closed_page(protector: PhotoProtector, storage: Storage, photos: list[Upload]) -> None:
     folder = storage.new_folder("page")
-    assert list(protect_uploads(photos, request_into(folder), backend, storage, lambda _: storage.close("page"))) == []
+    assert list(protect_uploads(photos, request_into(folder), protector, storage, lambda _: storage.close("page"))) == []
     assert not folder.exists()
 
 

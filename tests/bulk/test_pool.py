@@ -21,7 +21,7 @@ from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.errors import UsageError
-from tests.dying_backends import calls, dying_backend, failing_backend
+from tests.dying_protectors import calls, dying_protector, failing_protector
 from tests.tiny.generator import Capture, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def protected(sources: list[Path], out: Path | None, **dying: object) -> list[Result]:
     """What becomes of them in two processes."""
     done: list[Result] = []
-    engine = partial(run_in_processes, partial(dying_backend, **dying), 2)
+    engine = partial(run_in_processes, partial(dying_protector, **dying), 2)
     request = Request(tuple(sources), out, "lossless" if out else "same", mark=False, quiet=True)
     run_jobs(plan_jobs(sources, out, request.format).jobs, request, done, lambda jobs: engine)
     return done
@@ -179,7 +179,7 @@ def test_workers_use_one_thread_each_unless_the_user_says(tmp_path: Path, monkey
         if said:
             monkeypatch.setenv("OMP_NUM_THREADS", said)
         with pytest.raises(UsageError, match=f"cannot begin: MemoryError: may use {said or 1} threads"):
-            next(run_in_processes(failing_backend, 2, jobs, Request((), tmp_path), lambda: None))
+            next(run_in_processes(failing_protector, 2, jobs, Request((), tmp_path), lambda: None))
         assert os.environ.get("OMP_NUM_THREADS") == said
 
 

@@ -16,7 +16,7 @@ from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
-from tests.dying_backends import calls, dying_backend
+from tests.dying_protectors import calls, dying_protector
 from tests.tiny.generator import Capture, smooth
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def test_a_killed_actor_loses_no_photo_and_does_none_twice_and_what_kills_every_
     with tarfile.open(tmp_path / "00.tar", "w") as tar:
         tar.add(photos(tmp_path / "more", range(30, 33)), ".")
     out, ticks = tmp_path / "out", list[int]()
-    dying = partial(dying_backend, log, {24: 9, 31: 1})  # one photo always, and once the shard
+    dying = partial(dying_protector, log, {24: 9, 31: 1})  # one photo always, and once the shard
     jobs = plan_jobs([folder, tmp_path / "00.tar"], out, "lossless").jobs
     counting = lambda jobs, request, _: run_with_ray(dying, 2, 0, jobs, request, lambda: ticks.append(1))  # noqa: E731
     run_jobs(jobs, Request((), out, mark=False, quiet=True), done, lambda jobs: counting)

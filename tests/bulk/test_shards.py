@@ -17,7 +17,7 @@ import webdataset
 from PIL import Image
 
 from anti_i2v.bulk import shards, tars
-from anti_i2v.bulk.backends import Backend
+from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.shards import protect_shard
@@ -56,7 +56,9 @@ def brighten(photo: Image.Image, epsilon: float) -> Image.Image:
 
 def run(source: Path, format: str = "lossless") -> tuple[Path, list[Result]]:
     out = source.parent / "out" / source.name
-    return out, protect_shard(Backend(brighten, "", "a test"), source, out, Request((), out.parent, format, mark=False), lambda: None)
+    return out, protect_shard(
+        PhotoProtector(brighten, "", "a test"), source, out, Request((), out.parent, format, mark=False), lambda: None
+    )
 
 
 def names(path: Path) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from anti_i2v.bulk.backends import Backend, on_gpu
 from anti_i2v.bulk.engines import Engine, choose_engine, run_in_turn
 from anti_i2v.bulk.plan import plan_jobs
+from anti_i2v.bulk.protectors import PhotoProtector, on_gpu
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
@@ -24,8 +24,8 @@ from tests.tiny.generator import smooth
 
 
 @pytest.fixture(scope="module")
-def backend() -> Backend:
-    return Backend(BatchingProtector(Protector.from_pretrained(), 4).protect, "", "batches", shared=True)
+def protector() -> PhotoProtector:
+    return PhotoProtector(BatchingProtector(Protector.from_pretrained(), 4).protect, "", "batches", shared=True)
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def done_by(engine: Engine, sources: list[Path], out: Path) -> tuple[list[Result
     return done, {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_several_threads_give_the_files_and_the_report_of_one(backend: Backend, sources: list[Path], tmp_path: Path) -> None:
+def test_several_threads_give_the_files_and_the_report_of_one(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     one, several = (
         done_by(engine, sources, tmp_path / name)
-        for name, engine in (("1", partial(run_in_turn, backend)), ("4", partial(run_in_threads, backend, 4)))
+        for name, engine in (("1", partial(run_in_turn, protector)), ("4", partial(run_in_threads, protector, 4)))
     )
     assert one[1] == several[1]
     assert len(several[1]) == 10
@@ -60,25 +60,25 @@ def test_several_threads_give_the_files_and_the_report_of_one(backend: Backend, 
     assert [o.status for o in several[0]].count("failed") == 1
 
 
-def test_each_photo_is_counted_by_the_thread_that_asks(backend: Backend, sources: list[Path], tmp_path: Path) -> None:
+def test_each_photo_is_counted_by_the_thread_that_asks(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     ticks: list[threading.Thread] = []
     jobs = plan_jobs(sources, tmp_path / "out", "lossless").jobs
-    done = dict(run_in_threads(backend, 3, jobs, Request((), tmp_path), lambda: ticks.append(threading.current_thread())))
+    done = dict(run_in_threads(protector, 3, jobs, Request((), tmp_path), lambda: ticks.append(threading.current_thread())))
     assert sorted(done) == list(range(len(jobs)))
     assert ticks == [threading.main_thread()] * 15
-    assert dict(run_in_threads(backend, 3, [], Request((), tmp_path), lambda: None)) == {}
+    assert dict(run_in_threads(protector, 3, [], Request((), tmp_path), lambda: None)) == {}
 
 
-def test_who_stops_finds_nothing_incomplete_and_no_thread_left(backend: Backend, sources: list[Path], tmp_path: Path) -> None:
+def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     asked, go = threading.Semaphore(0), threading.Event()
 
     def wait_and_protect(photo: Image.Image, epsilon: float) -> Image.Image:
         asked.release()
         assert go.wait(30)
-        return backend.protect(photo, epsilon)
+        return protector.protect(photo, epsilon)
 
     out, before = tmp_path / "out", threading.active_count()
-    jobs, waiting = plan_jobs(sources[1:], out, "lossless").jobs, replace(backend, protect=wait_and_protect)
+    jobs, waiting = plan_jobs(sources[1:], out, "lossless").jobs, replace(protector, protect=wait_and_protect)
     running = run_in_threads(waiting, 2, jobs, Request((), out), lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     threading.Thread(target=lambda: [asked.acquire(timeout=30) for _ in range(2)] and go.set()).start()
     with pytest.raises(KeyboardInterrupt):
@@ -88,7 +88,7 @@ def test_who_stops_finds_nothing_incomplete_and_no_thread_left(backend: Backend,
     assert len(list(out.iterdir())) < 2
 
 
-def test_threads_are_for_what_several_may_share(backend: Backend) -> None:
+def test_threads_are_for_what_several_may_share(protector: PhotoProtector) -> None:
     assert [on_gpu(device) for device in (None, "cpu", "cpu:0", "cuda", "cuda:1", "mps")] == [False, False, False, True, True, True]
     for workers, shared, expected in (
         (None, True, run_in_threads),
@@ -96,6 +96,6 @@ def test_threads_are_for_what_several_may_share(backend: Backend) -> None:
         (1, True, run_in_turn),
         (None, False, run_in_turn),
     ):
-        engine = choose_engine(Request((), Path("out"), workers=workers), replace(backend, shared=shared), [])
+        engine = choose_engine(Request((), Path("out"), workers=workers), replace(protector, shared=shared), [])
         assert engine.func is expected  # type: ignore[attr-defined]
         assert workers != 3 or engine.args[1] == 3  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Backends whose process dies at a photo, as systems do to it where memory is short. Processes find them by import."""
+"""Protectors whose process dies at a photo, as systems do to it where memory is short. Processes find them by import."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from anti_i2v.bulk.backends import Backend, one_pass
+from anti_i2v.bulk.protectors import PhotoProtector, one_pass
 
 
-def dying_backend(log: Path, deaths: dict[int, int], when: str = "protecting") -> Backend:
+def dying_protector(log: Path, deaths: dict[int, int], when: str = "protecting") -> PhotoProtector:
     """The default generator's one pass, which writes down what it is called for.
 
     Args:
@@ -23,7 +23,7 @@ def dying_backend(log: Path, deaths: dict[int, int], when: str = "protecting") -
         deaths: Width of a photo at which the process is killed → how often.
         when: `protecting` it, `replacing` the file, or `answering`, in the middle of the answer.
     """
-    backend = one_pass(None, "onnx")
+    protector = one_pass(None, "onnx")
 
     def protect(photo: Image.Image, epsilon: float) -> Image.Image:
         with log.open("a") as file:
@@ -35,12 +35,12 @@ def dying_backend(log: Path, deaths: dict[int, int], when: str = "protecting") -
                 Path.replace = end  # type: ignore[assignment, method-assign]
             else:
                 Connection._send = half  # type: ignore[attr-defined]
-        return backend.protect(photo, epsilon)
+        return protector.protect(photo, epsilon)
 
-    return dataclasses.replace(backend, protect=protect)
+    return dataclasses.replace(protector, protect=protect)
 
 
-def failing_backend() -> Backend:
+def failing_protector() -> PhotoProtector:
     """Cannot be loaded, and says how many threads it may use."""
     raise MemoryError(f"may use {os.environ['OMP_NUM_THREADS']} threads")
 

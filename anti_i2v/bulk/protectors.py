@@ -23,7 +23,7 @@ Protect = Callable[[Image.Image, float], Image.Image]
 
 
 @dataclass(frozen=True)
-class Backend:
+class PhotoProtector:
     """What protects photos.
 
     Attributes:
@@ -49,24 +49,26 @@ class Backend:
         return Mark(self.name, epsilon, self.weights, __version__)
 
 
-def load_backend(request: Request) -> Backend:
+def load_protector(request: Request) -> PhotoProtector:
     """What a request names: a generator's one pass, or a per-photo attack.
 
     Raises:
         UsageError: It cannot be loaded, or its own epsilon changes nothing.
     """
     if request.method is None:
-        backend = one_pass(request.generator, request.runtime, request.device)
+        protector = one_pass(request.generator, request.runtime, request.device)
     else:
         from anti_i2v.bulk.per_photo import load_method
 
-        backend = load_method(request.method, request.generator, request.device, request.quiet)
-    if request.epsilon is None and backend.epsilon < 1:
-        raise UsageError(f"{backend.name} is for epsilon {backend.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more")
-    return backend
+        protector = load_method(request.method, request.generator, request.device, request.quiet)
+    if request.epsilon is None and protector.epsilon < 1:
+        raise UsageError(
+            f"{protector.name} is for epsilon {protector.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more"
+        )
+    return protector
 
 
-def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> Backend:
+def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> PhotoProtector:
     """A generator's one forward pass.
 
     Args:
@@ -87,7 +89,7 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     name = named[0] if named else folder.resolve().name
     protector = _loaded(folder, runtime, device)
     light, shared = isinstance(protector, OnnxProtector), on_gpu(device)
-    return Backend(protector.protect, limits, name, fingerprint(folder), light, shared, protector.epsilon)
+    return PhotoProtector(protector.protect, limits, name, fingerprint(folder), light, shared, protector.epsilon)
 
 
 def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:
