@@ -17,7 +17,7 @@ __all__ = ["Protector", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    """Import torch and the protector only when they are asked for: `anti-i2v --help` stays fast."""
+    """Import the protector only when somebody uses it: `anti-i2v --help` stays fast."""
     if name == "Protector":
         from anti_i2v.protector import Protector
 

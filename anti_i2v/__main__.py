@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from anti_i2v.errors import UsageError
+from anti_i2v.errors import UsageError, needs_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a Δ must not end a call where nobody can show one; errors are told so already
     try:
         options = parser().parse_args(arguments)
-        return int(options.run(options))
+        with needs_train("what these options ask for"):
+            return int(options.run(options))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

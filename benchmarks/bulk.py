@@ -38,8 +38,10 @@ from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.threads import run_in_threads
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
-from anti_i2v.inference.batching import BatchingProtector
-from anti_i2v.protector import Protector
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference import protect_photo
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import load_generator
 from anti_i2v.resources import commit
 from benchmarks.large import large
 from benchmarks.protect import processor, spread
@@ -62,7 +64,8 @@ def engine(name: str, workers: int, load: Callable[[], PhotoProtector], generato
         protector = load()
         # On the processor, batches do not pay; here it shows what threads are worth where no GPU is.
         if not protector.shared:
-            protector = replace(protector, protect=BatchingProtector(Protector.from_pretrained(generator), 1).protect)
+            batching = BatchingBackend(load_generator(open_folder(generator)), 1)
+            protector = replace(protector, protect=partial(protect_photo, batching))
         return partial(run_in_threads, protector, workers)
     if name == "ray":
         from anti_i2v.bulk.ray import run_with_ray

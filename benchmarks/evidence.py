@@ -146,7 +146,7 @@ def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
     """All versions of the photos of the first `--people` of the test split."""
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     image = as_saved(rendered.video[:, 0]).to(options.device)
-    protector = Protector.from_pretrained(options.generator).eval().to(options.device)
+    protector = Protector.from_pretrained(options.generator, backend="torch").to(options.device)
     random = torch.Generator().manual_seed(options.pgd_seed)
     protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
     check_finite("one pass", photos=protected)

@@ -27,7 +27,7 @@ HEAVY = frozenset({"diffusers", "transformers", "lightning", "tensorboard"})
 """Packages that protecting a photo must never need, however late."""
 
 TORCH = frozenset({"torch", "torchvision", "kornia", "timm", "safetensors"})
-"""Packages that protecting with onnxruntime must never need."""
+"""Packages that protecting a photo with onnxruntime must never need."""
 
 LIGHT_DOORS = ("protector", "cli.protect", "resources", "__init__")
 OTHER_DOORS = frozenset({"cli.layers", "bulk.per_photo", "cli.plan"})
@@ -60,22 +60,24 @@ def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 
 
-def running(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under `if TYPE_CHECKING:`."""
+def running(node: ast.AST, late: bool = True) -> Iterator[ast.AST]:
+    """All nodes but those under `if TYPE_CHECKING:`; without `late`, only those that an import of the module runs."""
     for child in ast.iter_child_nodes(node):
+        if not late and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
         if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             for other in child.orelse:
-                yield from (other, *running(other))
+                yield from (other, *running(other, late))
             continue
         yield child
-        yield from running(child)
+        yield from running(child, late)
 
 
 @cache
-def imports(module: str) -> frozenset[tuple[str, int]]:
-    """What a module imports, with the line: modules of ours without `anti_i2v.`, others by their full name."""
+def imports(module: str, late: bool = True) -> frozenset[tuple[str, int]]:
+    """What a module imports, with the line: modules of ours without `anti_i2v.`, others by their full name; `late`: also in functions."""
     known, found = sources(), set()
-    for node in running(tree(known[module])):
+    for node in running(tree(known[module]), late):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -136,15 +138,15 @@ def test_parts_know_nothing_of_what_is_none_of_their_business(part: str) -> None
             assert not inside(name, FORBIDDEN[part]), f"{module}:{line} imports {name}"
 
 
-def never_imports(door: str, heavy: frozenset[str], closed: frozenset[str]) -> None:
-    """Follow a module's imports, also the late ones, but for what lies behind the `closed` doors."""
+def never_imports(door: str, heavy: frozenset[str], closed: frozenset[str], late: bool = True) -> None:
+    """Follow a module's imports but for what lies behind the `closed` doors."""
     reached, todo = set(), [door]
     while todo:
         module = todo.pop()
         reached.add(module)
         if module in closed:
             continue
-        for name, line in imports(module):
+        for name, line in imports(module, late):
             assert name.split(".")[0] not in heavy, f"{door} reaches {module}:{line}, which imports {name}"
             if name in sources() and name not in reached:
                 todo.append(name)
@@ -157,10 +159,10 @@ def test_protecting_needs_no_video_model_library(door: str) -> None:
     never_imports(door, HEAVY, OTHER_DOORS)
 
 
-@pytest.mark.parametrize("door", ["inference.onnx", "bulk.run"])
-def test_protecting_with_onnxruntime_needs_no_torch(door: str) -> None:
-    # These hand out what needs torch to those who ask for it.
-    never_imports(door, HEAVY | TORCH, frozenset({"__init__", "inference.__init__", "generators.__init__", "cli.__init__"}))
+@pytest.mark.parametrize("door", ["protector", "inference.__init__", "bulk.run", "bulk.protectors", "spaces.__init__", "cli.protect"])
+def test_what_protects_photos_can_be_imported_without_torch(door: str) -> None:
+    """`tests/inference/test_load.py` and `tests/test_wheel.py` protect without torch; here it is about all that is imported on the way."""
+    never_imports(door, HEAVY | TORCH, frozenset(), late=False)
 
 
 def test_no_part_is_named_that_does_not_exist() -> None:
@@ -192,7 +194,7 @@ def test_functions_are_short_or_have_a_reason() -> None:
 
 
 RUN_CODE = frozenset({"pickle.load", "pickle.loads", "pickle.Unpickler", "dill.load", "dill.loads", "joblib.load", "eval", "exec"})
-OURS_WITH_FROM_PRETRAINED = frozenset({"OnnxProtector", "Protector", "Surrogate"})
+OURS_WITH_FROM_PRETRAINED = frozenset({"Protector", "Surrogate"})
 
 
 def calls(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:

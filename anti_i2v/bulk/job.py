@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from anti_i2v import atomic
-from anti_i2v.bulk.photo import AlreadyProtectedError, protect_photo, reason
+from anti_i2v.bulk.photo import AlreadyProtectedError, protect_file, reason
 from anti_i2v.bulk.plan import Job, job_in_place
 from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
@@ -39,7 +39,7 @@ def run_job(protector: PhotoProtector, job: Job, request: Request, advance: Call
         with _backup(job):
             if job.is_shard:
                 return protect_shard(protector, job.source, job.output, request, advance)
-            measurement = protect_photo(protector, job.source, job.output, request)
+            measurement = protect_file(protector, job.source, job.output, request)
             return [Result(str(job.source), str(job.output), Status.PROTECTED, measurement, seconds=time.perf_counter() - begin)]
     except AlreadyProtectedError as error:
         return [Result(str(job.source), None, Status.SKIPPED, reason=reason(error))]

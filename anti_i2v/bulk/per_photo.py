@@ -36,7 +36,7 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
         raise UsageError(f"no method {request.method!r}; --method takes {', '.join(NAMES)}")
     seed, refining = request.seed or 0, request.refine is not None
     is_noise = request.method == "noise"
-    protector = Protector.from_pretrained(generator or DEFAULT_GENERATOR).eval() if is_noise or refining else None
+    protector = Protector.from_pretrained(generator or DEFAULT_GENERATOR, backend="torch") if is_noise or refining else None
     if is_noise and protector is not None:
         limits = "limits: noise as strong as a protection protects nothing; it is there to compare with."
         return PhotoProtector(PhotoNoise(protector, seed).protect, limits, "noise")

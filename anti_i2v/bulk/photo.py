@@ -35,7 +35,7 @@ def reuse_memory() -> None:
     Image.core.set_blocks_max(8)  # type: ignore[attr-defined]  # the stubs leave it out
 
 
-def protect_photo(protector: PhotoProtector, source: Path, output: Path, request: Request) -> Measurement:
+def protect_file(protector: PhotoProtector, source: Path, output: Path, request: Request) -> Measurement:
     """Read, protect, write, re-read and measure one photo; the file appears complete or not at all.
 
     Raises:
@@ -59,7 +59,7 @@ def protect_photo(protector: PhotoProtector, source: Path, output: Path, request
 
 
 def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: str, request: Request) -> tuple[bytes, Measurement]:
-    """What `protect_photo` does, from bytes to bytes.
+    """What `protect_file` does, from bytes to bytes.
 
     Args:
         protector: What protects photos.

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from PIL import Image
 
 from anti_i2v import __version__
 from anti_i2v.bulk.request import Request
-from anti_i2v.errors import UsageError
-from anti_i2v.generators.folder import DEFAULT_GENERATOR, against_words, fingerprint
-from anti_i2v.generators.hub import hub_id, resolve
+from anti_i2v.errors import UsageError, needs_train
+from anti_i2v.generators.folder import DEFAULT_GENERATOR, GeneratorFolder, against_words
+from anti_i2v.generators.hub import open_folder
 from anti_i2v.imaging.metadata.statements import Mark
-from anti_i2v.inference import Runtime, load
-from anti_i2v.inference.onnx import OnnxProtector
+from anti_i2v.inference import Backend, OnnxBackend, load_backend, protect_photo
 
 Protect = Callable[[Image.Image, float], Image.Image]
 """What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
@@ -73,52 +71,40 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
 
     Args:
         generator: Folder, the name of one that ships, or a hub id; the default one if None.
-        runtime: One of `inference.RUNTIMES`.
+        runtime: One of `inference.BACKENDS`.
         device: For torch; its name for a GPU, or None for the CPU.
 
     Raises:
         UsageError: It cannot be loaded, or there is no such device.
     """
-    named = hub_id(generator or DEFAULT_GENERATOR)
-    folder = resolve(generator or DEFAULT_GENERATOR)
-    against = against_words(about(folder).get("protects_against"))
+    folder = open_folder(generator or DEFAULT_GENERATOR)
+    against = against_words(folder.entries.get("protects_against"))
     limits = (
         f"limits: this generator was trained against {against}. It does NOT protect against any production "
         "video model yet, and a determined adversary may remove a protection."
     )
-    name = named[0] if named else folder.resolve().name
-    protector = _loaded(folder, runtime, device)
-    light, shared = isinstance(protector, OnnxProtector), on_gpu(device)
-    return PhotoProtector(protector.protect, limits, name, fingerprint(folder), light, shared, protector.epsilon)
+    backend = _load(folder, runtime, device)
+    light, shared = isinstance(backend, OnnxBackend), on_gpu(device)
+    return PhotoProtector(partial(protect_photo, backend), limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
 
 
-def _loaded(folder: Path, runtime: str, device: str | None) -> Runtime:
-    """A protector on its device."""
+def _load(folder: GeneratorFolder, runtime: str, device: str | None) -> Backend:
+    """A backend on its device."""
     if device is None:
-        return load(folder, runtime)
+        return load_backend(folder, runtime)
     if runtime == "onnx":
         raise UsageError(f"--device {device} is for torch; leave it out, or take --runtime torch")
-    protector = load(folder, "torch")
+    with needs_train(f"--device {device}"):
+        from anti_i2v.inference.batching import BatchingBackend
+        from anti_i2v.inference.torch_backend import TorchBackend, load_generator
+    generator = load_generator(folder)
     try:
-        protector.to(device)  # type: ignore[attr-defined]  # of torch, it is a `Protector`
+        generator.to(device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {device}: {str(error).splitlines()[0]}; give cpu, or a device that is here") from None
-    if not on_gpu(device):
-        return protector
-    from anti_i2v.inference.batching import BatchingProtector
-
-    return BatchingProtector(protector)  # type: ignore[arg-type]
+    return BatchingBackend(generator) if on_gpu(device) else TorchBackend(generator)
 
 
 def on_gpu(device: str | None) -> bool:
     """Whether `--device` names something else than the processor."""
     return device is not None and device.partition(":")[0] != "cpu"
-
-
-def about(folder: Path) -> dict[str, object]:
-    """What the generator's `config.json` says; nothing if nobody can read it."""
-    try:
-        stated = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return stated if isinstance(stated, dict) else {}

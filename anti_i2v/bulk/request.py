@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
-from anti_i2v.epsilon import check_epsilon
+from anti_i2v.budget import check_epsilon
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.metadata.statements import Mark
 from anti_i2v.imaging.options import WriteOptions

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from anti_i2v.embedders.network import load_face_network
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator
-from anti_i2v.spaces.frequency import cosine_basis
+from anti_i2v.spaces import SPACES
+from anti_i2v.spaces.frequency import cosines
 
 BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
@@ -108,10 +109,10 @@ class BackboneGenerator(Generator):
         self.context = nn.Linear(channels[self.used[0]] + 1, width)
         self.gain = nn.Linear(1, widths[-1])
         for name in names:
-            setattr(self, f"{name}_head", _head(widths[-1], 2 if name == "lab" else 3))
-        # One head alone paints as strongly as two that are independent of one another.
+            setattr(self, f"{name}_head", _head(widths[-1], SPACES[name].channels))
+        # One head alone changes pixels as strongly as two that are independent of one another.
         self.strength = STRENGTH * math.sqrt(2 / len(names))
-        self.register_buffer("basis", cosine_basis(cutoff, cutoff), persistent=False)
+        self.register_buffer("basis", cosines(cutoff, cutoff), persistent=False)
         self.basis: Tensor
 
     def config(self) -> dict[str, str | int | float]:
@@ -140,15 +141,15 @@ class BackboneGenerator(Generator):
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
         x = x * (1 + self.gain(strength))[:, :, None, None]
-        found = {
+        parameters = {
             name: _pattern(self.get_submodule(f"{name}_head")(_scaled(x, side)), self.strength).float() for name, side in self.sides.items()
         }
-        if "frequency" in found:
+        if "frequency" in parameters:
             # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
             # half precision loses more than the budget here.
             with torch.autocast(image.device.type, enabled=False):
-                found["frequency"] = self.basis.T @ found["frequency"] @ self.basis
-        return found
+                parameters["frequency"] = self.basis.T @ parameters["frequency"] @ self.basis
+        return parameters
 
 
 def _pattern(x: Tensor, strength: float) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v import atomic
-from anti_i2v.errors import UsageError
+from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.base import Generator
-from anti_i2v.generators.folder import WEIGHTS, fingerprint
+from anti_i2v.generators.folder import ONNX, WEIGHTS, fingerprint
 
 
 class _Flat(nn.Module):
@@ -41,12 +41,10 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     Raises:
         UsageError: The packages that write ONNX are not installed, the network has what ONNX has not, or the folder is missing.
     """
-    try:
+    with needs_train("writing ONNX"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"writing ONNX needs {error.name}; pip install 'anti-i2v[onnx]'") from None
-    target = Path(folder).expanduser() / "model.onnx"
+    target = Path(folder).expanduser() / ONNX
     if not target.parent.is_dir():
         raise UsageError(f"no folder {str(folder)!r}; write the generator there first")
     size = generator.working_size
@@ -67,7 +65,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 external_data=False,  # one file, as the folder's promise says
                 verbose=False,
             )
-            _say_origin(part, fingerprint(target.parent))
+            _note_origin(part, fingerprint(target.parent))
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
@@ -76,7 +74,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     return target
 
 
-def _say_origin(path: Path, weights: str) -> None:
+def _note_origin(path: Path, weights: str) -> None:
     """Note whose weights these are, and remove what torch notes: stack traces beside every node, with the paths of the machine."""
     import onnx
 

@@ -112,7 +112,7 @@ class ProtectionModule(LightningModule):
         self.lr, self.warmup_steps, self.weight_decay, self.ema_decay = lr, warmup_steps, weight_decay, ema_decay
         self.muon, self.seed, self.judge, self.actions = muon, seed, judge, actions
         if weights is not None:
-            generator = Protector.from_pretrained(weights).generator
+            generator = Protector.from_pretrained(weights, backend="torch").generator
         self._adopt(generator)
         # A list hides a module from Lightning: it may not enter a checkpoint, be cast, or be trained.
         self._transform = [transform]
@@ -144,7 +144,7 @@ class ProtectionModule(LightningModule):
 
     def protector(self, averaged: bool = True) -> Protector:
         """The protector around the averaged generator, or around the one in training; it shares their weights."""
-        return Protector(self.ema if averaged else self.generator, self.epsilon).to(self.device).train(not averaged)
+        return Protector((self.ema if averaged else self.generator).train(not averaged), self.epsilon)
 
     def _judge_shipped(self) -> None:
         """Without weights from anywhere, judge the shipped generator; only now is it known that no checkpoint was loaded."""
@@ -154,7 +154,7 @@ class ProtectionModule(LightningModule):
             folder = find_folder(DEFAULT_GENERATOR)
         except UsageError as error:
             raise UsageError(f"nothing to judge: give --ckpt_path FILE or --model.weights FOLDER ({error})") from error
-        self._adopt(Protector.from_pretrained(folder).generator.to(self.device))
+        self._adopt(Protector.from_pretrained(folder, backend="torch").generator.to(self.device))
         self._fresh = False
         self.print(f"no --ckpt_path and no --model.weights: judging the shipped generator {folder}")
 

@@ -18,14 +18,18 @@ from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.bulk.threads import run_in_threads
-from anti_i2v.inference.batching import BatchingProtector
-from anti_i2v.protector import Protector
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference import protect_photo
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import load_generator
 from tests.tiny.generator import smooth
 
 
 @pytest.fixture(scope="module")
 def protector() -> PhotoProtector:
-    return PhotoProtector(BatchingProtector(Protector.from_pretrained(), 4).protect, "", "batches", shared=True)
+    backend = BatchingBackend(load_generator(open_folder(DEFAULT_GENERATOR)), 4)
+    return PhotoProtector(partial(protect_photo, backend), "", "batches", shared=True)
 
 
 @pytest.fixture

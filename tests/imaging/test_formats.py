@@ -38,7 +38,7 @@ PROFILES = {"L": GREY, "LA": GREY, "I;16": GREY, "1": GREY, "CMYK": CMYK}
 def protector() -> Protector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16)).eval()
+        return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16).eval())
 
 
 def make(path: Path, format: str, mode: str, **also: object) -> Image.Image:

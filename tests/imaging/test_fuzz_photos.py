@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from anti_i2v.bulk.photo import protect_photo
+from anti_i2v.bulk.photo import protect_file
 from anti_i2v.bulk.protectors import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
@@ -135,7 +135,7 @@ def survive(data: bytes, name: str, folder: Path) -> None:
     for request in REQUESTS:
         path = out / f"a{Path(name).suffix.replace('.gif', '.png').replace('.jp2', '.png')}"
         try:
-            measurement = protect_photo(PhotoProtector(one_step, "", "one step"), source, path, request)
+            measurement = protect_file(PhotoProtector(one_step, "", "one step"), source, path, request)
         except UsageError as error:
             is_one_line(error, "" if out.exists() else name)
             assert not out.exists() or not any(out.iterdir())
