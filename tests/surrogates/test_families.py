@@ -395,7 +395,7 @@ def test_noise_shares_fall_from_all_to_little(family: Family, surrogate: Surroga
 def test_decoded_is_the_photo_through_the_autoencoder(family: Family, surrogate: Surrogate, photos: Tensor) -> None:
     leaf = photos.clone().requires_grad_()
     text, draw = surrogate.encode_text([PROMPT]), surrogate.draw(2, torch.Generator().manual_seed(7))
-    decoded = surrogate.tapped(["decoded"])(leaf, text, draw)["decoded"]
+    decoded = surrogate.with_taps(["decoded"])(leaf, text, draw)["decoded"]
     assert decoded.shape == photos.shape
     assert decoded.min() >= 0
     assert decoded.max() <= 1
@@ -420,7 +420,7 @@ def loaded(family: Family, folder: Path, taps: tuple[str, ...], **options: Any) 
 
 def test_features_only_are_the_same_bits_from_less(family: Family, folder: Path, surrogate: Surrogate, photos: Tensor) -> None:
     draw = surrogate.draw(2, torch.Generator().manual_seed(7))
-    full, full_slope = gradient(surrogate.tapped(family.taps[:1]), photos, draw)
+    full, full_slope = gradient(surrogate.with_taps(family.taps[:1]), photos, draw)
     lean = loaded(family, folder, family.taps[:1], prompts=[PROMPT], features_only=True)
     features, slope = gradient(lean, photos, draw)
     assert all(torch.equal(features[tap], full[tap]) for tap in full)
@@ -431,7 +431,7 @@ def test_features_only_are_the_same_bits_from_less(family: Family, folder: Path,
     with pytest.raises(UsageError, match="loaded for features only"):
         lean.animate(photos, lean.encode_text([PROMPT]), 0)
     with pytest.raises(UsageError, match="the decoder was dropped"):
-        lean.tapped(["decoded"])
+        lean.with_taps(["decoded"])
 
 
 def test_a_second_run_loads_no_text_encoder(family: Family, folder: Path, surrogate: Surrogate) -> None:

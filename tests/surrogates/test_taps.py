@@ -68,13 +68,13 @@ def test_who_answers_without_an_error_leads_the_pipelines_scheduler_back_to_the_
     scheduler.set_timesteps(STEPS)
     draw = surrogate.draw(2, torch.Generator().manual_seed(0), max_sigma=min(surrogate.sigmas))
     video = torch.rand(2, surrogate.num_frames, 3, surrogate.height, surrogate.width, generator=torch.Generator().manual_seed(2))
-    draw = surrogate.referenced(draw, video)
+    draw = surrogate.with_reference(draw, video)
     text = surrogate.encode_text([PROMPT] * 2)
     with torch.no_grad():
         condition = surrogate.joined(surrogate.condition(photos(surrogate), draw.image_noise), text)
         noisy = surrogate.noisy(condition, draw)
         answer = surrogate.predict(condition, text, noisy, draw.timestep)
-        error = surrogate.tapped(["error"])(photos(surrogate), text, draw)["error"]
+        error = surrogate.with_taps(["error"])(photos(surrogate), text, draw)["error"]
     sideways = error.transpose(1, 2) if answer.shape[1:3] != error.shape[1:3] else error
     scaled = (
         noisy * (scheduler.sigmas[draw.step] ** 2 + 1).sqrt()
@@ -98,12 +98,12 @@ def test_the_error_is_nothing_where_the_photo_itself_stands(tmp_path: Path) -> N
 
 def test_a_reference_is_the_same_for_every_photo(surrogate: Surrogate) -> None:
     draw = surrogate.draw(2, torch.Generator().manual_seed(0), max_sigma=0.9)
-    referenced = surrogate.referenced(draw, photos(surrogate))
+    referenced = surrogate.with_reference(draw, photos(surrogate))
     conditions = [surrogate.condition(value) for value in (photos(surrogate), 1 - photos(surrogate))]
     assert torch.equal(*(surrogate.noisy(condition, referenced) for condition in conditions))
     assert not torch.equal(*(surrogate.noisy(condition, draw) for condition in conditions))
     with pytest.raises(UsageError, match=r"a reference is a clip \(B, "):
-        surrogate.referenced(draw, photos(surrogate)[..., 1:])
+        surrogate.with_reference(draw, photos(surrogate)[..., 1:])
 
 
 def test_draws_keep_between_two_noise_levels(surrogate: Surrogate) -> None:
@@ -133,7 +133,7 @@ def test_unknown_layers_of_the_autoencoder_are_named(tmp_path: Path) -> None:
 
 def test_cogvideox_15_encodes_one_frame_more(tmp_path: Path) -> None:
     surrogate = Surrogate.from_pretrained(str(tiny_cogvideox_15(tmp_path)), ["error"], 32, 48, 9, STEPS)
-    draw = surrogate.referenced(surrogate.draw(2, torch.Generator()), photos(surrogate))
+    draw = surrogate.with_reference(surrogate.draw(2, torch.Generator()), photos(surrogate))
     assert draw.reference is not None
     assert draw.reference.shape == surrogate.latent_shape(2)
     torch.testing.assert_close(draw.reference[:, 0], draw.reference[:, 1])
@@ -143,6 +143,6 @@ def test_a_family_without_the_taps_says_so(tmp_path: Path) -> None:
     surrogate = Surrogate.from_pretrained(str(tiny_ltx(tmp_path)), ["decoded"], 64, 96, 9, STEPS)
     draw = surrogate.draw(1, torch.Generator().manual_seed(0))
     with pytest.raises(UsageError, match="has no tap 'error' yet; it is there for Wan, CogVideoX and SVD"):
-        surrogate.tapped(["error"])
+        surrogate.with_taps(["error"])
     with pytest.raises(UsageError, match="encodes no reference clips yet"):
-        surrogate.referenced(draw, torch.rand(1, 3, 64, 96))
+        surrogate.with_reference(draw, torch.rand(1, 3, 64, 96))

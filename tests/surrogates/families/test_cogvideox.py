@@ -24,13 +24,13 @@ WRITERS = {"1.0": tiny_cogvideox, "1.5": tiny_cogvideox_15}
 SCHEDULERS = ("CogVideoXDPMScheduler", "CogVideoXDDIMScheduler")
 
 
-def family_of(version: str) -> Family:
+def find_family(version: str) -> Family:
     return Family(version, WRITERS[version], TAPS, FRAMES, HEIGHT, WIDTH, options=OPTIONS, samples=True)
 
 
 @pytest.fixture(scope="module", params=WRITERS)
 def family(request: pytest.FixtureRequest) -> Family:
-    return family_of(request.param)
+    return find_family(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_photo_is_scaled_down_by_what_clips_are_scaled_up_with_in_the_newer_
 
 
 def test_the_newer_version_has_an_offset_and_a_latent_frame_more_that_is_dropped_in_front(folders: dict[str, Path]) -> None:
-    older, newer = (family_of(version).surrogate(folders[version]) for version in WRITERS)
+    older, newer = (find_family(version).surrogate(folders[version]) for version in WRITERS)
     assert older.latent_shape(2) == (2, 3, 4, 4, 6)
     assert newer.latent_shape(2) == (2, 4, 4, 4, 6)
     latents = torch.randn(1, 4, 4, 4, 6, generator=torch.Generator().manual_seed(0))
@@ -132,7 +132,7 @@ def test_the_newer_version_has_an_offset_and_a_latent_frame_more_that_is_dropped
 def test_decoded_is_the_photo_alone_through_the_autoencoder(surrogate: Surrogate, photos: Tensor) -> None:
     drawn = surrogate.draw(2, torch.Generator().manual_seed(7))
     with torch.no_grad():
-        decoded = surrogate.tapped(["decoded"])(photos, surrogate.encode_text([PROMPT]), drawn)["decoded"]
+        decoded = surrogate.with_taps(["decoded"])(photos, surrogate.encode_text([PROMPT]), drawn)["decoded"]
         latents = surrogate.vae.encode(photos.unsqueeze(2) * 2 - 1).latent_dist.mode()
         expected = (surrogate.vae.decode(latents).sample[:, :, 0] / 2 + 0.5).clamp(0, 1)
     torch.testing.assert_close(decoded, expected, atol=1e-5, rtol=0)
@@ -166,7 +166,7 @@ def test_the_pipeline_samples_the_photos_latent_and_the_surrogate_does_not(
 @pytest.mark.parametrize("tap", ["patch_embed.proj", "patch_embed", "transformer_blocks.1.attn1", "transformer_blocks.1.norm1.norm"])
 def test_features_come_photo_by_photo(surrogate: Surrogate, photos: Tensor, tap: str) -> None:
     text, drawn = surrogate.encode_text([PROMPT]), surrogate.draw(2, torch.Generator().manual_seed(7))
-    other = surrogate.tapped([tap])
+    other = surrogate.with_taps([tap])
     with torch.no_grad():
         together = other(photos, text, drawn)[tap]
         second = other(photos[1:], text, dataclasses.replace(drawn, noise=drawn.noise[1:]))[tap]
@@ -197,7 +197,7 @@ def test_sizes_that_do_not_fit_are_refused(folders: dict[str, Path], version: st
 
 def test_other_lengths_are_taken_by_the_newer_version_and_a_single_frame_too(folders: dict[str, Path]) -> None:
     for frames, latent in ((1, 2), (17, 6)):
-        family = dataclasses.replace(family_of("1.5"), num_frames=frames, height=48, width=32)
+        family = dataclasses.replace(find_family("1.5"), num_frames=frames, height=48, width=32)
         surrogate, photo = family.surrogate(folders["1.5"]), family.photos()[:1]
         assert surrogate.latent_shape(1)[1] == latent
         mine = surrogate.animate(photo, surrogate.encode_text([PROMPT]), 3)
@@ -205,7 +205,7 @@ def test_other_lengths_are_taken_by_the_newer_version_and_a_single_frame_too(fol
 
 
 def test_the_pipeline_itself_answers_a_refused_length_with_another(folders: dict[str, Path]) -> None:
-    family = dataclasses.replace(family_of("1.5"), num_frames=13)
+    family = dataclasses.replace(find_family("1.5"), num_frames=13)
     assert family.call(family.load(folders["1.5"]), family.photos()[0], 3).shape[1] == 16
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.loading import PassThrough
-from anti_i2v.surrogates.memory.planning import measure_need
+from anti_i2v.surrogates.memory.estimate import estimate_memory
 from tests.surrogates.family import PROMPT, STEPS, Family, mode_instead_of_sample
 from tests.surrogates.oracle import record
 from tests.tiny.cosmos2 import FRAMES, TAPS, nothing_checked, tiny_cosmos2
@@ -125,7 +125,7 @@ def test_no_safety_checker_is_loaded_whatever_the_index_names(tmp_path: Path, en
     del index["safety_checker"]
     file.write_text(json.dumps(index | ({} if entry == "left out" else {"safety_checker": entry})))
     assert isinstance(build(folder).pipeline.safety_checker, PassThrough)
-    assert measure_need(str(folder), TAPS, 32, 48, FRAMES).weights.keys() == {"transformer", "vae"}
+    assert estimate_memory(str(folder), TAPS, 32, 48, FRAMES).weights.keys() == {"transformer", "vae"}
     assert "cosmos_guardrail" not in sys.modules
 
 

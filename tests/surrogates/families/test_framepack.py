@@ -17,7 +17,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
-from anti_i2v.surrogates.memory.planning import measure_need
+from anti_i2v.surrogates.memory.estimate import estimate_memory
 from tests.surrogates.family import mode_instead_of_sample
 from tests.surrogates.oracle import record
 from tests.tiny.framepack import ASKED, FRAMES, TAPS, tiny_framepack
@@ -199,7 +199,7 @@ def test_the_shift_grows_with_the_tokens_of_a_section_up_to_seven(tmp_path: Path
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_plan_does_not_ask_where_a_prompt_ends(folder: Path, batch: int) -> None:
-    need = measure_need(str(folder), TAPS, HEIGHT, WIDTH, FRAMES, batch)
+    need = estimate_memory(str(folder), TAPS, HEIGHT, WIDTH, FRAMES, batch)
     assert need.peak > need.kept > 0
 
 

@@ -139,7 +139,7 @@ def test_what_llava_says_of_a_prompt_depends_on_the_photo(layout: str, surrogate
 
 
 def test_the_route_through_llava_can_be_cut_off_the_gradient_and_off_nothing_else(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
-    without: Any = surrogate.tapped(TAPS)
+    without: Any = surrogate.with_taps(TAPS)
     without.through_language_model = False
     text, slopes, features = surrogate.encode_text(["a dog runs"]), [], []
     for model in (surrogate, without):
@@ -238,7 +238,7 @@ def test_the_schedule_is_the_calls_and_not_the_schedulers_default(surrogate: Sur
 def test_the_denoiser_is_told_a_guidance_scale_where_it_was_distilled(
     layout: str, surrogate: Surrogate, pipeline: DiffusionPipeline, photos: Tensor
 ) -> None:
-    guided: Any = surrogate.tapped(TAPS)
+    guided: Any = surrogate.with_taps(TAPS)
     guided.guidance_scale = 6.0
     text = surrogate.encode_text(["a dog runs"])
     mine = record(guided.denoiser, lambda: guided(photos[:1], text, at_one(surrogate)))["guidance"]
@@ -286,7 +286,7 @@ def test_decoded_needs_neither_denoiser_nor_llava(
     monkeypatch.setattr(surrogate.pipeline.text_encoder.model, "forward", fail)
     vae: Any = surrogate.vae
     with torch.no_grad():
-        decoded = surrogate.tapped(["decoded"])(photos, text, draw)["decoded"]
+        decoded = surrogate.with_taps(["decoded"])(photos, text, draw)["decoded"]
         latents = vae.encode((2 * photos - 1).unsqueeze(2)).latent_dist.mode()
         expected = (vae.decode(latents).sample[:, :, 0] / 2 + 0.5).clamp(0, 1)
     torch.testing.assert_close(decoded, expected, atol=1e-5, rtol=0)

@@ -191,7 +191,7 @@ def test_decode_undoes_the_normalisation_and_the_scaling(folders: dict[str, Path
 
 
 def test_decoded_is_painted_from_what_the_autoencoder_itself_encoded(plain: Surrogate, photos: Tensor) -> None:
-    decoded = plain.tapped(["decoded"])(photos, plain.encode_text([PROMPT]), plain.draw(2, torch.Generator().manual_seed(7)))["decoded"]
+    decoded = plain.with_taps(["decoded"])(photos, plain.encode_text([PROMPT]), plain.draw(2, torch.Generator().manual_seed(7)))["decoded"]
     with torch.no_grad():
         video = plain.pipeline.vae.decode(plain.pipeline.vae.encode((2 * photos - 1).unsqueeze(2)).latent_dist.mode()).sample
     torch.testing.assert_close(decoded, ((video[:, :, 0] + 1) / 2).clamp(0, 1), atol=1e-5, rtol=0)

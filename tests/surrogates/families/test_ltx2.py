@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
-from anti_i2v.surrogates.memory.planning import text_encoder_bytes
+from anti_i2v.surrogates.memory.estimate import text_encoder_bytes
 from tests.surrogates.family import PROMPT, STEPS, Family
 from tests.surrogates.oracle import record
 from tests.tiny.ltx import SHIFT, TERMINAL

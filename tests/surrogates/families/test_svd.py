@@ -171,7 +171,7 @@ def test_decoded_is_each_photo_alone_through_the_autoencoder_and_the_denoiser_st
     monkeypatch.setattr(surrogate.denoiser, "forward", fail)
     photo = photos.clone().requires_grad_()
     drawn = surrogate.draw(2, torch.Generator().manual_seed(7))
-    features = surrogate.tapped(["decoded"])(photo, {}, drawn)
+    features = surrogate.with_taps(["decoded"])(photo, {}, drawn)
     assert list(features) == ["decoded"]
     assert drawn.image_noise is not None
     for i in range(2):

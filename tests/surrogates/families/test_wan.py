@@ -201,7 +201,7 @@ def test_photo_is_the_photo_itself_and_its_gradient_and_the_denoiser_stays_out_o
 
     monkeypatch.setattr(surrogate.denoiser, "forward", fail)
     photo = photos.clone().requires_grad_()
-    features = surrogate.tapped(["photo"])(photo, surrogate.encode_text([PROMPT]), draw)
+    features = surrogate.with_taps(["photo"])(photo, surrogate.encode_text([PROMPT]), draw)
     assert list(features) == ["photo"]
     assert torch.equal(features["photo"], photos)
     features["photo"].sum().backward()  # type: ignore[no-untyped-call]
@@ -211,7 +211,7 @@ def test_photo_is_the_photo_itself_and_its_gradient_and_the_denoiser_stays_out_o
 
 def test_one_frozen_model_is_read_at_several_taps_at_once(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
     text = surrogate.encode_text([PROMPT])
-    other = surrogate.tapped(["photo", "blocks.2", "decoded", "photo"])
+    other = surrogate.with_taps(["photo", "blocks.2", "decoded", "photo"])
     with torch.no_grad():
         seen, features = other(photos, text, draw), surrogate(photos, text, draw)
     assert list(seen) == ["photo", "decoded", "blocks.2"]
@@ -224,6 +224,6 @@ def test_one_frozen_model_is_read_at_several_taps_at_once(surrogate: Surrogate, 
 
 def test_other_taps_are_checked_as_the_first_ones(surrogate: Surrogate) -> None:
     with pytest.raises(UsageError, match=r"no tap 'blocks\.9'"):
-        surrogate.tapped(["photo", "blocks.9"])
+        surrogate.with_taps(["photo", "blocks.9"])
     with pytest.raises(UsageError, match="no taps given"):
-        surrogate.tapped([])
+        surrogate.with_taps([])

@@ -151,7 +151,7 @@ def test_decoded_is_the_photos_latent_frame_alone(clip_world: WanConcatSurrogate
     with torch.no_grad():
         latents = vae.encode((2 * photos - 1).unsqueeze(2)).latent_dist.mode()  # causal: as if there were no later frames
         expected = (vae.decode(latents).sample[:, :, 0] / 2 + 0.5).clamp(0, 1)
-        mine = clip_world.tapped(["decoded"])(photos, clip_world.encode_text([PROMPT]), at(clip_world, 0))["decoded"]
+        mine = clip_world.with_taps(["decoded"])(photos, clip_world.encode_text([PROMPT]), at(clip_world, 0))["decoded"]
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
 
 
@@ -231,7 +231,7 @@ def test_the_second_denoiser_and_clip_are_frozen_and_move_along(folders: dict[st
 
 def test_taps_are_checked_in_both_denoisers(tmp_path: Path, expert_world: WanConcatSurrogate) -> None:
     with pytest.raises(UsageError, match=r"no tap 'blocks\.9'"):
-        expert_world.tapped(["blocks.9"])
+        expert_world.with_taps(["blocks.9"])
     folder = tiny_wan22_a14b(tmp_path, second={"num_layers": 2})
     assert A14B.surrogate(folder, ("blocks.1", "decoded")).taps == ("blocks.1", "decoded")
     with pytest.raises(UsageError, match=r"no tap 'blocks\.2' in WanTransformer3DModel; it has .*blocks\.0 … blocks\.1"):

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
-from anti_i2v.surrogates.fast_wan_vae import quicken
+from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 from tests.tiny import tiny_vae
 from tests.tiny.wan import tiny_causal_vae
 
@@ -85,7 +85,7 @@ def kept(encode: Encode, vae: AutoencoderKLWan, clip: Tensor) -> int:
 @pytest.mark.parametrize("frames", [1, 5, 13])
 @pytest.mark.parametrize("quick", [False, True])
 def test_values_and_gradients_are_those_of_the_autoencoder(vae: AutoencoderKLWan, frames: int, quick: bool) -> None:
-    vae = quicken(copy.deepcopy(vae)) if quick else vae
+    vae = accelerate_vae(copy.deepcopy(vae)) if quick else vae
     theirs, their_slope = slope(own, vae, moving(frames))
     mine, my_slope = slope(encode_in_chunks, vae, moving(frames))
     assert torch.equal(mine, theirs)
@@ -130,7 +130,7 @@ def test_the_autoencoders_own_state_stays_out_of_it(vae: AutoencoderKLWan) -> No
 
 @pytest.mark.parametrize("frames", [1, 9])
 def test_the_quick_autoencoder_is_the_same_function_of_clips_too(vae: AutoencoderKLWan, frames: int) -> None:
-    quick = quicken(copy.deepcopy(vae))
+    quick = accelerate_vae(copy.deepcopy(vae))
     theirs, their_slope = slope(own, vae, moving(frames))
     mine, my_slope = slope(own, quick, moving(frames))
     torch.testing.assert_close(mine, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)

@@ -9,8 +9,8 @@ import torch
 
 from anti_i2v.__main__ import main
 from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates.memory.estimate import estimate_memory, text_encoder_bytes
 from anti_i2v.surrogates.memory.peak import LivePeak
-from anti_i2v.surrogates.memory.planning import measure_need, text_encoder_bytes
 from tests.surrogates.family import PROMPT, STEPS, Family
 from tests.surrogates.test_families import FAMILIES
 
@@ -38,7 +38,7 @@ def test_the_plan_is_what_the_step_needs(family: Family, checkpointing: bool, tm
         sum(value.square().mean() for value in features.values()).backward()  # type: ignore[union-attr]
     for file in folder.rglob("*.safetensors"):
         file.unlink()  # a plan reads no weights
-    need = measure_need(str(folder), family.taps, *sizes, 2, "float32", checkpointing)
+    need = estimate_memory(str(folder), family.taps, *sizes, 2, "float32", checkpointing)
     assert need.weights.keys() == held.keys()
     for name, part in held.items():
         assert need.weights[name] == pytest.approx(size(part), rel=0.05)
@@ -50,7 +50,7 @@ def test_half_precision_halves_the_denoiser_and_nothing_else(tmp_path: Path) -> 
     family = next(family for family in FAMILIES if family.name == "cogvideox-1.5")
     folder = family.write(tmp_path)
     single, half = (
-        measure_need(str(folder), family.taps, family.height, family.width, family.num_frames, 1, dtype)
+        estimate_memory(str(folder), family.taps, family.height, family.width, family.num_frames, 1, dtype)
         for dtype in ("float32", "bfloat16")
     )
     assert half.weights["transformer"] == pytest.approx(single.weights["transformer"] / 2, rel=0.01)
