@@ -110,6 +110,7 @@ class SanaVideoSurrogate(Surrogate):
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; one timestep a token `(B, 1, frames, rows, columns)`, 0 on the photo's."""
+        patch = self.pipeline.transformer.config.patch_size
         frames, rows, columns = (size // step for size, step in zip(self.clip_shape[1:], patch, strict=True))
         times = timestep.float().expand(len(latents), 1, frames, rows, columns).clone()
         times[:, :, 0] = 0
