@@ -15,7 +15,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at
-from tests.surrogates.oracle import record, record_calls
+from tests.surrogates.oracle import assert_close, record, record_calls
 from tests.tiny.cogvideox import tiny_cogvideox
 
 
@@ -33,14 +33,14 @@ def test_every_step_of_the_other_scheduler_equals_the_pipeline_too(newer: bool, 
     mine = record_calls(surrogate.denoiser, lambda: surrogate.animate(photo, text, 3))
     theirs = record_calls(pipeline.transformer, lambda: family.call(pipeline, photo[0], 3))
     for step in range(STEPS):
-        torch.testing.assert_close(mine[step]["hidden_states"], theirs[step]["hidden_states"], atol=1e-5, rtol=0)
+        assert_close(mine[step]["hidden_states"], theirs[step]["hidden_states"])
 
 
 def test_the_noise_of_the_steps_depends_on_seed_and_position_only(surrogate: Surrogate, photos: Tensor) -> None:
     text = surrogate.encode_text([PROMPT])
     same = photos[:1].expand(3, -1, -1, -1)
     clips = surrogate.animate(same, text, seed=4)
-    torch.testing.assert_close(clips[:2], surrogate.animate(same[:2], text, seed=4), atol=1e-5, rtol=0)
+    assert_close(clips[:2], surrogate.animate(same[:2], text, seed=4))
     assert all(not torch.allclose(clips[i], clips[j], atol=1e-2) for i, j in ((0, 1), (0, 2), (1, 2)))
     assert not torch.allclose(clips[:1], surrogate.animate(same[:1], text, seed=5), atol=1e-2)
 
@@ -84,7 +84,7 @@ def test_features_come_photo_by_photo(surrogate: Surrogate, photos: Tensor, tap:
     assert together.ndim == 3
     assert together.shape[0] == 2
     assert together.shape[2] == 32
-    torch.testing.assert_close(together[1:], second, atol=1e-4, rtol=1e-4)
+    assert_close(together[1:], second)
 
 
 @pytest.mark.parametrize(("num_frames", "latent_frames"), [(1, 2), (17, 6)])
@@ -93,7 +93,7 @@ def test_the_newer_version_takes_other_lengths_also_a_single_frame(tiny: TinyMod
     surrogate, photo = family.surrogate(tiny.folder("cogvideox-1.5")), family.photos()[:1]
     assert surrogate.latent_shape(1)[1] == latent_frames
     clip = surrogate.animate(photo, surrogate.encode_text([PROMPT]), 3)
-    torch.testing.assert_close(clip, family.call(tiny.pipeline("cogvideox-1.5"), photo[0], 3), atol=1e-5, rtol=0)
+    assert_close(clip, family.call(tiny.pipeline("cogvideox-1.5"), photo[0], 3))
 
 
 def test_the_pipeline_itself_makes_a_clip_of_another_length_of_a_refused_one(tiny: TinyModels) -> None:

@@ -15,6 +15,7 @@ from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.loading import PassThrough
 from anti_i2v.surrogates.memory.estimate import estimate_memory
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, draw_at
+from tests.surrogates.oracle import assert_close
 from tests.tiny.cosmos2 import tiny_cosmos2
 from tests.tiny.parts import edit_json
 
@@ -42,7 +43,7 @@ def test_the_photo_alone_is_the_first_latent_frame_of_the_clip_that_the_pipeline
         clip = (2 * photos - 1).unsqueeze(2).repeat(1, 1, surrogate.num_frames, 1, 1)
         whole = (vae.encode(clip).latent_dist.mode() - mean) / std
     assert whole.shape[2] == 3
-    torch.testing.assert_close(surrogate.condition(photos)["latents"], whole[:, :, :1], atol=1e-5, rtol=0)
+    assert_close(surrogate.condition(photos)["latents"], whole[:, :, :1])
 
 
 def test_a_still_clip_is_noised_as_edm_does(surrogate: Surrogate, photos: Tensor) -> None:
@@ -51,10 +52,10 @@ def test_a_still_clip_is_noised_as_edm_does(surrogate: Surrogate, photos: Tensor
         draw, sigma = draw_at(surrogate, step), karras(STEPS)[step]
         noisy = surrogate.noisy_latents(known, draw)
         expected = (known["latents"].detach() + sigma * draw.noise) / (1 + sigma)
-        torch.testing.assert_close(noisy, expected, atol=1e-5, rtol=0)
+        assert_close(noisy, expected)
         assert not noisy.requires_grad
     first = draw_at(surrogate, 0)
-    torch.testing.assert_close(surrogate.noisy_latents(known, first), 80 * first.noise / 81, atol=1e-6, rtol=0)
+    assert_close(surrogate.noisy_latents(known, first), 80 * first.noise / 81)
 
 
 def test_latents_are_the_pipelines_and_clips_differ_by_its_conversion_to_bytes_only(
@@ -63,7 +64,7 @@ def test_latents_are_the_pipelines_and_clips_differ_by_its_conversion_to_bytes_o
     latents = family.call(pipeline, photos[0], 11, output_type="latent")
     clips = surrogate.animate(photos[:1], surrogate.encode_text([PROMPT]), seed=11)
     with torch.no_grad():
-        torch.testing.assert_close(clips, surrogate.decode(latents), atol=1e-5, rtol=0)
+        assert_close(clips, surrogate.decode(latents))
     in_bytes = (clips * 255).floor() / 255  # the pipeline hands its checker bytes, cut off rather than rounded
     assert ((in_bytes - family.call(pipeline, photos[0], 11)).abs() < 1e-5).float().mean() > 0.999
 

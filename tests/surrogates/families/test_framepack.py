@@ -15,7 +15,7 @@ from torch import Tensor
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.memory.estimate import estimate_memory
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, draw_at
-from tests.surrogates.oracle import record, record_calls
+from tests.surrogates.oracle import assert_close, record, record_calls
 from tests.tiny.framepack import tiny_framepack
 
 
@@ -37,9 +37,9 @@ def test_every_section_is_what_the_pipeline_makes_and_the_clip_is_as_long(
         assert arguments.keys() == mine[section].keys()
         for name, value in arguments.items():
             if isinstance(value, Tensor):
-                torch.testing.assert_close(mine[section][name], value, atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+                assert_close(mine[section][name], value, name=name)
     assert clips[0].shape == (1, num_frames, 3, family.height, family.width)
-    torch.testing.assert_close(*clips, atol=1e-5, rtol=0)
+    assert_close(*clips)
 
 
 def test_features_are_those_of_the_first_section_which_has_no_history(
@@ -73,7 +73,7 @@ def test_siglip_sees_the_photo_with_overshoots_as_in_the_pipeline(
     edges[..., family.width // 2 :] = 1
     with torch.no_grad():
         mine = surrogate.condition(edges)["image_embeds"]
-        torch.testing.assert_close(mine, pipeline.encode_image(edges * 2 - 1), atol=1e-5, rtol=0)
+        assert_close(mine, pipeline.encode_image(edges * 2 - 1))
     pixels = pipeline.feature_extractor(images=edges, do_rescale=False, return_tensors="pt").pixel_values
     assert pixels.max() > 1.01  # of -1 to 1: nothing is rounded to 8 bits, so nothing is cut off
 
@@ -93,8 +93,8 @@ def test_prompts_are_read_as_the_pipeline_reads_each_alone(surrogate: Surrogate,
     mine = surrogate.encode_text(prompts)
     for i, prompt in enumerate(prompts):
         states, pooled, mask = pipeline.encode_prompt(prompt)
-        torch.testing.assert_close(mine["encoder_hidden_states"][i : i + 1], states, atol=1e-5, rtol=0)
-        torch.testing.assert_close(mine["pooled_projections"][i : i + 1], pooled, atol=1e-5, rtol=0)
+        assert_close(mine["encoder_hidden_states"][i : i + 1], states)
+        assert_close(mine["pooled_projections"][i : i + 1], pooled)
         assert torch.equal(mine["encoder_attention_mask"][i : i + 1], mask.float())
 
 

@@ -18,7 +18,7 @@ from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.families.hunyuan_video import HunyuanVideoSurrogate
 from anti_i2v.surrogates.loading import load_pipeline
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at, to_picture
-from tests.surrogates.oracle import record
+from tests.surrogates.oracle import assert_close, record
 from tests.tiny.hunyuan_video import FRAMES, HEIGHT, TAPS, WIDTH, tiny_hunyuan_video
 from tests.tiny.parts import edit_json
 
@@ -79,8 +79,8 @@ def test_every_prompt_of_a_batch_is_read_as_the_pipeline_reads_it_alone(
         mine = surrogate.join_text(surrogate.condition(photo.expand(3, -1, -1, -1)), text)["prompt_embeds"]
         for i, prompt in enumerate(prompts):
             embeds, pooled, mask = pipeline.encode_prompt(to_picture(photo[0]), prompt, image_embed_interleave=interleave)
-            torch.testing.assert_close(mine[i : i + 1], embeds, atol=1e-5, rtol=0)
-            torch.testing.assert_close(text["pooled_projections"][i : i + 1], pooled, atol=1e-5, rtol=0)
+            assert_close(mine[i : i + 1], embeds)
+            assert_close(text["pooled_projections"][i : i + 1], pooled)
             assert torch.equal(text["encoder_attention_mask"][i : i + 1], mask.float())
 
 
@@ -156,7 +156,7 @@ def test_llava_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(tiny: T
 def test_the_first_step_holds_a_thousandth_of_the_photo(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
     condition = surrogate.condition(photos.requires_grad_())
     start = surrogate.noisy_latents(condition, draw)
-    torch.testing.assert_close(start, 0.999 * draw.noise + 0.001 * condition["latents"], atol=1e-6, rtol=0)
+    assert_close(start, 0.999 * draw.noise + 0.001 * condition["latents"])
     assert start.requires_grad  # the pipeline's own route, unlike the still clip of later steps
     assert not surrogate.noisy_latents(condition, draw_at(surrogate, 1)).requires_grad
 

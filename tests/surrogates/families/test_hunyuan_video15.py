@@ -13,7 +13,7 @@ from torch import Tensor
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.families.wan_concat import shown_to_clip
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at, to_picture
-from tests.surrogates.oracle import record
+from tests.surrogates.oracle import assert_close, record
 from tests.tiny.hunyuan_video15 import HEIGHT, WIDTH
 
 
@@ -25,7 +25,7 @@ def family() -> Family:
 def test_clips_are_equal_where_siglip_need_not_resize(family: Family, folder: Path, pipeline: DiffusionPipeline) -> None:
     square, photo = family.surrogate(folder, height=48, width=48), family.photos(48, 48)[:1]
     clip = square.animate(photo, square.encode_text([PROMPT]), seed=3)
-    torch.testing.assert_close(clip, family.call(pipeline, photo[0], 3), atol=1e-5, rtol=0)
+    assert_close(clip, family.call(pipeline, photo[0], 3))
 
 
 def test_siglip_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(surrogate: Surrogate, photos: Tensor) -> None:
@@ -45,7 +45,7 @@ def test_photos_go_through_the_autoencoder_one_by_one(surrogate: Surrogate, pipe
         latents = surrogate.condition(photos)["latents"]
         for i in range(2):
             expected = pipeline.vae.encode((2 * photos[i : i + 1] - 1).unsqueeze(2)).latent_dist.mode() * scale
-            torch.testing.assert_close(latents[i : i + 1], expected, atol=1e-6, rtol=0)
+            assert_close(latents[i : i + 1], expected)
 
 
 def test_text_in_quotation_marks_is_read_letter_by_letter_too(surrogate: Surrogate, pipeline: DiffusionPipeline) -> None:
@@ -54,7 +54,7 @@ def test_text_in_quotation_marks_is_read_letter_by_letter_too(surrogate: Surroga
     for i, prompt in enumerate(prompts):
         theirs = pipeline.encode_prompt(prompt)
         for name, value in zip(mine, theirs, strict=True):
-            torch.testing.assert_close(mine[name][i : i + 1], value, atol=1e-5, rtol=0)
+            assert_close(mine[name][i : i + 1], value)
     assert mine["encoder_attention_mask_2"].sum(1).tolist() == [0, len('Text "stop". ') + 1, 0]  # and an end
 
 

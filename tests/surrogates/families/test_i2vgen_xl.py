@@ -11,6 +11,7 @@ from torch import Tensor
 from anti_i2v.imaging.tensors import to_pil, to_tensor
 from anti_i2v.surrogates import Draw, Surrogate
 from tests.surrogates.family import FAMILIES, PROMPT, Family, draw_at
+from tests.surrogates.oracle import assert_close
 from tests.tiny.i2vgen_xl import FRAMES
 
 
@@ -40,7 +41,7 @@ def test_the_embedding_differs_from_the_pipelines_by_that_rounding_only(surrogat
             "cpu",
             1,
         )
-    torch.testing.assert_close(mine, exact, atol=1e-5, rtol=0)
+    assert_close(mine, exact)
     assert (mine - theirs).abs().max() < 1e-2
 
 
@@ -78,7 +79,7 @@ def test_features_come_photo_by_photo(surrogate: Surrogate, photos: Tensor, tap:
         together = other(photos, text, draw)[tap]
         alone = other(photos[1:], text, Draw(draw.step, draw.timestep, draw.sigma, draw.noise[1:]))[tap]
     assert together.shape == (2, *shape)
-    torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=1e-4)
+    assert_close(together[1:], alone)
 
 
 def test_a_clip_of_one_frame_is_possible(family: Family, folder: Path, photos: Tensor) -> None:

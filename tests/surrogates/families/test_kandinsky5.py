@@ -13,7 +13,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from tests.surrogates.family import FAMILIES, Family, draw_at
-from tests.surrogates.oracle import record
+from tests.surrogates.oracle import assert_close, record
 from tests.tiny.kandinsky5 import FRAMES, tiny_kandinsky5
 
 
@@ -31,8 +31,8 @@ def test_prompts_of_several_lengths_are_read_as_the_pipeline_reads_each_alone(su
     assert lengths[0] < lengths[1] == text["words"].shape[1]
     for i, prompt in enumerate(PROMPTS):
         states, pooled, _ = pipeline.encode_prompt(prompt)
-        torch.testing.assert_close(text["encoder_hidden_states"][i : i + 1, : lengths[i]], states, atol=1e-5, rtol=0)
-        torch.testing.assert_close(text["pooled_projections"][i : i + 1], pooled, atol=1e-5, rtol=0)
+        assert_close(text["encoder_hidden_states"][i : i + 1, : lengths[i]], states)
+        assert_close(text["pooled_projections"][i : i + 1], pooled)
         assert not text["encoder_hidden_states"][i, lengths[i] :].any()
 
 
@@ -48,9 +48,9 @@ def test_a_clip_does_not_depend_on_the_prompts_beside_it(
     family: Family, surrogate: Surrogate, pipeline: DiffusionPipeline, photos: Tensor
 ) -> None:
     clips = surrogate.animate(photos, surrogate.encode_text(PROMPTS), seed=3)
-    torch.testing.assert_close(clips[:1], family.call(pipeline, photos[0], 3, PROMPTS[0]), atol=1e-4, rtol=0)
+    assert_close(clips[:1], family.call(pipeline, photos[0], 3, PROMPTS[0]))
     other = surrogate.animate(photos, surrogate.encode_text(PROMPTS[:1]), seed=3)
-    torch.testing.assert_close(clips[:1], other[:1], atol=1e-4, rtol=0)
+    assert_close(clips[:1], other[:1])
 
 
 def test_noise_for_another_number_of_photos_is_refused_with_prompts_of_several_lengths_too(surrogate: Surrogate, photos: Tensor) -> None:
@@ -64,7 +64,7 @@ def test_a_denoiser_without_room_for_a_mask_gets_none(family: Family, photos: Te
     surrogate, pipeline = family.surrogate(folder), family.load(folder)
     mine = record(surrogate.denoiser, lambda: surrogate.animate(photos[:1], surrogate.encode_text(PROMPTS[:1]), 3))
     theirs = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3, PROMPTS[0]))
-    torch.testing.assert_close(mine["hidden_states"], theirs["hidden_states"], atol=1e-5, rtol=0)
+    assert_close(mine["hidden_states"], theirs["hidden_states"])
     assert mine["hidden_states"].shape[-1] == 4
 
 
@@ -87,7 +87,7 @@ def test_the_first_frames_are_fitted_to_those_that_follow_each_clip_by_itself(su
         first, rest = shown[i, :4], shown[i, 4:]
         mean = min(max(rest.mean().item(), first.mean().item() - 0.05), first.mean().item() + 0.1)
         std = min(max(rest.std().item(), first.std().item() - 0.1), first.std().item() + 0.25)
-        torch.testing.assert_close(final[i, :4], (first - first.mean()) / first.std() * std + mean, atol=1e-5, rtol=0)
+        assert_close(final[i, :4], (first - first.mean()) / first.std() * std + mean)
     assert (final[:, 0] - condition["latents"][:, 0]).abs().max() > 0.01  # so not even the photo's own frame stays as it was
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at
-from tests.surrogates.oracle import record_calls
+from tests.surrogates.oracle import assert_close, record_calls
 from tests.tiny.ltx import FRAMES, LATENTS, SHIFT, TERMINAL, tiny_ltx, tiny_ltx_condition, tiny_scheduler
 
 
@@ -61,7 +61,7 @@ def test_a_still_clip_is_noised_as_the_scheduler_does_but_for_the_photos_frame(c
         draw = draw_at(condition, step)
         theirs = scheduler.scale_noise(latents.expand_as(draw.noise), condition.timesteps[step].expand(2), draw.noise)
         noisy = condition.noisy_latents({"latents": latents}, draw)
-        torch.testing.assert_close(noisy[:, :, 1:], theirs[:, :, 1:], atol=1e-5, rtol=0)
+        assert_close(noisy[:, :, 1:], theirs[:, :, 1:])
         assert torch.equal(noisy[:, :, 0], draw.noise[:, :, 0])  # it becomes the photo's own noise
 
 
@@ -90,7 +90,7 @@ def test_steps_that_add_noise_do_so_as_the_scheduler_does(
     monkeypatch.setattr(surrogate, "seed_scheduler", lambda scheduler, _: seed_scheduler(scheduler, [torch.Generator().manual_seed(0)]))
     mine = surrogate.animate(photos[:1], text, seed=11)
     assert (mine - again[0][:1]).abs().max() > 1e-2
-    torch.testing.assert_close(mine, family.call(surrogate.pipeline, photos[0], 11), atol=1e-4, rtol=0)
+    assert_close(mine, family.call(surrogate.pipeline, photos[0], 11))
 
 
 def test_a_decoder_that_draws_noise_leaves_the_global_random_state_alone_and_repeats(tiny: TinyModels) -> None:

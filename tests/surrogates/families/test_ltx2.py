@@ -15,7 +15,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.memory.estimate import text_encoder_bytes
 from tests.surrogates.family import FAMILIES, PROMPT, Family, TinyModels, draw_at
-from tests.surrogates.oracle import record
+from tests.surrogates.oracle import assert_close, record
 from tests.tiny.ltx import SHIFT, TERMINAL
 from tests.tiny.ltx2 import FRAMES, SOUND, TAPS, VIDEO, noise_of_video_and_sound
 
@@ -82,7 +82,7 @@ def test_an_encoded_prompt_is_the_output_of_the_connectors(tiny: TinyModels, nam
         states, mask, _, _ = pipeline.encode_prompt([PROMPT, "she waves"], do_classifier_free_guidance=False)
         together = pipeline.connectors(states, mask, padding_side="left")
     for key, expected in zip(text, together, strict=True):
-        torch.testing.assert_close(text[key], expected, atol=1e-5, rtol=0)
+        assert_close(text[key], expected)
 
 
 def test_only_denoiser_and_autoencoder_stay_loaded_once_prompts_are_encoded(family: Family, folder: Path) -> None:
@@ -98,5 +98,5 @@ def test_language_model_and_connectors_are_counted_as_text_encoders(folder: Path
 
 
 def test_a_single_step_is_refused(family: Family, folder: Path) -> None:
-    with pytest.raises(UsageError, match="steps is 1; this LTX's schedule runs from 1 to 0.1"):
+    with pytest.raises(UsageError, match=r"steps is 1; this LTX's schedule runs from 1 to 0.1"):
         family.surrogate(folder, steps=1)

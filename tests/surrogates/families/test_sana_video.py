@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels
+from tests.surrogates.oracle import assert_close
 from tests.tiny.parts import edit_json
 from tests.tiny.sana_video import HEIGHT, SHIFT, WIDTH, tiny_sana_720p
 
@@ -33,7 +34,7 @@ def test_steps_that_add_noise_draw_it_from_the_calls_generator(tmp_path: Path) -
     FlowMatchEulerDiscreteScheduler(shift=SHIFT, stochastic_sampling=True).save_pretrained(folder / "scheduler")
     surrogate = family.surrogate(folder)
     clips = surrogate.animate(photos, surrogate.encode_text([PROMPT]), seed=11)
-    torch.testing.assert_close(clips[:1], family.call(surrogate.pipeline, photos[0], 11), atol=1e-4, rtol=0)
+    assert_close(clips[:1], family.call(surrogate.pipeline, photos[0], 11))
 
 
 def test_the_prompt_follows_an_instruction_of_which_the_denoiser_gets_only_the_start(surrogate: Surrogate) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.families.skyreels_df import SkyReelsV2DFSurrogate
 from tests.surrogates.family import FAMILIES, PROMPT, Family, draw_at
-from tests.surrogates.oracle import record
+from tests.surrogates.oracle import assert_close, record
 from tests.tiny.skyreels_df import tiny_skyreels_df
 
 
@@ -29,7 +28,7 @@ def test_a_long_clip_is_one_window(family: Family, folder: Path, pipeline: Diffu
     text = surrogate.encode_text([PROMPT])
     mine = record(surrogate.denoiser, lambda: surrogate.animate(photos[:1], text, 3))
     assert mine["hidden_states"].shape == (1, 4, 26, 4, 6)
-    torch.testing.assert_close(mine["hidden_states"], theirs["hidden_states"], atol=1e-5, rtol=0)
+    assert_close(mine["hidden_states"], theirs["hidden_states"])
 
 
 def test_the_corrector_starts_from_what_the_first_step_was_overwritten_with(
@@ -37,7 +36,7 @@ def test_the_corrector_starts_from_what_the_first_step_was_overwritten_with(
 ) -> None:
     theirs = family.call(pipeline, photos[0], 11)
     text = surrogate.encode_text([PROMPT])
-    torch.testing.assert_close(surrogate.animate(photos[:1], text, 11), theirs, atol=1e-5, rtol=0)
+    assert_close(surrogate.animate(photos[:1], text, 11), theirs)
     monkeypatch.setattr(SkyReelsV2DFSurrogate, "denoise", Surrogate.denoise)  # whose scheduler keeps what it was given
     assert (surrogate.animate(photos[:1], text, 11) - theirs).abs().max() > 1e-3
 
@@ -60,7 +59,7 @@ def test_the_denoiser_is_given_whether_the_clip_is_slow(
     theirs = family.call(surrogate.pipeline, photos[0], 11, fps=rate)
     text = surrogate.encode_text([PROMPT])
     assert record(surrogate.denoiser, lambda: surrogate(photos, text, draw_at(surrogate, 0)))["fps"] == [entry]
-    torch.testing.assert_close(surrogate.animate(photos[:1], text, 11), theirs, atol=1e-5, rtol=0)
+    assert_close(surrogate.animate(photos[:1], text, 11), theirs)
 
 
 def test_blocks_of_several_frames_are_refused(family: Family, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anti_i2v.surrogates import Draw, Surrogate
 from tests.surrogates.family import FAMILIES, STEPS, Family, draw_at
+from tests.surrogates.oracle import assert_close
 from tests.tiny.parts import TEXT
 from tests.tiny.unet import FRAMES
 
@@ -52,7 +53,7 @@ def test_features_come_photo_by_photo(surrogate: Surrogate, photos: Tensor, tap:
     assert together.shape == (2, *shape)
     assert draw.image_noise is not None
     second = Draw(draw.step, draw.timestep, draw.sigma, draw.noise[1:], draw.image_noise[1:])
-    torch.testing.assert_close(together[1:], other(photos[1:], {}, second)[tap], atol=1e-4, rtol=1e-4)
+    assert_close(together[1:], other(photos[1:], {}, second)[tap])
 
 
 def test_frames_of_a_map_stay_in_order(surrogate: Surrogate) -> None:

@@ -15,7 +15,7 @@ from anti_i2v.surrogates.families import wan_concat
 from anti_i2v.surrogates.families.wan_concat import WanConcatSurrogate, shown_to_clip
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at, to_picture
-from tests.surrogates.oracle import record_calls
+from tests.surrogates.oracle import assert_close, record_calls
 from tests.tiny.parts import edit_json, tiny_clip_processor
 from tests.tiny.wan import FRAMES, tiny_wan21, tiny_wan22_a14b
 
@@ -50,7 +50,7 @@ def test_without_the_rounding_before_clip_the_denoisers_arguments_are_equal(
     mine = record_calls(surrogate.denoiser, lambda: surrogate.animate(photos[:1], surrogate.encode_text([PROMPT]), 3))
     for step in range(STEPS):
         for name in ("encoder_hidden_states_image", "hidden_states"):
-            torch.testing.assert_close(mine[step][name], theirs[step][name], atol=1e-5, rtol=0)
+            assert_close(mine[step][name], theirs[step][name])
 
 
 @pytest.mark.parametrize("size", [(32, 48), (48, 32), (64, 64), (16, 80)])
@@ -84,7 +84,7 @@ def test_the_autoencoder_is_given_the_photo_and_then_grey(surrogate: Surrogate, 
     mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
     with torch.no_grad():
         expected = (vae.encode(clip).latent_dist.mean - mean) / std
-        torch.testing.assert_close(surrogate.condition(photos)["latents"], expected, atol=1e-6, rtol=0)
+        assert_close(surrogate.condition(photos)["latents"], expected)
     assert torch.equal(surrogate.condition(photos.clone().requires_grad_())["latents"], surrogate.condition(photos)["latents"])
 
 
@@ -119,7 +119,7 @@ def test_the_second_denoiser_gets_what_the_pipeline_gives_it(tiny: TinyModels, t
     for call in range(2):
         assert theirs[call].keys() == mine[call].keys()
         assert int(theirs[call]["timestep"]) == int(two_denoisers.timesteps[2 + call])
-        torch.testing.assert_close(mine[call]["hidden_states"], theirs[call]["hidden_states"], atol=1e-5, rtol=0)
+        assert_close(mine[call]["hidden_states"], theirs[call]["hidden_states"])
         assert mine[call]["encoder_hidden_states_image"] is None
 
 
