@@ -44,7 +44,7 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
     surrogate = _load_surrogate(request, prompt, device, quiet)
     name = request.method or "identity"
     method = named_method(name, surrogate, tuple(request.taps.split(",")) if request.taps else ())
-    surrogate.tapped(method.taps).drop_what_animates()
+    surrogate.with_taps(method.taps).keep_features_only()
     steps = next(value for value in (request.refine, request.steps, method.steps) if value is not None)
     text, label = surrogate.encode_text([prompt]), None if quiet else "steps"
     against = f"this was optimised against {request.surrogate} alone" if steps else "this is one pass of the generator, and no step"
