@@ -159,7 +159,7 @@ def test_protecting_needs_no_video_model_library(door: str) -> None:
     never_imports(door, HEAVY, OTHER_DOORS)
 
 
-@pytest.mark.parametrize("door", ["protector", "inference.__init__", "bulk.run", "bulk.backends", "spaces.__init__", "cli.protect"])
+@pytest.mark.parametrize("door", ["protector", "inference.__init__", "bulk.run", "bulk.protectors", "spaces.__init__", "cli.protect"])
 def test_what_protects_photos_can_be_imported_without_torch(door: str) -> None:
     """`tests/inference/test_load.py` and `tests/test_wheel.py` protect without torch; here it is about all that is imported on the way."""
     never_imports(door, HEAVY | TORCH, frozenset(), late=False)

@@ -46,9 +46,9 @@ def compare(
         with torch.no_grad():
             photo = fitted(surrogate, clean)
             if video is not None:
-                draw = surrogate.referenced(draw, fitted(surrogate, video[:, : surrogate.num_frames]))
+                draw = surrogate.with_reference(draw, fitted(surrogate, video[:, : surrogate.num_frames]))
             elif draw.reference is None and one_clip(surrogate, objective):
-                draw = surrogate.referenced(draw, photo)
+                draw = surrogate.with_reference(draw, photo)
             found, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
             if objective.target_image is not None:
                 picture = fitted(surrogate, objective.target_image.to(photo)[None])

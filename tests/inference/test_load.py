@@ -71,13 +71,14 @@ def test_a_photo_is_protected_from_file_to_file_where_torch_is_not_installed(tmp
     pytest.importorskip("onnxruntime")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "photo.jpg")
     code = """
-from anti_i2v import Protector
-from anti_i2v.bulk.photo import Task, protect_photo
-protect = Protector.from_pretrained().protect
+from anti_i2v.bulk.protectors import one_pass
+from anti_i2v.bulk.photo import protect_file
+from anti_i2v.bulk.request import Request
 folder = Path(sys.argv[1])
 for output in ("out.png", "out.jpg"):
-    measured = protect_photo(protect, folder / "photo.jpg", folder / output, Task(epsilon=4, max_delta_e=50))
-    print(measured.steps, measured.lossy)
+    request = Request((), folder, epsilon=4, max_delta_e=50)
+    measurement = protect_file(one_pass(), folder / "photo.jpg", folder / output, request)
+    print(measurement.steps, measurement.lossy)
 """
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH + code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

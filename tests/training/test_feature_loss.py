@@ -74,7 +74,7 @@ def test_objectives_that_do_not_read_the_photos_features_spare_them(surrogate: S
 def test_both_versions_are_asked_about_the_same_clip(surrogate: Surrogate) -> None:
     still = ask(surrogate, Seen())["draw"]
     assert isinstance(still, Draw)
-    own = surrogate.tapped(["latent"])
+    own = surrogate.with_taps(["latent"])
     assert isinstance(ask(own, Seen())["draw"], Draw)
     assert ask(own, Seen())["draw"].reference is None  # type: ignore[attr-defined]  # without the error tap there is nothing to agree on
     assert still.reference is not None
@@ -89,7 +89,10 @@ def test_both_versions_are_asked_about_the_same_clip(surrogate: Surrogate) -> No
 
 def test_a_target_image_is_asked_about_the_clip_of_the_photo_where_the_denoiser_is_read(surrogate: Surrogate) -> None:
     picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(7))
-    references = {tap: ask(surrogate.tapped(["latent", tap]), Seen(picture))["draw"].reference for tap in ("error", "blocks.0", "latent")}  # type: ignore[attr-defined]
+    references = {
+        tap: ask(surrogate.with_taps(["latent", tap]), Seen(picture))["draw"].reference  # type: ignore[attr-defined]
+        for tap in ("error", "blocks.0", "latent")
+    }
     torch.testing.assert_close(references["blocks.0"], references["error"])  # one z_t, as in the paper's formula
     assert references["latent"] is None  # what the autoencoder says needs no clip
 

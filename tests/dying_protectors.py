@@ -1,4 +1,4 @@
-"""Ways to protect photos whose process dies at a photo, as the system has it where memory is short. Processes find them by import."""
+"""Protectors whose process dies at a photo, as systems do to it where memory is short. Processes find them by import."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from anti_i2v.bulk.backends import Way, one_pass
+from anti_i2v.bulk.protectors import PhotoProtector, one_pass
 
 
-def way_that_dies(log: Path, deaths: dict[int, int], when: str = "protecting") -> Way:
+def dying_protector(log: Path, deaths: dict[int, int], when: str = "protecting") -> PhotoProtector:
     """The default generator's one pass, which writes down what it is called for.
 
     Args:
@@ -23,7 +23,7 @@ def way_that_dies(log: Path, deaths: dict[int, int], when: str = "protecting") -
         deaths: Width of a photo at which the process is killed → how often.
         when: `protecting` it, `replacing` the file, or `answering`, in the middle of the answer.
     """
-    way = one_pass(None, "onnx")
+    protector = one_pass(None, "onnx")
 
     def protect(photo: Image.Image, epsilon: float) -> Image.Image:
         with log.open("a") as file:
@@ -35,13 +35,13 @@ def way_that_dies(log: Path, deaths: dict[int, int], when: str = "protecting") -
                 Path.replace = end  # type: ignore[assignment, method-assign]
             else:
                 Connection._send = half  # type: ignore[attr-defined]
-        return way.protect(photo, epsilon)
+        return protector.protect(photo, epsilon)
 
-    return dataclasses.replace(way, protect=protect)
+    return dataclasses.replace(protector, protect=protect)
 
 
-def no_way() -> Way:
-    """Fails to begin, and says what it was given."""
+def failing_protector() -> PhotoProtector:
+    """Cannot be loaded, and says how many threads it may use."""
     raise MemoryError(f"may use {os.environ['OMP_NUM_THREADS']} threads")
 
 
@@ -56,7 +56,7 @@ def end(*_: Any) -> None:
 
 
 def half(self: Connection, message: Any, write: Any = os.write) -> None:
-    """Write a tick, which is short; of an answer only the half."""
+    """Write a message whole if it is short (one photo more is done); of an answer only the half."""
     short = len(message) < 100
     write(self.fileno(), bytes(message)[: None if short else len(message) // 2])
     if not short:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from PIL import Image
+
 from anti_i2v import __version__
-from anti_i2v.bulk.photo import Protect
+from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.folder import DEFAULT_GENERATOR, GeneratorFolder, against_words
 from anti_i2v.generators.hub import open_folder
-from anti_i2v.imaging.metadata.marks import Mark
+from anti_i2v.imaging.metadata.statements import Mark
 from anti_i2v.inference import Backend, OnnxBackend, load_backend, protect_photo
+
+Protect = Callable[[Image.Image, float], Image.Image]
+"""What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to protect photos.
+class PhotoProtector:
+    """What protects photos.
 
     Attributes:
         protect: What makes a protected photo of a photo.
@@ -24,7 +30,7 @@ class Way:
         name: Of the generator or method.
         weights: Hash of the generator's weights; empty for a method without any.
         light: Whether it starts fast and takes little memory, so that several processes of it pay.
-        shared: Whether several threads may call `protect` at once, and should.
+        shared: Whether several threads may call `protect` at once, and should: it is on a GPU.
         epsilon: Budget where nobody says one, in 1/255 steps.
     """
 
@@ -41,7 +47,26 @@ class Way:
         return Mark(self.name, epsilon, self.weights, __version__)
 
 
-def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> Way:
+def load_protector(request: Request) -> PhotoProtector:
+    """What a request names: a generator's one pass, or a per-photo attack.
+
+    Raises:
+        UsageError: It cannot be loaded, or its own epsilon changes nothing.
+    """
+    if request.method is None:
+        protector = one_pass(request.generator, request.runtime, request.device)
+    else:
+        from anti_i2v.bulk.per_photo import load_method
+
+        protector = load_method(request.method, request.generator, request.device, request.quiet)
+    if request.epsilon is None and protector.epsilon < 1:
+        raise UsageError(
+            f"{protector.name} is for epsilon {protector.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more"
+        )
+    return protector
+
+
+def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> PhotoProtector:
     """A generator's one forward pass.
 
     Args:
@@ -60,7 +85,7 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     )
     backend = _load(folder, runtime, device)
     light, shared = isinstance(backend, OnnxBackend), on_gpu(device)
-    return Way(partial(protect_photo, backend), limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
+    return PhotoProtector(partial(protect_photo, backend), limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
 
 
 def _load(folder: GeneratorFolder, runtime: str, device: str | None) -> Backend:

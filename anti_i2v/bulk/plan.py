@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.inheritance import is_heir
+from anti_i2v.imaging.file_attributes import has_same_date
 from anti_i2v.imaging.reading import PHOTO_SUFFIXES, is_photo
 from anti_i2v.imaging.writing import LOSSLESS, LOSSY
 
-FORMATS = ("lossless", "png", "same")
-BACKUP = "_unprotected"  # behind the whole name: no program takes such a file for a photo, and ExifTool's `_original` is another's
-PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
+BACKUP = "_unprotected"  # after the whole name: no program takes such a file for a photo, and `_original` is ExifTool's
+ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,15 @@ class Job:
         """Whether an earlier call did it, of the source as it is now."""
         if self.backup:
             return self.backup == self.source
-        return os.path.exists(self.output) and is_heir(self.output, self.source)  # noqa: PTH110  # pathlib raises an error for long names
+        return os.path.exists(self.output) and has_same_date(self.output, self.source)  # noqa: PTH110  # pathlib raises an error for long names
 
     @property
     def obstacle(self) -> str | None:
         """Why it cannot be done without overwriting what is not known to be its own."""
         if self.backup or not os.path.exists(self.output) or self.is_done:  # noqa: PTH110
             return None
-        lacking = ", or lacks photos that failed" if self.is_shard else ""
-        return f"{self.output} is there, but was not made of {self.source} as it is now{lacking}; --overwrite replaces it"
+        or_incomplete = ", or lacks photos that failed" if self.is_shard else ""
+        return f"{self.output} is there, but was not made of {self.source} as it is now{or_incomplete}; --overwrite replaces it"
 
 
 @dataclass
@@ -63,13 +62,13 @@ class Plan:
 
     jobs: list[Job] = field(default_factory=list)
     refused: dict[Path, str] = field(default_factory=dict)  # what was named or found and cannot be done, and why
-    left_out: list[Path] = field(default_factory=list)  # files in folders that are neither photos nor shards
+    other_files: list[Path] = field(default_factory=list)  # in folders; neither photos nor shards
 
 
 def output_suffix(suffix: str, format: str) -> str:
     """The suffix of the protected file: `.jpg` → `.png` unless `format` is `same`; `.tif` stays unless it is `png`."""
-    kept = {"lossless": set(LOSSLESS), "png": {".png"}, "same": set(LOSSLESS) | set(LOSSY)}[format]
-    return suffix if suffix.lower() in kept else ".png"
+    unchanged = {"lossless": set(LOSSLESS), "png": {".png"}, "same": set(LOSSLESS) | set(LOSSY)}[format]
+    return suffix if suffix.lower() in unchanged else ".png"
 
 
 def _is_companion(file: Path) -> bool:
@@ -77,68 +76,68 @@ def _is_companion(file: Path) -> bool:
     return file.name.startswith("._") or (file.name.startswith(".") and file.suffix.lower() not in PHOTO_SUFFIXES)
 
 
-def rename(name: PurePath, format: str) -> PurePath:
+def output_name(name: PurePath, format: str) -> PurePath:
     """The name of the protected file; a shard keeps its own."""
     return name if name.suffix.lower() == ".tar" else name.with_suffix(output_suffix(name.suffix, format))
 
 
-def plan(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
+def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
     """Pair every photo and shard with its output.
 
     Args:
         sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure.
         out: Folder of the outputs; what lies in it is never a source. None: photos are replaced, in place.
-        format: One of `FORMATS`.
+        format: One of `request.FORMATS`.
 
     Raises:
         UsageError: No source at all, or an output among the originals.
     """
     result = Plan()
-    for source in _unfolded(sources):
+    for source in _expand_patterns(sources):
         if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
             _refuse_same_folder(source, out)
             for file in _files(source, out, result.refused):
                 if is_photo(file) or file.suffix.lower() == ".tar":
-                    _take(result, file, file.relative_to(source), out, format)
+                    _add_job(result, file, file.relative_to(source), out, format)
                 elif not _is_companion(file) and not (out is None and file.name.endswith(BACKUP)):
-                    result.left_out.append(file)
+                    result.other_files.append(file)
         else:
             _refuse_same_folder(source.parent, out)
-            _take(result, source, PurePath(source.name), out, format)
-    _settle_clashes(result)
+            _add_job(result, source, PurePath(source.name), out, format)
+    _resolve_clashes(result)
     if not result.jobs and not result.refused:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
         raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
     return result
 
 
-def _unfolded(sources: Sequence[Path]) -> Iterator[Path]:
-    """The sources, with what fits a pattern in its place: not every shell unfolds patterns, and none does within quotes."""
+def _expand_patterns(sources: Sequence[Path]) -> Iterator[Path]:
+    """The sources, with what fits a pattern in its place: not every shell expands patterns, and none does within quotes."""
     for source in sources:
         is_pattern = glob.has_magic(str(source)) and not os.path.exists(source)  # noqa: PTH110
         found = sorted(glob.glob(str(source), recursive=True)) if is_pattern else []  # noqa: PTH207  # a pattern may be absolute
         yield from map(Path, found) if found else [source]
 
 
-def _take(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
-    """Plan what becomes of a file that is called `name` below its source, or why nothing can."""
-    if reason := _hindrance(file, out):
+def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
+    """Add the job of a file that is called `name` below its source, or the reason why there is none."""
+    if reason := _refusal(file, out):
         plan.refused[file] = reason
     elif out is not None:
-        plan.jobs.append(Job(file, out / rename(name, format)))
+        plan.jobs.append(Job(file, out / output_name(name, format)))
     else:
         try:
-            plan.jobs.append(in_place(file))
+            plan.jobs.append(job_in_place(file))
         except UsageError as error:
             plan.refused[file] = str(error)
 
 
-def _hindrance(file: Path, out: Path | None) -> str | None:
+def _refusal(file: Path, out: Path | None) -> str | None:
     """Why a file cannot even be tried, in one line; None if it can."""
     if not os.path.exists(file):  # noqa: PTH110
         is_link = os.path.islink(file)  # noqa: PTH114
         return f"{file} is a link to a file that is not there" if is_link else f"no such file or folder: {file}; check the path"
-    if file.name.lower().endswith(PACKED):
+    if file.name.lower().endswith(ARCHIVES):
         return f"{file} is packed; unpack it first (an uncompressed .tar need not be)"
     if out is None and file.is_symlink():
         return f"{file} is a symbolic link; name the file that it points to, which is what would change"
@@ -147,22 +146,22 @@ def _hindrance(file: Path, out: Path | None) -> str | None:
     return None
 
 
-def in_place(photo: Path) -> Job:
-    """The job that replaces a photo; from what was kept of it if it has been replaced before.
+def job_in_place(photo: Path) -> Job:
+    """The job that replaces a photo; from its backup if it has been replaced before.
 
     Raises:
         UsageError: A photo of this name was replaced before, and this is another one, or one that was edited since.
     """
     backup = photo.with_name(photo.name + BACKUP)
-    if not os.path.exists(backup) or _alike(photo, backup):  # noqa: PTH110
+    if not os.path.exists(backup) or _same_content(photo, backup):  # noqa: PTH110
         return Job(photo, photo, backup)
-    if not is_heir(photo, backup):
+    if not has_same_date(photo, backup):
         raise UsageError(f"{photo} is neither {backup.name} nor what an earlier call made of it; move one of the two away")
     return Job(backup, photo, backup)
 
 
-def _alike(photo: Path, backup: Path) -> bool:
-    """Whether a photo is still what was kept of it: a call that was killed may have got no further."""
+def _same_content(photo: Path, backup: Path) -> bool:
+    """Whether a photo is still its backup: a call that was killed may have got no further."""
     filecmp.clear_cache()  # it goes by sizes and dates, and a protected photo has the date of the other
     return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
 
@@ -171,10 +170,10 @@ def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator
     """All files below a folder in a stable order, without those below `out`; folders that nobody can look into are refused."""
     outputs = out.resolve() if out else None
 
-    def closed(error: OSError) -> None:
+    def refuse(error: OSError) -> None:
         refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
 
-    for root, folders, names in os.walk(folder, onerror=closed, followlinks=False):
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
         here = Path(root)
         yield from (here / name for name in folders if (here / name).is_symlink())  # not followed; somebody should know
         folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
@@ -186,7 +185,7 @@ def _refuse_same_folder(folder: Path, out: Path | None) -> None:
         raise UsageError(f"--out {out} is the folder of the originals; choose another, or replace them: --in-place keeps a copy of each")
 
 
-def _settle_clashes(plan: Plan) -> None:
+def _resolve_clashes(plan: Plan) -> None:
     """Leave one job to each output: repetitions of a file go, other files that would become it are refused."""
     sources = {os.path.normcase(job.source.resolve()): job.source for job in plan.jobs if not job.backup}
     chosen: dict[str, Job] = {}

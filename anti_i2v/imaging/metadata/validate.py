@@ -1,4 +1,4 @@
-"""`Image.info` made trustworthy: a PNG may name a text `dpi` and put anything there, and EXIF may be torn."""
+"""`Image.info`, validated: a PNG may name a text `dpi` and put anything there, and EXIF may be damaged."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from PIL import Image
 
 from anti_i2v.imaging.metadata import iptc, tiff
-from anti_i2v.imaging.metadata.kept import EXIF_HEAD, RAW_PROFILE, RAW_PROFILES
+from anti_i2v.imaging.metadata.collect import EXIF_HEAD, RAW_PROFILE, RAW_PROFILES
 
 ORIENTATION = tiff.ORIENTATION
-HEADS = re.compile(rb"\A(?:Exif\0\0)+")  # some writers put it there twice, and a stranger a million times
-OWN = ("c2pa", "lossless", "reduced_from_bits", "unreadable")  # entries that nobody but us may set
+HEADS = re.compile(rb"\A(?:Exif\0\0)+")  # some writers put it there twice, a hostile file a million times
+RESERVED = ("c2pa", "lossless", "reduced_from_bits", "unreadable")  # entries that only we set
 
 
-def settle(image: Image.Image, kind: str, facts: Mapping[str | tuple[int, int], Any]) -> None:
-    """Bring `info` into the state that everything behind relies on, with facts that Pillow did not tell."""
+def validate_info(image: Image.Image, kind: str, facts: Mapping[str | tuple[int, int], Any]) -> None:
+    """Check every entry of `info` that is read later and drop what is invalid; add facts that Pillow did not report."""
     info = image.info
-    for key in OWN:
+    for key in RESERVED:
         info.pop(key, None)
     info |= facts
     if kind == "HEIF" and isinstance(bits := info.get("bit_depth"), int) and bits > 8 and not image.mode.startswith("I;16"):
@@ -71,9 +71,9 @@ def _unpack_raw_profiles(info: dict[str | tuple[int, int], Any]) -> None:
         if data.startswith(EXIF_HEAD):
             info.setdefault("exif", data)
         elif data.startswith(b"8BIM"):
-            held = info.setdefault("photoshop", {})
-            for number, value in iptc.resources(data).items():
-                held.setdefault(number, value)
+            resources = info.setdefault("photoshop", {})
+            for number, value in iptc.read_resources(data).items():
+                resources.setdefault(number, value)
         elif name in ("app1", "xmp") and data:
             info.setdefault("xmp", data.removeprefix(b"http://ns.adobe.com/xap/1.0/\0"))
         elif name not in RAW_PROFILES:

@@ -1,4 +1,4 @@
-"""What tells where a photo was taken, in each kind of metadata: what `--strip-gps` removes.
+"""Where a photo was taken: what `--strip-gps` removes, in each kind of metadata.
 
 * EXIF: the GPS directory, and the maker note, in which some makers write the name of the place.
 * XMP: every property whose name begins with GPS, whatever its namespace (`exif:GPSLatitude`, a drone's `GpsLongitude`) and a
@@ -23,16 +23,16 @@ PROPERTIES = {
 }
 
 
-def in_xmp(namespace: str, name: str) -> bool:
-    """Whether an XMP property tells a place."""
+def is_location_property(namespace: str, name: str) -> bool:
+    """Whether an XMP property says where a photo was taken."""
     return name.lower().startswith("gps") or name in PROPERTIES.get(namespace, ())
 
 
-def in_iptc(record: int, number: int) -> bool:
-    """Whether an IIM dataset tells a place."""
+def is_location_dataset(record: int, number: int) -> bool:
+    """Whether an IIM dataset does."""
     return record == 2 and number in DATASETS
 
 
-def in_text(key: str) -> bool:
-    """Whether a PNG's text tells a place."""
+def is_location_text(key: str) -> bool:
+    """Whether a PNG's text does."""
     return key.lower().startswith(("exif:gps", "gps"))

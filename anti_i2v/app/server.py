@@ -1,4 +1,4 @@
-"""The page on this computer's own address, and nowhere else."""
+"""A web server for the page that this computer alone can reach."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anti_i2v.app.look import CSS, WORDS, theme
+from anti_i2v.app.style import CSS, LABELS, theme
 from anti_i2v.errors import UsageError
 
 HOST = "127.0.0.1"
 # Of one file. The page refuses photos at a tenth of this, each by itself; Gradio would refuse all that came with it.
-MOST_UPLOAD = "2gb"
+MAX_UPLOAD = "2gb"
 
 
-class NotStored:
+class NoStore:
     """Asks the browser to keep no copy on disk, so that photos go when the page does.
 
     Args:
-        app: What answers.
+        app: The web application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, with one header more."""
+        """Answer, with one more header."""
 
-        async def marked(message: Message) -> None:
+        async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["Cache-Control"] = "no-store"
             await send(message)
 
-        await self.app(scope, receive, marked)
+        await self.app(scope, receive, send_with_header)
 
 
 @contextmanager
@@ -65,15 +65,15 @@ def serve(page: gr.Blocks, port: int | None, browser: bool) -> Iterator[str]:
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
-            max_file_size=MOST_UPLOAD,
-            app_kwargs={"middleware": [Middleware(NotStored)]},
+            max_file_size=MAX_UPLOAD,
+            app_kwargs={"middleware": [Middleware(NoStore)]},
             theme=theme(),
             css=CSS,
-            i18n=WORDS,
+            i18n=LABELS,
         )
-    except OSError:  # Gradio's words are about its own settings
-        which = "no port from 7860 to 7959 is free" if port is None else f"--port {port} is in use, or not for you to use"
-        raise UsageError(f"{which}; choose another --port") from None
+    except OSError:  # Gradio's message is about its own settings
+        problem = "no port from 7860 to 7959 is free" if port is None else f"--port {port} is in use, or reserved by the system"
+        raise UsageError(f"{problem}; choose another --port") from None
     try:
         yield address
     finally:
