@@ -1,6 +1,6 @@
 """What trained judges say of clips: who is in them, whether a face is there at all, and what the person does.
 
-The first judge is a `faces.FaceNetwork` in the role of a judge, the second `actions.ActionClassifier`. Both know rendered people.
+The first judge is an `IdentityEmbedder` in the role of a judge, the second `actions.ActionClassifier`. Both know rendered people.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
 from anti_i2v.evaluation.identity import FACE, Gallery, load_identity_judge, portrait_gallery, rank1, similarity
@@ -58,7 +58,7 @@ class Impression:
 class Judges:
     """The judges that can be used here; `notes` say which are left out and why."""
 
-    identity: FaceNetwork | None = None
+    identity: IdentityEmbedder | None = None
     actions: ActionClassifier | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -109,10 +109,10 @@ def action_shown(classifier: ActionClassifier, clip: Tensor, prompts: Sequence[s
 
 
 @torch.no_grad()
-def look(judge: FaceNetwork, clip: Tensor, photo: Tensor) -> Impression:
+def look(judge: IdentityEmbedder, clip: Tensor, photo: Tensor) -> Impression:
     """Let the judge look at clips (B, T, 3, H, W) and at the photos they were made from, (B, 3, H, W), all in [0, 1]."""
-    embedding, presence = judge.frames(clip)
-    photo_embedding, photo_presence = judge.frames(photo[:, None])
+    embedding, presence = judge.embed_frames(clip)
+    photo_embedding, photo_presence = judge.embed_frames(photo[:, None])
     return Impression(
         clip=torch.nn.functional.normalize(embedding.mean(1), dim=1),  # as judge(clip) does, without looking twice
         photo=photo_embedding[:, 0],
@@ -162,7 +162,7 @@ def identity_measures(impressions: Mapping[str, Impression], gallery: Gallery, w
     return measures
 
 
-def references(judge: FaceNetwork, clean: Impression, identity: Tensor | None, height: int, width: int) -> tuple[Gallery, Tensor, str]:
+def references(judge: IdentityEmbedder, clean: Impression, identity: Tensor | None, height: int, width: int) -> tuple[Gallery, Tensor, str]:
     """References for the people of a test set, the row of each photo in them, and in words what they are.
 
     Args:
