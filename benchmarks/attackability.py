@@ -3,7 +3,7 @@
     python benchmarks/attackability.py --out docs/attackability
 
 For each epsilon, PGD runs on the first frame of each test person's clip against one part of the surrogate: the encoder's
-latents, the denoiser's taps, both, the pixels of the photo that the autoencoder paints again, or who a face network (never the
+latents, the denoiser's taps, both, the pixels of the photo that the autoencoder paints again, or who an identity embedder (never the
 judge) sees in it. The photo is saved as PNG and animated from the same noise as the clean photo, and the
 judge says how much of the person is left. White noise of equal RMS stands beside each. Way to strangers: 0 where the clip is
 as like its person as the clean photo's clip, 1 where it is as like as it is to strangers. The judge on the protected photo
@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v.attacks import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
-from anti_i2v.embedders.network import FACES
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
 from anti_i2v.evaluation.identity import load_identity_judge, way_to_strangers
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
@@ -148,7 +148,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epsilons", type=float, nargs="+", default=[2.0, 4.0, 8.0, 16.0])
     parser.add_argument("--parts", choices=ATTACKS, nargs="+", default=list(ATTACKS))
     parser.add_argument("--taps", nargs="+", default=["blocks.3", "blocks.5"])
-    parser.add_argument("--faces", nargs="+", default=FACES, help="face networks that `identity` attacks")
+    parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
     parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
     parser.add_argument("--centred", action="store_true", help="attack with an objective that does not count a tint")
     parser.add_argument("--min-sigma", type=float, default=0.75)

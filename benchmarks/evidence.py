@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v.attacks import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
-from anti_i2v.embedders.network import FACES
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.clips import check_finite
 from anti_i2v.evaluation.identity import References, way_to_strangers
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
@@ -224,7 +224,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pgd-steps", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--pgd-seed", type=int, default=0)
     parser.add_argument("--attack", choices=ATTACKS, default="identity", help="what of the first surrogate PGD attacks")
-    parser.add_argument("--faces", nargs="+", default=FACES, help="face networks that `identity` attacks")
+    parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
     parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
     parser.add_argument("--centred", action="store_true", help="the other attacks do not count a tint")
     parser.add_argument("--min-sigma", type=float, default=0.75)

@@ -8,7 +8,7 @@ from anti_i2v.attacks.base import Method
 from anti_i2v.attacks.descent import SpaceName
 from anti_i2v.attacks.loop import Settings
 from anti_i2v.attacks.taps import collapsed_layers, denoiser_blocks, depth, encoder_layers
-from anti_i2v.embedders.network import FACES
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import (
     AnchorObjective,
@@ -39,7 +39,7 @@ def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), rung: str = "full
     pushes CLIP and LPIPS distances up. Weights, step length, steps, timesteps, cut-off and target image were not to be had. Here: all
     weights 1, each distance in units of variance; 200 steps, the first of a quarter of epsilon; the whole schedule; the lower quarter
     of frequencies; a checkerboard; no reference video but the photo as a still clip. L_aux is LPIPS where its weights are present,
-    else a distance on a face network that ships, and is left out where the autoencoder cannot show the photo.
+    else a distance on an identity embedder that ships, and is left out where the autoencoder cannot show the photo.
 
     Args:
         surrogate: What is attacked.
@@ -76,7 +76,7 @@ def _auxiliary(surrogate: Surrogate) -> Objective | None:
     """What pushes the repainted photo away from the photo as a network sees it; None where there is nothing to see it with."""
     if surrogate.vae.decoder is None or type(surrogate).decoded is Surrogate.decoded:
         return None
-    for make in (LpipsObjective, lambda: PerceptualObjective(FACES[0])):
+    for make in (LpipsObjective, lambda: PerceptualObjective(OBJECTIVE_EMBEDDERS[0])):
         try:
             return make()
         except UsageError:  # its weights are not here

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.clips import movement
 from anti_i2v.evaluation.identity import References, rank1, similarity, way_to_strangers
 from anti_i2v.imaging.metrics import rms255
@@ -55,7 +55,7 @@ class Bench:
     """
 
     surrogate: Surrogate
-    judge: FaceNetwork
+    judge: IdentityEmbedder
     references: References
     clip_seeds: list[int]
 
@@ -80,7 +80,7 @@ class Bench:
             "clean_own": clean_own,
             "way": way_to_strangers(clean_own, own, strangers),
             "rank1": rank1(embedding, self.references, who),
-            "presence": self.judge.frames(video)[1].mean(1),
+            "presence": self.judge.embed_frames(video)[1].mean(1),
         }
 
     def measure(self, batch: Batch, photo: Tensor, clips: list[Tensor]) -> Measures:

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.network import FaceNetwork, load_face_network
+from anti_i2v.embedders import IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
 
 FACE = 0.5
 """Presence from which a frame counts as showing a face."""
 
 
-def load_identity_judge(folder: str | Path = "portrait-judge") -> FaceNetwork:
-    """The judge of a folder, or of the name of a shipped one, frozen; see `load_face_network` for what it raises."""
-    return load_face_network(folder, "judge")
+def load_identity_judge(folder: str | Path = "portrait-judge") -> IdentityEmbedder:
+    """The judge of a folder, or of the name of a shipped one, frozen; see `load_embedder` for what it raises."""
+    return load_embedder(folder, "judge")
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class References:
     embeddings: Tensor
 
 
-def reference(judge: FaceNetwork, person: int, video: Tensor) -> Tensor:
+def reference(judge: IdentityEmbedder, person: int, video: Tensor) -> Tensor:
     """The normalised mean embedding (dim,) of the frames of one person's clips (B, T, 3, H, W) that show a face.
 
     Raises:
         UsageError: No frame shows a face.
     """
     with torch.no_grad():
-        embedding, presence = judge.frames(video)
+        embedding, presence = judge.embed_frames(video)
     seen = presence >= FACE
     if not bool(seen.any()):
         best = float(presence.max())
@@ -49,7 +49,7 @@ def reference(judge: FaceNetwork, person: int, video: Tensor) -> Tensor:
     return F.normalize(embedding[seen].mean(0), dim=0)
 
 
-def embed_references(judge: FaceNetwork, people: Sequence[int], clips: Iterable[Tensor]) -> References:
+def embed_references(judge: IdentityEmbedder, people: Sequence[int], clips: Iterable[Tensor]) -> References:
     """The references of people from clips of each.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anti_i2v.embedders.network import save_face_network
+from anti_i2v.embedders import save_embedder
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.protector import Protector
 from benchmarks.evidence import VERSIONS, main, parse
@@ -21,9 +21,9 @@ from tests.tiny.unet import tiny_unet_world
 
 
 def inputs(folder: Path, trained_against: str) -> list[str]:
-    """Options that name an untrained generator, untrained judges and a face network to attack."""
+    """Options that name an untrained generator, untrained judges and an identity embedder to attack."""
     identity, actions = write_judges(folder)
-    save_face_network(tiny_judge(), folder / "faces", "objective")
+    save_embedder(tiny_judge(), folder / "faces", "objective")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         generator = BackboneGenerator(**BACKBONE)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.bench import Batch, Bench, latent_gain
 from anti_i2v.evaluation.identity import References, similarity
 from anti_i2v.surrogates import Surrogate
@@ -22,7 +22,7 @@ def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
 def bench(surrogate: Surrogate) -> Bench:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        judge = FaceNetwork(dim=8, size=32).eval()
+        judge = IdentityEmbedder(dim=8, size=32).eval()
         people = torch.nn.functional.normalize(torch.randn(3, 8), dim=1)
     return Bench(surrogate, judge, References([0, 1, 2], people), clip_seeds=[0, 1])
 
