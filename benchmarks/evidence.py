@@ -27,7 +27,7 @@ from tqdm import tqdm
 from anti_i2v.attacks import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.clips import check_finite
-from anti_i2v.evaluation.identity import References, way_to_strangers
+from anti_i2v.evaluation.identity import References, identity_shift
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
 from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
@@ -51,13 +51,16 @@ DEFAULTS = {"portrait-dit": ("blocks.3,blocks.5", "128x128", 9), "portrait-unet"
 """Surrogate → what `--taps`, `--sizes` and `--frames` are unless they are given."""
 
 NOTES = (
-    "every figure is averaged over the seeds for each person first; intervals are over people (bootstrap for ratios and ways)",
+    "every figure is averaged over the seeds for each person first; intervals are over people (bootstrap for ratios and identity shifts)",
     "seconds: median wall time of one photo at a time for one pass; for PGD the wall time of its batches by photos and steps",
     "references are the same people in other clothes, light and poses; the photo's own figures are the control: there the person "
     "is still present, so a change is a judge that the residual fools",
 )
 
-KEPT = ("own", "strangers", "drop", "rank1", "face", "photo_own", "photo_drop")
+BY_PERSON = (
+    *("identity_similarity", "strangers_similarity", "similarity_drop", "rank1", "face"),
+    *("photo_identity_similarity", "photo_similarity_drop"),
+)
 """Measures of which the JSON holds each person's value."""
 
 Measures = dict[str, dict[str, Tensor]]
@@ -190,9 +193,10 @@ def judge_surrogate(options: argparse.Namespace, model: Judged, photos: Photos, 
 
 
 def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str], folder: Path) -> None:
-    """Write `evidence.gif` and `evidence.png`: clips of people by one pass's way to strangers, one version a column."""
-    ways = way_to_strangers(measures["clean"]["own"], measures["one_pass"]["own"], measures["one_pass"]["strangers"])
-    people = examples(ways)
+    """Write `evidence.gif` and `evidence.png`: clips of people by one pass's identity shift, one version a column."""
+    clean, one = measures["clean"], measures["one_pass"]
+    shifts = identity_shift(clean["identity_similarity"], one["identity_similarity"], one["strangers_similarity"])
+    people = examples(shifts)
     if not people:
         tqdm.write("no pictures: the judge finds nobody in the clip of their clean photo")
         return
@@ -258,7 +262,7 @@ def write(
     about = {name: models[name].facts for name in found}
     summaries = {name: summarise([measures]) for name, measures in found.items()}
     longest = list(photos.versions)[-1]
-    shares = {name: interval(ratio_interval(m["one_pass"]["drop"], m[longest]["drop"])) for name, m in found.items()}
+    shares = {name: interval(ratio_interval(m["one_pass"]["similarity_drop"], m[longest]["similarity_drop"])) for name, m in found.items()}
     lines = ["# Evidence", "", f"One pass takes from the clips this share of the likeness that {words[longest]} takes (95 % interval):", ""]
     for name, share in shares.items():
         lines.append(f"* {name}, {about[name]['generator']} for the generator, {about[name]['pgd']} for PGD: {cell(share)}")
@@ -267,7 +271,7 @@ def write(
     lines += ["", *[f"{name}: {value}" for name, value in facts.items()]]
     for name, summary in summaries.items():
         lines += ["", f"## {name}", "", markdown(summary, about[name], NOTES, words)]
-    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in KEPT} for v, m in ms.items()} for n, ms in found.items()}
+    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in BY_PERSON} for v, m in ms.items()} for n, ms in found.items()}
     data = {"facts": facts, "surrogates": about, "notes": NOTES, "seconds": photos.seconds}
     data |= {"share": shares, "results": summaries, "people": people}
     write_texts(options.out, {"evidence.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "evidence.md": "\n".join(lines)})

@@ -5,9 +5,10 @@
 
 A document says `<!-- table: NAME -->` … `<!-- end -->`, over several lines or within one, and what stands between is replaced. What has
 no result file yet says so. Card of a generator that has no such block: `anti-i2v export` wrote it, and its section of figures
-becomes one. Names: `world`, `world/autoencoder`, `world/denoiser`, `world/people`, `world/actions`, the same with `unet/` after the
-first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates), `evidence/SURROGATE`,
-`evidence/SURROGATE/line`, `methods`, `methods/refine`, `ablation`, `taps`, `bandwidth`, `protect`, `size/CHECKPOINT`, `hashes`.
+becomes one. Names: `portraits`, `portraits/autoencoder`, `portraits/denoiser`, `portraits/people`, `portraits/actions`, the same
+with `unet/` after the first slash, `judge`, `judge/line`, `attackability`, `attackability/EPSILON`, `evidence` (all surrogates),
+`evidence/SURROGATE`, `evidence/SURROGATE/line`, `methods`, `methods/refine`, `ablation`, `taps`, `bandwidth`, `protect`,
+`size/CHECKPOINT`, `hashes`.
 """
 
 from __future__ import annotations
@@ -85,11 +86,11 @@ def source(command: str, facts: Json, *words: str) -> str:
     return f"\n\n{', '.join(words)}; mean and 95 % interval; commit {facts.get('commit', 'not recorded')}; `python {run}`."
 
 
-def world(root: Path, part: str) -> str:
-    """How good an embedded world is: the first one, or with `unet` in front the second."""
+def portraits(root: Path, part: str) -> str:
+    """How good a video model of the Portraits is: the first one, or with `unet` in front the second."""
     second = part.split("/")[0] == "unet"
-    folder, part = ("world-unet", part.removeprefix("unet").removeprefix("/")) if second else ("world", part)
-    data = load(root, f"{folder}/world")
+    model, part = ("portrait-unet", part.removeprefix("unet").removeprefix("/")) if second else ("portrait-dit", part)
+    data = load(root, f"portraits/{model}/portraits")
     facts, of = data["facts"], data["measures"]
     if part == "autoencoder":
         return f"{cell(of['autoencoder_clip_db'], 1)} dB on test clips"
@@ -106,17 +107,19 @@ def world(root: Path, part: str) -> str:
         kinds = [kind for kind in ("rendered", "autoencoder", "generated") if f"{name}_{kind}" in of]
         rows += [(f"{words}, {kind} clips", percent(of[f"{name}_{kind}"])) for kind in kinds]
     known = (f"{facts['people']} people of the test split", facts.get("size", "size not recorded"), f"{facts['steps']} steps")
-    command = "world.py --out docs/world" + ("-unet --world portrait-unet --size 64x64 --tap mid_block" if second else "")
+    command = f"portraits.py --out docs/portraits/{model}" + (f" --surrogate {model} --size 64x64 --tap mid_block" if second else "")
     return grid(["against the rendered truth", "mean and interval"], rows) + source(command, facts, *known)
 
 
 HEADINGS = {"residual_rms": "residual, RMS", "rms": "residual, RMS", "delta_e": "ΔE2000", "latent_gain": "latent gain", "ssim": "SSIM"}
-HEADINGS |= {"all_frames": "clip moved, RMS", "last_frame": "last frame moved, RMS", "presence": "face seen", "face": "face seen"}
-HEADINGS |= {"own": "like the person", "strangers": "like strangers", "kept": "likeness kept", "rank1": "named right"}
-HEADINGS |= {"way": "way to strangers", "photo_way": "photo's own way", "share": "likeness lost, share of PGD's"}
+HEADINGS |= {"clip_change": "clip change, RMSE", "last_frame_change": "last frame change, RMSE"}
+HEADINGS |= {"presence": "face seen", "face": "face seen", "rank1": "rank-1 accuracy", "identity_similarity": "identity similarity"}
+HEADINGS |= {"strangers_similarity": "similarity to strangers", "similarity_share": "share of the clean similarity"}
+HEADINGS |= {"identity_shift": "identity shift", "photo_identity_shift": "photo's identity shift"}
+HEADINGS |= {"share": "similarity drop, share of PGD's"}
 """Measure → how the tables call it. RMS is in 1/255, likeness in cosine."""
 
-ROUGH = ("residual_rms", "delta_e", "all_frames", "last_frame")
+ROUGH = ("residual_rms", "delta_e", "clip_change", "last_frame_change")
 """Measures with one decimal instead of two."""
 
 VERSIONS = {"clean": "clean photo", "white_noise": "white noise, equal RMS", "random_parameters": "random parameters, equal RMS"}
@@ -140,7 +143,9 @@ def judge(root: Path, part: str) -> str:
     facts, rows = data["facts"], data["rows"]
     if part == "line":
         return f"names {percent(rows['clean']['rank1'])} of {facts['people']} test people from rendered clips"
-    shown = measured((([name], of) for name, of in rows.items()), ["clip"], "rank1 own strangers kept presence")
+    shown = measured(
+        (([name], of) for name, of in rows.items()), ["clip"], "rank1 identity_similarity strangers_similarity similarity_share presence"
+    )
     known = (f"{facts['people']} people of the test split", f"{facts['size']} pixels a side", "likeness in cosine")
     return shown + source("judge.py --out docs/judge", facts, *known)
 
@@ -151,7 +156,11 @@ def attackability(root: Path, epsilon: str) -> str:
     facts, rows = data["facts"], [row for row in data["rows"] if not epsilon or row["epsilon"] in (None, float(epsilon))]
     said = (["–" if row["epsilon"] is None else f"{row['epsilon']:g}", row["part"], row["version"]] for row in rows)
     lines = zip(said, (row["measures"] for row in rows), strict=True)
-    shown = measured(lines, ["epsilon", "part attacked", "version"], "rms way photo_way own rank1 presence last_frame latent_gain")
+    shown = measured(
+        lines,
+        ["epsilon", "part attacked", "version"],
+        "rms identity_shift photo_identity_shift identity_similarity rank1 presence last_frame_change latent_gain",
+    )
     known = (f"{facts['people']} people of the test split", f"PGD of {facts['steps']} steps", "RMS in 1/255")
     return shown + source("attackability.py", facts, *known)
 
@@ -171,11 +180,13 @@ def evidence(root: Path, part: str) -> str:
         return transfer(data, {key: VERSIONS.get(key, pgd) for key in chosen}) + source(command, facts, *known)
     found, seconds, about = data["results"][name], data["seconds"], data.get("surrogates", {}).get(name, {})
     if form == "line":
-        ways = {"one pass": "one_pass", "white noise": "white_noise", pgd: last}
-        return "way to strangers " + ", ".join(f"{key}: {cell(found[row].get('way'))}" for key, row in ways.items())
+        versions = {"one pass": "one_pass", "white noise": "white_noise", pgd: last}
+        return "identity shift " + ", ".join(f"{key}: {cell(found[row].get('identity_shift'))}" for key, row in versions.items())
     on = f" against {models[0]}" if about.get("pgd") == "black box" else ""
     lines = (([VERSIONS.get(key, f"{key.upper().replace('_', '-')}{on}, each photo on its own")], of) for key, of in found.items())
-    shown = measured(lines, ["version"], "residual_rms delta_e all_frames ssim own way rank1 face photo_way")
+    shown = measured(
+        lines, ["version"], "residual_rms delta_e clip_change ssim identity_similarity identity_shift rank1 face photo_identity_shift"
+    )
     if data["share"][name]["mean"] is None:
         shown += f"\n\n{pgd}{on} takes no likeness from the clips, so one pass has no share of it"
     else:
@@ -196,7 +207,9 @@ def transfer(data: Json, versions: dict[str, str]) -> str:
         for version, words in versions.items():
             box = about.get({"clean": "", "white_noise": "", "one_pass": "generator"}.get(version, "pgd"), "–")
             rows.append(([model, words, box], {**found[version], "share": share if version == "one_pass" else None}))
-    return measured(rows, ["video model", "version", "white or black box"], "own way rank1 face photo_way share")
+    return measured(
+        rows, ["video model", "version", "white or black box"], "identity_similarity identity_shift rank1 face photo_identity_shift share"
+    )
 
 
 def methods(root: Path, part: str) -> str:
@@ -218,7 +231,11 @@ def methods(root: Path, part: str) -> str:
         f"epsilon {facts['epsilon']:g}",
     ]
     known += [f"against {facts['surrogate']}", f"{facts['threads']} CPU thread" + "s" * (facts["threads"] > 1)]
-    shown = measured(rows, ["version", "seconds a photo", "MiB"], "residual_rms delta_e all_frames ssim own way rank1 photo_way")
+    shown = measured(
+        rows,
+        ["version", "seconds a photo", "MiB"],
+        "residual_rms delta_e clip_change ssim identity_similarity identity_shift rank1 photo_identity_shift",
+    )
     if not refine:
         return shown + source("-m benchmarks.methods --out docs/methods", facts, *known)
     longest = max(int(name.rpartition("_")[2]) for name in curve if name.startswith("scratch"))
@@ -229,20 +246,20 @@ def methods(root: Path, part: str) -> str:
     return shown + source("-m benchmarks.methods --methods --out docs/methods/refine", facts, *known)
 
 
-RUNGS = {"rgb": "diffusion loss, in RGB", "lab": "in Lab (a*, b*)", "dual": "+ DCT", "irc": "+ IRC", "ira": "+ IRA"}
-RUNGS |= {"full": "+ perceptual: the whole sum"}
-"""Rung of the ablation → how its table calls it; each is the one before and what is named."""
+ABLATION = {"rgb": "diffusion loss, in RGB", "lab": "in Lab (a*, b*)", "dual": "+ DCT", "irc": "+ IRC", "ira": "+ IRA"}
+ABLATION |= {"full": "+ perceptual: the whole sum"}
+"""Variant of the ablation → how its table calls it; each is the one before and what is named."""
 
 
 def ablation(root: Path, part: str) -> str:
     """The paper's ablation, photo by photo and in one pass beside each other."""
     data = load(root, "ablation/ablation")
-    facts, results, names = data["facts"], data["results"], ("way", "rank1", "all_frames", "ssim")
+    facts, results, names = data["facts"], data["results"], ("identity_shift", "rank1", "clip_change", "ssim")
     kinds = {kind: {"per-photo": "per photo", "generator": "one pass"}[kind] for kind in facts["kinds"]}
     rows = [[VERSIONS["clean"], *figures(results["clean"], names) * len(kinds)]]
     rows.append([f"white noise, RMS of the last row, {next(iter(kinds.values()))}", *figures(results["white_noise"], names) * len(kinds)])
-    for rung in facts["rungs"]:
-        rows.append([RUNGS[rung], *(figure for kind in kinds for figure in figures(results[f"{kind}_{rung}"], names))])
+    for variant in facts["variants"]:
+        rows.append([ABLATION[variant], *(figure for kind in kinds for figure in figures(results[f"{kind}_{variant}"], names))])
     headings = ["version", *(f"{words}: {HEADINGS[name]}" for words in kinds.values() for name in names)]
     known = [
         f"{facts['people']} people of the test split",
@@ -268,12 +285,12 @@ def taps(root: Path, part: str) -> str:
     headings = [
         "trained against",
         "layers",
-        "likeness lost by the clip",
-        "clip moved, RMS",
-        "last frame moved, RMS",
-        "likeness lost by the photo",
+        "similarity drop of the clip",
+        "clip change, RMSE",
+        "last frame change, RMSE",
+        "similarity drop of the photo",
     ]
-    measures = {"drop": 3, "all_frames": 1, "last_frame": 1, "photo_drop": 3}
+    measures = {"similarity_drop": 3, "clip_change": 1, "last_frame_change": 1, "photo_similarity_drop": 3}
     rows = [[*words, *(cell(results[m][words[0]], digits) for m, digits in measures.items())] for words in named]
     for other in ("random", "shallowest"):
         rows.append(
@@ -337,7 +354,7 @@ def hashes(root: Path, part: str) -> str:
 
 
 TABLES: dict[str, Callable[[Path, str], str]] = {
-    f.__name__: f for f in (world, judge, attackability, evidence, methods, ablation, taps, bandwidth, protect, size, hashes)
+    f.__name__: f for f in (portraits, judge, attackability, evidence, methods, ablation, taps, bandwidth, protect, size, hashes)
 }
 
 

@@ -26,7 +26,7 @@ def write(root: Path, name: str, data: object) -> None:
 def evidence(way: float) -> dict[str, object]:
     """What benchmarks/evidence.py writes, as far as the tables read it."""
     versions = {"clean": 0.0, "white_noise": 0.01, "random_parameters": 0.02, "one_pass": way, "pgd_20": 0.5, "pgd_100": 0.75}
-    rows = {name: {"way": interval(w, w - 0.01, w + 0.01), "rank1": interval(0.5, 0.25, 0.75)} for name, w in versions.items()}
+    rows = {name: {"identity_shift": interval(w, w - 0.01, w + 0.01), "rank1": interval(0.5, 0.25, 0.75)} for name, w in versions.items()}
     facts = {"commit": "abc", "people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "threads": 2}
     seconds, share = {"one_pass": 0.0312, "pgd_100": 41.7}, {"portrait-dit": interval(0.4, 0.3, 0.5)}
     return {"facts": facts, "results": {"portrait-dit": rows}, "seconds": seconds, "share": share}
@@ -84,7 +84,7 @@ def test_several_surrogates_have_a_table_each_and_one_together(tmp_path: Path) -
     assert isinstance(share, dict)
     facts |= {"surrogates": ["portrait-dit", "portrait-unet"], "sizes": ["128x128", "64x64"], "frames": [9, 9]}
     facts |= {"attack": "identity", "faces": ["portrait-faces"], "keep": 1.0, "centred": False}
-    results["portrait-unet"] = {name: {"way": interval(0.125, 0.0, 0.25)} for name in results["portrait-dit"]}
+    results["portrait-unet"] = {name: {"identity_shift": interval(0.125, 0.0, 0.25)} for name in results["portrait-dit"]}
     share["portrait-unet"] = interval(None)
     boxes = {"portrait-dit": ("white box", "white box", "128x128"), "portrait-unet": ("black box", "black box", "64x64")}
     data["surrogates"] = {n: {"generator": g, "pgd": p, "size": s, "frames": 9, "left_out": []} for n, (g, p, s) in boxes.items()}
@@ -109,7 +109,7 @@ def test_several_surrogates_have_a_table_each_and_one_together(tmp_path: Path) -
 
 
 def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
-    row = {"measures": {"way": interval(0.4, 0.3, 0.5), "rank1": interval(1.0, 1.0, 1.0)}}
+    row = {"measures": {"identity_shift": interval(0.4, 0.3, 0.5), "rank1": interval(1.0, 1.0, 1.0)}}
     rows = [{"epsilon": e, "part": "taps", "version": "PGD", **row} for e in (None, 4.0, 8.0)]
     write(tmp_path, "attackability/attackability", {"facts": {"people": 16, "steps": 200, "commit": "c"}, "rows": rows})
     whole = fill(START.format(name="attackability"), tmp_path)
@@ -133,27 +133,29 @@ def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
     assert "| 8 | identity | PGD | – | 0.40 [0.30, 0.50] |" in attacked
     assert "--people 16 --steps 100 --parts identity --faces portrait-faces --keep 1.0`" in attacked
 
-    of = {name: interval(0.9, 0.8, 1.0) for name in ("rank1", "own", "strangers", "kept", "presence")}
+    of = {name: interval(0.9, 0.8, 1.0) for name in ("rank1", "identity_similarity", "strangers_similarity", "similarity_share")}
+    of["presence"] = of["rank1"]
     write(tmp_path, "judge/judge", {"facts": {"people": 100, "size": 128}, "rows": {"clean": of, "JPEG, quality 50": of}})
     assert "| JPEG, quality 50 | 90% [80, 100] | 0.90 [0.80, 1.00] |" in fill(START.format(name="judge"), tmp_path)
     assert "names 90% [80, 100] of 100 test people" in fill("<!-- table: judge/line --><!-- end -->", tmp_path)
 
 
-def test_the_ablation_has_a_row_for_each_rung_and_both_kinds_beside_each_other(tmp_path: Path) -> None:
+def test_the_ablation_has_a_row_for_each_variant_and_both_kinds_beside_each_other(tmp_path: Path) -> None:
     assert "\nnot measured yet\n" in fill(START.format(name="ablation"), tmp_path)
 
     def of(way: float) -> dict[str, object]:
-        return {"way": interval(way, way, way), "rank1": interval(0.5, 0.25, 0.75), "all_frames": interval(8.0), "ssim": interval(0.9)}
+        shift, rank1 = interval(way, way, way), interval(0.5, 0.25, 0.75)
+        return {"identity_shift": shift, "rank1": rank1, "clip_change": interval(8.0), "ssim": interval(0.9)}
 
     facts: dict[str, object] = {"commit": "abc", "people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "surrogate": "portrait-dit"}
-    facts |= {"kinds": ["per-photo", "generator"], "rungs": ["rgb", "full"]}
+    facts |= {"kinds": ["per-photo", "generator"], "variants": ["rgb", "full"]}
     facts |= {"attack_steps": 100, "train_steps": 200, "train_batch": 8}
     results = {"clean": of(0.0), "white_noise": of(0.01)}
     results |= {"per-photo_rgb": of(0.1), "per-photo_full": of(0.2), "generator_rgb": of(0.05), "generator_full": of(0.15)}
     write(tmp_path, "ablation/ablation", {"facts": facts, "results": results})
     lines = fill(START.format(name="ablation"), tmp_path).splitlines()
     rest = "50% [25, 75] | 8.0 | 0.90 |"
-    four = ("way to strangers", "named right", "clip moved, RMS", "SSIM")
+    four = ("identity shift", "rank-1 accuracy", "clip change, RMSE", "SSIM")
     heads = [f"{kind}: {name}" for kind in ("per photo", "one pass") for name in four]
     assert f"| version | {' | '.join(heads)} |" in lines
     assert f"| clean photo | 0.00 [0.00, 0.00] | {rest} 0.00 [0.00, 0.00] | {rest}" in lines
@@ -201,9 +203,9 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("<!-- table: nothing -->\n<!-- end -->\n", "no table 'nothing'"),
         ("<!-- table: judge -->\nno end\n", "no `<!-- end -->`"),
         ("<!-- table: judge -->\nno end\n<!-- table: judge --><!-- end -->\n", "no `<!-- end -->`"),
-        ("<!-- table: world --><!-- end -->\n", "another layout"),
+        ("<!-- table: portraits --><!-- end -->\n", "another layout"),
     ):
-        write(tmp_path, "world/world", {"facts": {}})
+        write(tmp_path, "portraits/portrait-dit/portraits", {"facts": {}})
         (tmp_path / "README.md").write_text(text)
         with pytest.raises(SystemExit) as ended:
             main([], tmp_path)
