@@ -114,14 +114,14 @@ def front(root: Path) -> str:
     """The one table of the README: what one pass does, beside noise and the optimisation of each photo."""
     methods, other = load(root, "methods/methods"), load(root, "evidence/evidence")
     steps = methods["facts"]["steps_each"]
-    versions = {"clean photo": "clean", "white noise of equal strength": "white_noise", "**one pass**": "one_pass"}
-    versions |= {f"{name}, {steps} steps a photo": f"{name}_{steps}" for name in ("anti-i2v", "identity")}
+    versions = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
+    versions |= {f"{name}, {steps} steps on this photo": f"{name}_{steps}" for name in ("anti-i2v", "identity")}
     found = {words: (methods["seconds"].get(name), methods["results"][name]) for words, name in versions.items()}
     found["one pass, a video model it never met"] = other["seconds"]["one_pass"], other["results"]["portrait-unet"]["one_pass"]
     rows = []
     for words, (seconds, of) in found.items():
         rows.append([words, cell(seconds, 3), cell(of["clip_change"], 1), cell(of["identity_shift"]), percent(of["rank1"])])
-    headings = ["protected by", "s a photo", "clip change, 1/255", "identity shift", "rank-1 accuracy"]
+    headings = ["photo", "seconds", "clip change, 1/255", "identity shift", "rank-1 accuracy"]
     return grid(headings, rows) + source(methods, "methods/methods.md")
 
 

@@ -112,10 +112,8 @@ def test_an_exported_card_gets_its_block(tmp_path: Path) -> None:
     assert main(["--check"], tmp_path) == 1
     assert main([], tmp_path) == 0
     text = card.read_text()
-    assert (
-        "## Measured\n\n<!-- copy: evidence/evidence | ## portrait-dit | Who is in the clip -->\n\nnot measured yet\n\n<!-- end -->\n\n## L"
-        in text
-    )
+    block = "<!-- copy: evidence/evidence | ## portrait-dit | Who is in the clip -->\n\nnot measured yet\n\n<!-- end -->"
+    assert f"## Measured\n\n{block}\n\n## Limits\n\n* Many.\n" in text
     assert "typed" not in text
     assert main(["--check"], tmp_path) == 0
 
