@@ -121,7 +121,7 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, versions: 
     data = {"facts": facts, "about": about, "notes": NOTES, "seconds": photos.seconds}
     data |= {"commits": {name: version.commit for name, version in versions.items()}, "gains": more, "results": summary}
     words = {name: name.replace("_", " ") for name in found}
-    lines = ["# Ablation", "", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines = ["# Ablation", "", *[f"* {name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds |", "| --- | ---: |"]
     lines += [f"| {words[name]} | {seconds:.1f} |" for name, seconds in photos.seconds.items()]
     lines += ["", "| difference | identity shift | similarity drop |", "| --- | ---: | ---: |"]

@@ -268,7 +268,7 @@ def write(
         lines.append(f"* {name}, {about[name]['generator']} for the generator, {about[name]['pgd']} for PGD: {cell(share)}")
     lines += ["", "| method | seconds a photo |", "| --- | ---: |"]
     lines += [f"| {words[name]} | {seconds:.3f} |" for name, seconds in photos.seconds.items()]
-    lines += ["", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines += ["", *[f"* {name}: {value}" for name, value in facts.items()]]
     for name, summary in summaries.items():
         lines += ["", f"## {name}", "", markdown(summary, about[name], NOTES, words)]
     people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in BY_PERSON} for v, m in ms.items()} for n, ms in found.items()}

@@ -122,7 +122,7 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, costs: dic
     data = {"facts": facts, "about": model.facts, "notes": NOTES, "seconds": photos.seconds, **costs}
     data |= {"share_of_one_pass": shares, "results": summary}
     words = {name: name.replace("_", " ") for name in found}
-    lines = ["# Methods", "", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines = ["# Methods", "", *[f"* {name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds a photo | MiB |", "| --- | ---: | ---: |"]
     lines += [f"| {words[name]} | {value:.3f} | {costs['memory'][name] / 2**20:.0f} |" for name, value in photos.seconds.items()]
     lines += ["", markdown(summary, model.facts, NOTES, words)]

@@ -6,11 +6,12 @@
 Documents hold blocks, over several lines or within one, and what stands between their two comments is replaced:
 
     <!-- copy: evidence/evidence | ## portrait-dit | Who is in --><!-- end -->    from docs/evidence/evidence.md, the first table
-                                                                                  below the lines that contain these words
+                                                                                  below the lines that contain these words;
+                                                                                  `| columns: HEADING; …` chooses some columns
     <!-- value: judge/judge rows.clean.rank1 % --><!-- end -->    from docs/judge/judge.json, one value with its interval;
                                                                   then the number of digits, or % for a share
-    <!-- size: portrait-dit --><!-- end -->                       numbers and bytes of a folder in checkpoints/
-    <!-- table: judge --><!-- end -->                             a function of this file, where no benchmark writes Markdown
+    <!-- table: judge --><!-- end -->                             a function of this file, where no benchmark writes Markdown,
+                                                                  after its name, if need be, what of
 
 What has no result file yet says so. The card that `anti-i2v export` writes has no block: its section of figures becomes one.
 """
@@ -31,8 +32,10 @@ from anti_i2v.errors import UsageError
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "configs/README.md", "checkpoints/README.md", "checkpoints/*/README.md", "docs/*.md")
 CARD = "checkpoints/portrait-generator/README.md"
-CARD_BLOCK = "copy: evidence/evidence | ## portrait-dit | Who is in the clip"
-BLOCK = re.compile(r"<!-- (copy|value|size|table): ([^\n]+?) -->(.*?)<!-- end -->", re.DOTALL)
+CARD_BLOCK = (
+    "copy: evidence/evidence | ## portrait-dit | Who is in the clip | columns: version; identity similarity; identity shift; rank-1"
+)
+BLOCK = re.compile(r"<!-- (copy|value|table): ([^\n]+?) -->(.*?)<!-- end -->", re.DOTALL)
 NOT_YET = "not measured yet"
 
 Json = dict[str, Any]
@@ -88,14 +91,18 @@ def value(root: Path, block: str) -> str:
 
 
 def copy(root: Path, block: str) -> str:
-    """A table as its benchmark wrote it: `FILE | WORDS | …`."""
+    """A table as its benchmark wrote it: `FILE | WORDS | … [| columns: HEADING; …]`, of headings the beginnings."""
+    block, _, chosen = block.partition(" | columns:")
     name, *places = (part.strip() for part in block.split("|"))
     lines = (root / "docs" / f"{name}.md").read_text(encoding="utf-8").splitlines()
     for place in places:
         lines = lines[[place in line for line in lines].index(True) + 1 :]
     lines = lines[[line.startswith("|") for line in lines].index(True) :]
-    end = [line.startswith("|") for line in [*lines, ""]].index(False)
-    return "\n".join(lines[:end]) + source(load(root, name), f"{name}.md")
+    rows = [line.strip("|").split("|") for line in lines[: [line.startswith("|") for line in [*lines, ""]].index(False)]]
+    headings = [heading.strip() for heading in rows[0]]
+    numbers = [[h.startswith(word.strip()) for h in headings].index(True) for word in chosen.split(";")] if chosen else range(len(headings))
+    table = "\n".join("|" + "|".join(row[number] for number in numbers) + "|" for row in rows)
+    return table + source(load(root, name), f"{name}.md")
 
 
 def size(root: Path, checkpoint: str) -> str:
@@ -110,7 +117,7 @@ def size(root: Path, checkpoint: str) -> str:
     return f"{numbers / 1e6:.2f} M numbers in {sum(path.stat().st_size for path in files) / 1e6:.1f} MB"
 
 
-def front(root: Path) -> str:
+def front(root: Path, _: str) -> str:
     """The one table of the README: what one pass does, beside noise and the optimisation of each photo."""
     methods, other = load(root, "methods/methods"), load(root, "evidence/evidence")
     steps = methods["facts"]["steps_each"]
@@ -125,7 +132,7 @@ def front(root: Path) -> str:
     return grid(headings, rows) + source(methods, "methods/methods.md")
 
 
-def portraits(root: Path, model: str = "portrait-dit") -> str:
+def portraits(root: Path, model: str) -> str:
     """How good a video model of Portraits is: its clips of clean photos against the rendered truth."""
     data, rows = load(root, f"portraits/{model}/portraits"), []
     of = data["measures"]
@@ -137,12 +144,7 @@ def portraits(root: Path, model: str = "portrait-dit") -> str:
     return grid(headings, rows) + source(data, f"portraits/{model}/portraits.json")
 
 
-def portraits_unet(root: Path) -> str:
-    """The same of the second video model."""
-    return portraits(root, "portrait-unet")
-
-
-def judge(root: Path) -> str:
+def judge(root: Path, _: str) -> str:
     """How well the judge of identity knows people, also in clips that were made worse."""
     data, names = load(root, "judge/judge"), {"identity_similarity": "identity similarity"}
     names |= {"strangers_similarity": "similarity to strangers", "similarity_share": "share of the clean clip's", "presence": "face seen"}
@@ -150,7 +152,7 @@ def judge(root: Path) -> str:
     return grid(["clip", "rank-1 accuracy", *names.values()], rows) + source(data, "judge/judge.json")
 
 
-def taps(root: Path) -> str:
+def taps(root: Path, _: str) -> str:
     """Short trainings against the layers that `anti-i2v layers` chose, random ones and the shallowest."""
     data, kinds = load(root, "layers/taps"), ("identified", "random", "shallowest")
     layers = {kind: "; ".join(sorted({", ".join(found[kind]) for found in data["taps"]})) for kind in kinds}
@@ -162,7 +164,7 @@ def taps(root: Path) -> str:
     return grid(headings, rows, 2) + source(data, "layers/taps.json")
 
 
-def bandwidth(root: Path) -> str:
+def bandwidth(root: Path, _: str) -> str:
     """How fine the residual may be before JPEG and resizing undo it: feature damage."""
     data, rows = load(root, "bandwidth/both"), []
     channels = {"file": "the file itself", "jpeg75": "after JPEG", "half size": "after half size", "half size + jpeg75": "after both"}
@@ -172,7 +174,7 @@ def bandwidth(root: Path) -> str:
     return grid(["of 64", "residual, RMS in 1/255", *channels.values(), "white noise"], rows) + source(data, "bandwidth/both.json")
 
 
-def hashes(root: Path) -> str:
+def hashes(root: Path, _: str) -> str:
     """SHA-256 of every file of weights that ships."""
     home = root / "checkpoints"
     files = sorted([*home.rglob("*.safetensors"), *home.rglob("*.onnx")])
@@ -180,7 +182,7 @@ def hashes(root: Path) -> str:
     return grid(["weights", "SHA-256"], rows, words=2)
 
 
-TABLES: dict[str, Callable[[Path], str]] = {f.__name__: f for f in (front, portraits, portraits_unet, judge, taps, bandwidth, hashes)}
+TABLES: dict[str, Callable[[Path, str], str]] = {f.__name__: f for f in (front, portraits, judge, taps, bandwidth, size, hashes)}
 
 
 def content(root: Path, kind: str, block: str) -> str:
@@ -189,10 +191,12 @@ def content(root: Path, kind: str, block: str) -> str:
     Raises:
         UsageError: There is no such table, place or value, or its file has another layout.
     """
-    if kind == "table" and block not in TABLES:
-        raise UsageError(f"unknown table {block!r}; choose one of {', '.join(TABLES)}")
+    name, _, argument = (kind, "", block) if kind != "table" else block.partition(" ")
+    function = {"copy": copy, "value": value, **TABLES}.get(name)
+    if function is None:
+        raise UsageError(f"unknown table {name!r}; choose one of {', '.join(TABLES)}")
     try:
-        return TABLES[block](root) if kind == "table" else {"copy": copy, "value": value, "size": size}[kind](root, block)
+        return function(root, argument)
     except FileNotFoundError:
         return NOT_YET
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -201,7 +205,7 @@ def content(root: Path, kind: str, block: str) -> str:
 
 def fill(text: str, root: Path) -> str:
     """A document with all its blocks filled."""
-    if len(re.findall(r"<!-- (?:copy|value|size|table): ", text)) != len(BLOCK.findall(text)):
+    if len(re.findall(r"<!-- (?:copy|value|table): ", text)) != len(BLOCK.findall(text)):
         raise UsageError("a block has no `<!-- end -->`; close it")
 
     def block(found: re.Match[str]) -> str:
@@ -230,15 +234,15 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
             new = fill(with_block(old) if name == CARD else old, root)
         except UsageError as error:
             parser.error(f"{name}: {error}")
-        if new == old:
-            continue
-        stale += 1
-        print(f"{name} is out of date: run python benchmarks/tables.py" if options.check else f"filled {name}")
-        if not options.check:
+        if new != old and options.check:
+            stale += 1
+            print(f"{name} is out of date: run python benchmarks/tables.py")
+        elif new != old:
             part = path.with_name(f".{path.name}.part")
             part.write_text(new, encoding="utf-8")
             part.replace(path)
-    return int(options.check and stale > 0)
+            print(f"filled {name}")
+    return int(stale > 0)
 
 
 if __name__ == "__main__":

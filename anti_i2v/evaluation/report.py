@@ -105,7 +105,7 @@ def markdown(summary: Summary, facts: Mapping[str, object], notes: Sequence[str]
         notes: Sentences that a reader needs.
         versions: Name of a version → how the tables call it.
     """
-    lines = [f"{name}: {value}" for name, value in facts.items()]
+    lines = [f"* {name}: {value}" for name, value in facts.items()]
     for title, measures in TABLES:
         taken = [name for name in measures if any(name in found for found in summary.values())]
         if not taken:

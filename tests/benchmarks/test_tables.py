@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import CARD, ROOT, cell, fill, main
+from benchmarks.tables import CARD, CARD_BLOCK, ROOT, cell, fill, main
 
 START = "# Title\n\n<!-- {name} -->\nstale 99\n<!-- end -->\n\nEnd.\n"
 
@@ -70,6 +70,8 @@ def test_a_table_is_copied_as_its_benchmark_wrote_it(tmp_path: Path) -> None:
     second = fill(START.format(name="copy: evidence/evidence | ## second | Who"), tmp_path)
     assert "-->\n\n| c |\n| ---: |\n| 2 |\n| 3 |\n\n64 people" in second
     assert "stale" not in first + second
+    chosen = fill(START.format(name="copy: evidence/evidence | # Evidence | columns: b; a"), tmp_path)
+    assert "-->\n\n| b | a |\n| ---: | --- |\n| 1 | x |\n\n64 people" in chosen
 
 
 def test_values_have_the_digits_that_are_asked_for(tmp_path: Path) -> None:
@@ -101,8 +103,8 @@ def test_hashes_and_sizes_are_those_of_the_files(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "mine" / "model.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     assert f"| `mine/model.safetensors` | `{digest}` |" in fill(START.format(name="table: hashes"), tmp_path)
-    assert fill("<!-- size: mine --><!-- end -->", tmp_path) == "<!-- size: mine -->0.25 M numbers in 0.5 MB<!-- end -->"
-    assert "not measured yet" in fill("<!-- size: other --><!-- end -->", tmp_path)
+    assert fill("<!-- table: size mine --><!-- end -->", tmp_path) == "<!-- table: size mine -->0.25 M numbers in 0.5 MB<!-- end -->"
+    assert "not measured yet" in fill("<!-- table: size other --><!-- end -->", tmp_path)
 
 
 def test_an_exported_card_gets_its_block(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_an_exported_card_gets_its_block(tmp_path: Path) -> None:
     assert main(["--check"], tmp_path) == 1
     assert main([], tmp_path) == 0
     text = card.read_text()
-    block = "<!-- copy: evidence/evidence | ## portrait-dit | Who is in the clip -->\n\nnot measured yet\n\n<!-- end -->"
+    block = f"<!-- {CARD_BLOCK} -->\n\nnot measured yet\n\n<!-- end -->"
     assert f"## Measured\n\n{block}\n\n## Limits\n\n* Many.\n" in text
     assert "typed" not in text
     assert main(["--check"], tmp_path) == 0
