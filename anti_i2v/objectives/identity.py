@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anti_i2v.embedders.network import FACES, FaceNetwork, load_face_network
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
@@ -23,7 +23,7 @@ class IdentityObjective(Objective):
     needs the tap `decoded`, and `photo` if `keep` is positive.
 
     Args:
-        networks: Folders of face networks made for objectives, or the names of shipped ones; the judge is refused. The cosine is
+        networks: Folders of identity embedders made for objectives, or the names of shipped ones; the judge is refused. The cosine is
             the mean of theirs: what misleads several misleads others more often.
         keep: Weight of the likeness of the photo itself.
         jitter: How much each look at a picture is moved and scaled, as a share of its side; another look at each draw. What misleads
@@ -33,7 +33,7 @@ class IdentityObjective(Objective):
         UsageError: A folder holds no such network, none is given, or `keep` or `jitter` is out of its range.
     """
 
-    def __init__(self, networks: Sequence[str] = FACES, keep: float = 1.0, jitter: float = 0.0) -> None:
+    def __init__(self, networks: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, jitter: float = 0.0) -> None:
         super().__init__()
         if not 0 <= keep < float("inf"):
             raise UsageError(f"keep is {keep}; give a finite number from 0 on")
@@ -41,8 +41,8 @@ class IdentityObjective(Objective):
             raise UsageError(f"jitter is {jitter}; give a share of the picture's side from 0 to 0.3")
         self.jitter = jitter
         if not networks:
-            raise UsageError("no face network is given; give e.g. portrait-faces")
-        self.networks, self.keep = nn.ModuleList(load_face_network(network, "objective") for network in networks), keep
+            raise UsageError("no identity embedder is given; give e.g. portrait-faces")
+        self.networks, self.keep = nn.ModuleList(load_embedder(network, "objective") for network in networks), keep
 
     def train(self, mode: bool = True) -> IdentityObjective:
         """Stay in evaluation mode: the networks are frozen."""
@@ -52,10 +52,10 @@ class IdentityObjective(Objective):
         """Mean cosine, in [-1, 1], of the embeddings of pictures (B, 3, H, W) in [0, 1] and of their other versions: (B,)."""
         cosines = []
         for network in self.networks:
-            assert isinstance(network, FaceNetwork)
+            assert isinstance(network, IdentityEmbedder)
             with torch.no_grad():
-                aim, _ = network.embed(network.fitted(clean.float()))
-            cosines.append((network.embed(network.fitted(protected.float()))[0] * aim).sum(1))
+                aim, _ = network.embed(network.resize(clean.float()))
+            cosines.append((network.embed(network.resize(protected.float()))[0] * aim).sum(1))
         return torch.stack(cosines).mean(0)
 
     @property

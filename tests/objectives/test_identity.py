@@ -1,4 +1,4 @@
-"""The identity objective on tiny face networks, against cosines computed from the networks' own embeddings."""
+"""The identity objective on tiny identity embedders, against cosines computed from the networks' own embeddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.network import load_face_network, save_face_network
+from anti_i2v.embedders import load_embedder, save_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import IdentityObjective
 from anti_i2v.surrogates import Draw
@@ -32,7 +32,7 @@ def pictures(seed: int) -> dict[str, Tensor]:
 
 def cosine(folder: str, clean: Tensor, other: Tensor) -> float:
     """Mean cosine of the embeddings that the network of a folder gives clips of one frame."""
-    network = load_face_network(folder, "objective")
+    network = load_embedder(folder, "objective")
     return float(F.cosine_similarity(network(clean[:, None]), network(other[:, None]), dim=1).mean())
 
 
@@ -104,8 +104,8 @@ def test_unusable_arguments_are_refused_with_the_value(folders: list[str], tmp_p
     for keep in (-0.5, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=f"keep is {keep}; give a finite number from 0 on"):
             IdentityObjective(folders, keep)
-    with pytest.raises(UsageError, match="no face network is given; give"):
+    with pytest.raises(UsageError, match="no identity embedder is given; give"):
         IdentityObjective([])
-    save_face_network(tiny_faces(), tmp_path / "judge", "judge")
+    save_embedder(tiny_faces(), tmp_path / "judge", "judge")
     with pytest.raises(UsageError, match="judge is for the role 'judge', not 'objective'"):
         IdentityObjective([*folders, str(tmp_path / "judge")])

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.weights import write_network
+from anti_i2v.embedders.folder import save_network
 from anti_i2v.evaluation.actions import ActionClassifier
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training.data import BankData
@@ -123,7 +123,7 @@ class ActionClassifierModule(Stage):
     def configure_model(self) -> None:
         """Build the network once."""
         if self.classifier is None:
-            self.classifier = ActionClassifier([action.name for action in ACTIONS], *self.size)
+            self.classifier = ActionClassifier({action.name: action.prompts for action in ACTIONS}, *self.size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warmup and cosine."""
@@ -152,4 +152,4 @@ class ActionClassifierModule(Stage):
     def write(self) -> None:
         """Write `config.json` and `model.safetensors`, each complete or not at all."""
         assert self.classifier is not None
-        write_network(self.classifier, self.classifier.config(), self.folder)
+        save_network(self.classifier, self.classifier.config(), self.folder)
