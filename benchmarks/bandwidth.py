@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import white_noise
 from anti_i2v.budget import fit_to_budget
 from anti_i2v.evaluation.clips import mean_damage
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.runner import as_jpeg, as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
 from anti_i2v.imaging.tensors import resize
