@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import white_noise
 from anti_i2v.attacks.methods import METHODS, Method, named_method
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.report import interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import rms255

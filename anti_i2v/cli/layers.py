@@ -53,8 +53,10 @@ def run(options: argparse.Namespace) -> int:
 
     from anti_i2v.portraits.studied import Folder, Portraits, writable
     from anti_i2v.probing import choose, study
+    from anti_i2v.probing.plot import check_matplotlib
     from anti_i2v.probing.study import steps_near
 
+    check_matplotlib()
     size = (options.height, options.width)
     for name in ("height", "width", "num_frames", "count"):
         if getattr(options, name) < 1:

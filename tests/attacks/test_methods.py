@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import METHODS, named_method, white_noise
+from anti_i2v.attacks import METHODS, named_method
 from anti_i2v.attacks.anti_i2v import VARIANTS, anti_i2v
 from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.objectives import WeightedObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.training.feature_loss import compare

@@ -11,10 +11,10 @@ from anti_i2v.objectives import FeatureObjective, IdentityObjective, Objective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import DECODED, LATENT, PHOTO
 
-AttackName = Literal["encoder", "taps", "both", "decoded", "identity"]
+PartName = Literal["encoder", "taps", "both", "decoded", "identity"]
 """`encoder`: the latents; `taps`: layers of the denoiser; `both`; `decoded`: the decoded photo's pixels; `identity`: who is seen in it."""
 
-ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
+PARTS: tuple[PartName, ...] = get_args(PartName)
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Attack:
     objective: Objective
 
 
-def named_attack(
-    name: AttackName,
+def attack_on(
+    name: PartName,
     surrogate: Surrogate,
     taps: Sequence[str],
     faces: Sequence[str] = OBJECTIVE_EMBEDDERS,
