@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from anti_i2v import generators
-from anti_i2v.atomic import new_folder
+from anti_i2v.atomic import write_folder
 from anti_i2v.budget import check_epsilon, fit_to_budget, per_photo, whole_steps
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator, make_spaces
@@ -216,7 +216,7 @@ class Protector(nn.Module):
             raise UsageError("this protector was loaded from no folder with a card; give card=, the text of its README.md")
         own = {"format": FORMAT, "class": type(self.generator).__name__, "generator": self.generator.config(), "epsilon": self.epsilon}
         weights = {key: value.detach().cpu().contiguous() for key, value in self.generator.state_dict().items()}
-        with new_folder(folder) as part:
+        with write_folder(folder) as part:
             (part / "config.json").write_text(json.dumps({**extra, **own}, indent=2) + "\n", "utf-8")
             (part / "model.safetensors").write_bytes(save(weights))  # `save_file` would let nobody else read it
             (part / "README.md").write_text(card, "utf-8")

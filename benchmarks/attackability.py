@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from anti_i2v import atomic
 from anti_i2v.attacks import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
@@ -82,8 +83,8 @@ class Table:
         folder.mkdir(parents=True, exist_ok=True)
         data = json.dumps({"facts": self.facts, "columns": COLUMNS, "rows": self.rows}, indent=1, ensure_ascii=False)
         for name, text in (("attackability.json", data + "\n"), ("attackability.md", self.markdown())):
-            (folder / f".{name}.part").write_text(text, encoding="utf-8")
-            (folder / f".{name}.part").replace(folder / name)
+            with atomic.write(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
         if self.pictures:
             size = max(picture.shape[-1] for row in self.pictures for picture in row)
             save_sheet(sheet(self.pictures, size), folder / "attackability.png")

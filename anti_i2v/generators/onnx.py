@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from anti_i2v import atomic
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator
 from anti_i2v.generators.folder import WEIGHTS, fingerprint
@@ -53,12 +53,12 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     training = generator.training
     batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]))
     try:
-        with tempfile.TemporaryDirectory(prefix=".onnx.", dir=target.parent) as part, warnings.catch_warnings():
+        with atomic.write(target) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # two axes are called batch, and are one
             torch.onnx.export(
                 _Flat(generator).eval(),
                 example,
-                Path(part) / target.name,
+                part,
                 input_names=["image", "epsilon"],
                 output_names=list(generator(*example)),
                 dynamic_shapes={"image": {0: batch}, "epsilon": {0: batch}},
@@ -67,8 +67,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 external_data=False,  # one file, as the folder's promise says
                 verbose=False,
             )
-            _say_origin(Path(part) / target.name, fingerprint(target.parent))
-            (Path(part) / target.name).replace(target)
+            _say_origin(part, fingerprint(target.parent))
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
+
+from anti_i2v import atomic
 
 FORMAT = 1
 """Counted up when the same pipeline and prompt are encoded otherwise than before."""
@@ -83,9 +84,7 @@ class TextStore:
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as temporary:
-                file = Path(temporary) / "text.safetensors"
-                save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, file)
-                file.replace(self.file(prompt))
+            with atomic.write(self.file(prompt)) as part:
+                save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, part)
         except OSError:
             return
