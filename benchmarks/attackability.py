@@ -26,11 +26,12 @@ from anti_i2v import atomic
 from anti_i2v.attacks import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
-from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, way_to_strangers
+from anti_i2v.evaluation.identity import load_identity_judge, way_to_strangers
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.references import portrait_references
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 
@@ -171,12 +172,12 @@ def prepare(options: argparse.Namespace) -> tuple[Bench, list[Batch]]:
     height, width = options.size
     surrogate = Surrogate.from_pretrained(options.surrogate, options.taps, height, width, options.frames, options.denoising_steps)
     judge = load_identity_judge(options.judge)
-    gallery = portrait_gallery(judge, "test", range(max(options.people, options.gallery)), height, width)
+    references = portrait_references(judge, "test", range(max(options.people, options.gallery)), height, width)
     people = [range(i, min(i + options.batch, options.people)) for i in range(0, options.people, options.batch)]
     rendered = [PortraitClips("test", 1, height, width).batch(rows) for rows in people]
     for clips in rendered:
         surrogate.encode_text(clips.prompts)  # before the move: the text encoder stays where it is
-    bench = Bench(surrogate.to(options.device), judge.to(options.device), gallery, options.clip_seeds)
+    bench = Bench(surrogate.to(options.device), judge.to(options.device), references, options.clip_seeds)
     batches = []
     for rows, clips in zip(people, rendered, strict=True):
         photo, text = as_saved(clips.video[:, 0]).to(options.device), surrogate.encode_text(clips.prompts)

@@ -27,13 +27,14 @@ from tqdm import tqdm
 from anti_i2v.attacks import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.clips import check_finite
-from anti_i2v.evaluation.identity import Gallery, portrait_gallery, way_to_strangers
+from anti_i2v.evaluation.identity import References, way_to_strangers
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
 from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import animate_versions, as_saved
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.references import portrait_references
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit, find_folder
 from anti_i2v.surrogates import Surrogate
@@ -78,7 +79,7 @@ class Judged:
 
     surrogate: Surrogate
     judges: Judges
-    gallery: Gallery
+    references: References
     facts: dict[str, object]
 
 
@@ -93,7 +94,7 @@ def load(options: argparse.Namespace) -> dict[str, Judged]:
     """The surrogates by name; references are rendered once a size."""
     prompts = PortraitClips("test", 1, 8, 8).batch(range(options.people)).prompts
     found: dict[str, Judged] = {}
-    galleries: dict[str, Gallery] = {}
+    references: dict[str, References] = {}
     for name, taps, size, frames in zip(options.surrogates, options.taps, options.sizes, options.frames, strict=True):
         height, width = map(int, size.split("x"))
         surrogate = Surrogate.from_pretrained(name, taps.split(","), height, width, frames, options.steps)
@@ -102,14 +103,14 @@ def load(options: argparse.Namespace) -> dict[str, Judged]:
         if not surrogate.has_text:
             judges.notes.append(f"actions are not judged: {name} takes no prompt")
         assert judges.identity is not None
-        if size not in galleries:
-            galleries[size] = portrait_gallery(judges.identity, "test", range(options.people), height, width)
+        if size not in references:
+            references[size] = portrait_references(judges.identity, "test", range(options.people), height, width)
         for part in (surrogate, judges.identity, judges.actions):
             if part is not None:
                 part.to(options.device)
         white = {"generator": Path(name).name in trained_against(options.generator), "pgd": name == options.surrogates[0]}
         boxes = {who: "white box" if known else "black box" for who, known in white.items()}
-        found[name] = Judged(surrogate, judges, galleries[size], {**boxes, "size": size, "frames": frames, "left_out": judges.notes})
+        found[name] = Judged(surrogate, judges, references[size], {**boxes, "size": size, "frames": frames, "left_out": judges.notes})
     return found
 
 
@@ -175,7 +176,7 @@ def judge_surrogate(options: argparse.Namespace, model: Judged, photos: Photos, 
                 versions = {name: photo[who] for name, photo in photos.versions.items()}
                 prompts = photos.prompts[first : first + options.batch]
                 trial = animate_versions(model.surrogate, versions, prompts, seed * 1_000_003 + first, model.judges, draws=2)
-                more = identity_measures(trial.impressions, model.gallery, who)
+                more = identity_measures(trial.readings, model.references, who)
                 parts.append({name: {**found, **more[name]} for name, found in trial.measures.items()})
                 if parts is by_seed[0]:
                     for name, clip in trial.clips.items():

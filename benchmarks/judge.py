@@ -25,10 +25,11 @@ from tqdm import tqdm
 
 from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.evaluation.identity import load_identity_judge, rank1, similarity
 from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.imaging.tensors import to_pil, to_tensor
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.references import portrait_references
 from anti_i2v.resources import commit
 
 Change = Callable[[Tensor], Tensor]
@@ -88,7 +89,7 @@ def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 
 def measure(judge: IdentityEmbedder, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
     """Row → measure → one value a person."""
     clips = PortraitClips("test", 3, size, size)
-    gallery = portrait_gallery(judge, "test", range(people), size, size)
+    references = portrait_references(judge, "test", range(people), size, size)
     rows: dict[str, Change] = {"clean": lambda video: video, **changes(judge, seed)}
     parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in rows}
     for first in tqdm(range(0, people, batch), unit="batch"):
@@ -97,9 +98,9 @@ def measure(judge: IdentityEmbedder, people: int, size: int, batch: int, seed: i
         for name, change in rows.items():
             worse = change(video)
             embedding = judge(worse)
-            own, strangers = similarity(embedding, gallery, who)
+            own, strangers = similarity(embedding, references, who)
             clean_own = own if name == "clean" else clean_own
-            part = {"rank1": rank1(embedding, gallery, who), "own": own, "strangers": strangers, "kept": own / clean_own}
+            part = {"rank1": rank1(embedding, references, who), "own": own, "strangers": strangers, "kept": own / clean_own}
             parts[name].append({**part, "presence": judge.embed_frames(worse)[1].mean(1)})
     return {row: {name: torch.cat([part[name] for part in values]) for name in values[0]} for row, values in parts.items()}
 

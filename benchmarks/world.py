@@ -20,10 +20,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v.evaluation.actions import load_action_classifier
-from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.evaluation.identity import load_identity_judge, rank1, similarity
 from anti_i2v.evaluation.pictures import save_sheet, sheet
 from anti_i2v.imaging.metrics import mean_interval, psnr
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.references import portrait_references
 from anti_i2v.portraits.training import pipeline, unet_pipeline
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
@@ -48,7 +49,7 @@ def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Te
     people, steps, seed, batch = options.people, options.steps, options.seed, options.batch
     clips = PortraitClips("test", world.num_frames, world.height, world.width)
     judge, identity = load_action_classifier(options.actions), load_identity_judge(options.judge)
-    gallery = portrait_gallery(identity, "test", range(max(people, options.gallery)), world.height, world.width)
+    references = portrait_references(identity, "test", range(max(people, options.gallery)), world.height, world.width)
     parts: list[dict[str, Tensor]] = []
     rows: list[list[Tensor]] = []
     for first in tqdm(range(0, people, batch), unit="batch"):
@@ -68,8 +69,8 @@ def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Te
             if world.has_text:
                 part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
             who, embedding = torch.arange(first, first + len(video)), identity(video.clamp(0, 1))
-            part[f"rank1_{name}"] = rank1(embedding, gallery, who)
-            part[f"similarity_own_{name}"], part[f"similarity_strangers_{name}"] = similarity(embedding, gallery, who)
+            part[f"rank1_{name}"] = rank1(embedding, references, who)
+            part[f"similarity_own_{name}"], part[f"similarity_strangers_{name}"] = similarity(embedding, references, who)
         parts.append(part)
         if len(rows) < 20:
             rows += [list(clip) for pair in zip(truth.video, made, strict=True) for clip in pair]

@@ -63,6 +63,20 @@ class PhotoSource(ABC):
             seed: Decides order, crops and prompts of `train`.
         """
 
+    def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor] | None:
+        """Clips of the same people in other scenes, by which a judge knows them; None where a source has none.
+
+        Args:
+            split: Whose `identity` the numbers are.
+            people: `identity` of each person.
+            height: H in pixels.
+            width: W in pixels.
+
+        Returns:
+            For each person (scenes, T, 3, H, W) in [0, 1], made when it is asked for.
+        """
+        return None
+
 
 def collate(samples: Sequence[Sample]) -> PhotoBatch:
     """Stack samples to a batch; it has identities or clips if all of them have."""

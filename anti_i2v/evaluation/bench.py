@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.clips import movement
-from anti_i2v.evaluation.identity import Gallery, rank1, similarity, way_to_strangers
+from anti_i2v.evaluation.identity import References, rank1, similarity, way_to_strangers
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.surrogates import Surrogate
 
@@ -28,7 +28,7 @@ class Batch:
     Attributes:
         photo: (B, 3, H, W) in [0, 1], at the surrogate's size.
         text: From `Surrogate.encode_text`.
-        who: (B,) their rows in the gallery.
+        who: (B,) their rows in the references.
         clips: Of the clean photos, one (B, T, 3, H, W) a seed of the clips.
     """
 
@@ -50,13 +50,13 @@ class Bench:
     Attributes:
         surrogate: Makes the clips.
         judge: Says who is in them; on the surrogate's device.
-        gallery: References of at least the people judged.
+        references: References of at least the people judged.
         clip_seeds: Clips are made from each; measures are averaged over them for each person.
     """
 
     surrogate: Surrogate
     judge: IdentityEmbedder
-    gallery: Gallery
+    references: References
     clip_seeds: list[int]
 
     def animate(self, photo: Tensor, text: dict[str, Tensor], shift: int) -> list[Tensor]:
@@ -72,14 +72,14 @@ class Bench:
             `presence` of a face, 0 to 1.
         """
         embedding = self.judge(video)
-        own, strangers = similarity(embedding, self.gallery, who)
-        clean_own, _ = similarity(self.judge(clean), self.gallery, who)
+        own, strangers = similarity(embedding, self.references, who)
+        clean_own, _ = similarity(self.judge(clean), self.references, who)
         return {
             "own": own,
             "strangers": strangers,
             "clean_own": clean_own,
             "way": way_to_strangers(clean_own, own, strangers),
-            "rank1": rank1(embedding, self.gallery, who),
+            "rank1": rank1(embedding, self.references, who),
             "presence": self.judge.embed_frames(video)[1].mean(1),
         }
 

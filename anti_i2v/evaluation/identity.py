@@ -1,4 +1,4 @@
-"""Who is in a clip? A small network names rendered people across clothes, light, pose, grain and background.
+"""Who is in a clip? A small network recognises people across clothes, light, pose, grain and background.
 
 No generator is ever trained against it, and it was itself trained under attack. That does not make it proof: a residual of 8/255
 computed against the judge itself still misleads it (`benchmarks/judge.py`), so never optimise what it is to judge against it.
@@ -6,7 +6,7 @@ computed against the judge itself still misleads it (`benchmarks/judge.py`), so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,6 @@ from torch.nn import functional as F
 
 from anti_i2v.embedders import IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits import PortraitClips
-from anti_i2v.portraits.clips import Split
 
 FACE = 0.5
 """Presence from which a frame counts as showing a face."""
@@ -29,7 +27,7 @@ def load_identity_judge(folder: str | Path = "portrait-judge") -> IdentityEmbedd
 
 
 @dataclass(frozen=True)
-class Gallery:
+class References:
     """Reference embeddings of N people: `people` are their indices in the split, `embeddings` is (N, dim), unit norm."""
 
     people: list[int]
@@ -51,57 +49,46 @@ def reference(judge: IdentityEmbedder, person: int, video: Tensor) -> Tensor:
     return F.normalize(embedding[seen].mean(0), dim=0)
 
 
-def portrait_gallery(
-    judge: IdentityEmbedder, split: Split, people: Sequence[int], height: int, width: int, scenes: int = 4, num_frames: int = 3
-) -> Gallery:
-    """References of rendered people, from other scenes than scene 0, whose first frame is the photo that is attacked.
+def embed_references(judge: IdentityEmbedder, people: Sequence[int], clips: Iterable[Tensor]) -> References:
+    """The references of people from clips of each.
 
     Args:
         judge: Who embeds.
-        split: Of the rendered people.
-        people: Their indices in the split.
-        height: H in pixels of what is rendered.
-        width: W in pixels.
-        scenes: Scenes of each person, at least one: 1, 2, … `scenes`.
-        num_frames: Frames of each scene, from the start to the end of its action.
+        people: Numbers that messages and the result call them by.
+        clips: For each person (scenes, T, 3, H, W) in [0, 1].
 
     Raises:
-        UsageError: There are fewer than two people, too many scenes, or no reference of a person shows a face.
+        UsageError: There are fewer than two people, or no clip of a person shows a face.
     """
     from tqdm import tqdm
 
     if len(people) < 2:
         raise UsageError(f"a photo set with one person only ({len(people)} given): rank and strangers need two people or more")
-    clips = PortraitClips(split, num_frames, height, width)
-    if not 1 <= scenes < clips.each:
-        raise UsageError(f"{scenes} reference scenes; the split {split} has 1 to {clips.each - 1} beside scene 0")
-    parts = []
-    for person in tqdm(people, desc="references", unit="person", leave=False):
-        indices = [person % clips.people + scene * clips.people for scene in range(1, scenes + 1)]
-        parts.append(reference(judge, person, clips.batch(indices).video))
-    return Gallery(list(people), torch.stack(parts))
+    device = next(judge.parameters()).device
+    pairs = zip(tqdm(people, desc="references", unit="person", leave=False), clips, strict=True)
+    return References(list(people), torch.stack([reference(judge, person, video.to(device)) for person, video in pairs]))
 
 
-def similarity(embedding: Tensor, gallery: Gallery, who: Tensor) -> tuple[Tensor, Tensor]:
+def similarity(embedding: Tensor, references: References, who: Tensor) -> tuple[Tensor, Tensor]:
     """How like themselves people look, and how like others.
 
     Args:
         embedding: (B, dim), unit norm.
-        gallery: N people.
-        who: (B,) the row of each clip's person in the gallery.
+        references: N people.
+        who: (B,) the row of each clip's person in the references.
 
     Returns:
         Cosine to the person's own reference (B,), and the mean cosine to all others' (B,), both in [-1, 1]. A lower own cosine is
         more protection; the strangers' cosine is the level at which the person is nobody in particular.
     """
-    cosine = embedding @ gallery.embeddings.to(embedding).T
+    cosine = embedding @ references.embeddings.to(embedding).T
     own = cosine.gather(1, who[:, None]).squeeze(1)
     return own, (cosine.sum(1) - own) / (cosine.shape[1] - 1)
 
 
-def rank1(embedding: Tensor, gallery: Gallery, who: Tensor) -> Tensor:
+def rank1(embedding: Tensor, references: References, who: Tensor) -> Tensor:
     """1 where the nearest reference is the person's own, else 0: (B,). Lower is more protection; guessing gives 1 / N."""
-    cosine = embedding @ gallery.embeddings.to(embedding).T
+    cosine = embedding @ references.embeddings.to(embedding).T
     return (cosine.argmax(1) == who).float()
 
 

@@ -284,7 +284,9 @@ class ProtectionModule(LightningModule):
         judges, trials = self._judges, self._trials
         notes = [] if judges is None else list(judges.notes)
         if judges is not None and judges.identity is not None:
-            trials, note = with_identity(trials, judges.identity, self.surrogate.height, self.surrogate.width)
+            data, size = getattr(self.trainer, "datamodule", None), (self.surrogate.height, self.surrogate.width)
+            clips = (lambda people: data.test_references(people, *size)) if isinstance(data, PhotoDataModule) else None
+            trials, note = with_identity(trials, judges.identity, clips)
             notes.append(note)
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
         summary = summarise([trial.measures for trial in trials])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.bench import Batch, Bench, latent_gain
-from anti_i2v.evaluation.identity import Gallery, similarity
+from anti_i2v.evaluation.identity import References, similarity
 from anti_i2v.surrogates import Surrogate
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 
@@ -24,7 +24,7 @@ def bench(surrogate: Surrogate) -> Bench:
         torch.manual_seed(0)
         judge = IdentityEmbedder(dim=8, size=32).eval()
         people = torch.nn.functional.normalize(torch.randn(3, 8), dim=1)
-    return Bench(surrogate, judge, Gallery([0, 1, 2], people), clip_seeds=[0, 1])
+    return Bench(surrogate, judge, References([0, 1, 2], people), clip_seeds=[0, 1])
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_measures_are_means_over_the_seeds_of_the_clips(bench: Bench, batch: Bat
     measures = bench.measure(batch, photo, clips)
     embeddings = [bench.judge(clip) for clip in clips]
     assert not torch.equal(embeddings[0], embeddings[1])
-    expected = torch.stack([similarity(embedding, bench.gallery, batch.who)[0] for embedding in embeddings]).mean(0)
+    expected = torch.stack([similarity(embedding, bench.references, batch.who)[0] for embedding in embeddings]).mean(0)
     torch.testing.assert_close(measures["own"], expected.detach())
     torch.testing.assert_close(measures["true_epsilon"], torch.tensor([16.0, 16.0]))
     torch.testing.assert_close(measures["rms"], torch.full((2,), 16 / (HEIGHT * WIDTH) ** 0.5))

@@ -82,7 +82,7 @@ def test_judges_are_asked_about_every_version(surrogate: Surrogate, protector: P
     who = torch.tensor([3, 1])
     trial = run_trial(surrogate, protector, photos, PROMPTS, 8.0, 5, Judges(judge, tiny_actions()), who)
     assert all(set(measures["action"].tolist()) <= {0.0, 1.0} for measures in trial.measures.values())
-    (judged,), note = with_identity([trial], judge, HEIGHT, WIDTH)
+    (judged,), note = with_identity([trial], judge, lambda people: torch.rand(2, 1, 1, 3, 32, 32))
     assert "the same person in other clothes" in note
     measures = judged.measures["protected"]
     clean = judged.measures["clean"]
@@ -95,11 +95,11 @@ def test_judges_are_asked_about_every_version(surrogate: Surrogate, protector: P
 def test_photos_of_unknown_people_are_their_own_reference(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
     judge = tiny_judge()
     trials = [run_trial(surrogate, protector, photo[None], PROMPTS[:1], 8.0, i, Judges(judge)) for i, photo in enumerate(photos)]
-    judged, note = with_identity(trials, judge, HEIGHT, WIDTH)
+    judged, note = with_identity(trials, judge)
     assert "the clean photo itself" in note
     for trial in judged:
         assert trial.measures["clean"]["photo_own"].item() == pytest.approx(1, abs=1e-5)
-    unjudged, note = with_identity(trials[:1], judge, HEIGHT, WIDTH)
+    unjudged, note = with_identity(trials[:1], judge)
     assert "a set of 1 photo has no strangers" in note
     assert "own" not in unjudged[0].measures["clean"]
 

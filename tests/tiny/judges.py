@@ -50,7 +50,7 @@ def tiny_actions(frames: int = FRAMES) -> ActionClassifier:
     """A classifier of all actions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ActionClassifier([action.name for action in ACTIONS], frames, "mobilenetv3_small_050", 32).eval()
+        return ActionClassifier({action.name: action.prompts for action in ACTIONS}, frames, "mobilenetv3_small_050", 32).eval()
 
 
 def write_judges(folder: Path) -> tuple[Path, Path]:

@@ -123,7 +123,7 @@ class ActionClassifierModule(Stage):
     def configure_model(self) -> None:
         """Build the network once."""
         if self.classifier is None:
-            self.classifier = ActionClassifier([action.name for action in ACTIONS], *self.size)
+            self.classifier = ActionClassifier({action.name: action.prompts for action in ACTIONS}, *self.size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warmup and cosine."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.evaluation.identity import Gallery, rank1, reference, similarity
+from anti_i2v.evaluation.identity import References, rank1, reference, similarity
 from anti_i2v.portraits.training.augment import faceless, smooth, worsened
 from anti_i2v.portraits.training.optimizer import scheduled
 from anti_i2v.portraits.training.people import SEEN
@@ -137,13 +137,13 @@ class IdentityEmbedderModule(Stage):
         assert self.network is not None
         scenes = batch["scenes"]
         clips, who = scenes[:, 0, :, :3], torch.arange(len(scenes), device=scenes.device)
-        gallery = Gallery(who.tolist(), torch.stack([reference(self.network, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
+        references = References(who.tolist(), torch.stack([reference(self.network, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
         random = torch.Generator().manual_seed(batch_idx)
         noise = torch.empty_like(clips).uniform_(-1, 1, generator=random) * (8.0 / 255.0)
         for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack(self.network, clips, 8.0, 10, random))):
             embedding = self.network(video.clamp(0, 1))
-            own, strangers = similarity(embedding, gallery, who)
-            values = {"rank1": rank1(embedding, gallery, who).mean(), "own": own.mean(), "strangers": strangers.mean()}
+            own, strangers = similarity(embedding, references, who)
+            values = {"rank1": rank1(embedding, references, who).mean(), "own": own.mean(), "strangers": strangers.mean()}
             self.log_dict({f"val/{key}_{name}": value for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
         _, presence = self.network.embed_frames(clips)
         right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= SEEN)
