@@ -69,7 +69,7 @@ class ProtectionPictures(Callback):
         if batch_idx or trainer.sanity_checking or not logs or not isinstance(pl_module, ProtectionModule):
             return
         image, surrogate = batch["image"][: self.people], pl_module.surrogate
-        protected = pl_module.protector()(image)
+        protected = pl_module.averaged_protector(image)
         clips = [] if surrogate.features_only else self._clips(pl_module, (image, protected), batch["prompt"][: self.people])
         rows = [
             [image[i], protected[i], residual_picture(image[i], protected[i])] + [frame for clip in clips for frame in some_frames(clip[i])]
@@ -107,7 +107,7 @@ class GeneratorExport(Callback):
         if code := commit():
             facts["commit"] = code
         del facts["epsilon"]  # the protector carries it
-        protector = pl_module.protector()
+        protector = pl_module.averaged_protector
         card = model_card(folder.name, Checkpoint(protector.generator, pl_module.epsilon, True, facts))
         protector.save_pretrained(folder, card=card, extra=facts)
         print(f"\nwrote {folder}")
