@@ -138,7 +138,7 @@ def _still(surrogate: Surrogate, image: Tensor, objective: Objective) -> Tensor 
     """The clip that all versions are asked about, the same at every step; None where each has its own."""
     if not needs_reference(surrogate, objective):
         return None
-    return surrogate.referenced(surrogate.draw(len(image), torch.Generator().manual_seed(0)), resize_to(surrogate, image)).reference
+    return surrogate.with_reference(surrogate.draw(len(image), torch.Generator().manual_seed(0)), resize_to(surrogate, image)).reference
 
 
 def _slope(

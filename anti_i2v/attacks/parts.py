@@ -50,11 +50,11 @@ def named_attack(
     """
     if name == "identity":
         objective = IdentityObjective(list(faces), keep, jitter)
-        return Attack(surrogate.tapped([DECODED, PHOTO]), objective.to(surrogate.device))
+        return Attack(surrogate.with_taps([DECODED, PHOTO]), objective.to(surrogate.device))
     if name == "decoded":
-        return Attack(surrogate.tapped([DECODED]), FeatureObjective(centred=centred))
+        return Attack(surrogate.with_taps([DECODED]), FeatureObjective(centred=centred))
     # In `both`, encoder and taps weigh the same however many layers there are.
-    read = () if name == "encoder" else surrogate.tapped(taps).taps
+    read = () if name == "encoder" else surrogate.with_taps(taps).taps
     layers = {tap: 1 / len(read) for tap in read}
     weights = {"encoder": {LATENT: 1.0}, "taps": layers, "both": {LATENT: 1.0, **layers}}[name]
-    return Attack(surrogate.tapped(list(weights)), FeatureObjective(weights, centred=centred))
+    return Attack(surrogate.with_taps(list(weights)), FeatureObjective(weights, centred=centred))

@@ -42,7 +42,7 @@ def per_photo(options: argparse.Namespace, given: Sequence[str]) -> Way:
     surrogate = _load(options, prompt)
     name = options.method or "identity"
     method = named_method(name, surrogate, tuple(options.taps.split(",")) if options.taps else ())
-    surrogate.tapped(method.taps).drop_what_animates()
+    surrogate.with_taps(method.taps).keep_features_only()
     steps = options.refine if refining else method.steps if options.steps is None else options.steps
     text, label = surrogate.encode_text([prompt]), None if options.quiet else "steps"
     against = f"this was optimised against {options.surrogate} alone" if steps else "this is one pass of the generator, and no step"

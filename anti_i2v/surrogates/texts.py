@@ -18,7 +18,7 @@ from anti_i2v import atomic
 FORMAT = 1
 """Counted up when the same pipeline and prompt are encoded otherwise than before."""
 
-WHOLE = 1 << 20
+END_BYTES = 1 << 20
 """Files up to this many bytes enter the fingerprint whole, of larger ones the size and both ends of this length."""
 
 
@@ -44,11 +44,38 @@ def fingerprint(pipeline: Path, parts: Sequence[str]) -> str:
             size = file.stat().st_size
             digest.update(f"{file.relative_to(pipeline).as_posix()}\0{size}\0".encode())
             with file.open("rb") as stream:
-                digest.update(stream.read(WHOLE))
-                if size > WHOLE:
-                    stream.seek(-WHOLE, os.SEEK_END)
+                digest.update(stream.read(END_BYTES))
+                if size > END_BYTES:
+                    stream.seek(-END_BYTES, os.SEEK_END)
                     digest.update(stream.read())
     return digest.hexdigest()
+
+
+class PromptCache:
+    """Encoded prompts in memory, and in a store that outlives the process where one is given."""
+
+    def __init__(self, store: TextStore | None = None) -> None:
+        self.store = store
+        self._texts: dict[str, dict[str, Tensor]] = {}
+
+    def __getitem__(self, prompt: str) -> dict[str, Tensor]:
+        """What the denoiser needs of a prompt that was added or found in the store, without a batch dimension."""
+        return self._texts[prompt]
+
+    def missing(self, prompts: Sequence[str]) -> list[str]:
+        """Those of the prompts that are neither in memory nor in the store, each once."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+        stored = {prompt: self.store.get(prompt) for prompt in new} if self.store is not None else {}
+        self._texts |= {prompt: text for prompt, text in stored.items() if text is not None}
+        return [prompt for prompt in new if prompt not in self._texts]
+
+    def add(self, prompts: Sequence[str], encoded: Mapping[str, Tensor]) -> None:
+        """Remember encodings, in float32 where they are no integers; first dimension the prompts."""
+        for i, prompt in enumerate(prompts):
+            rows = {key: value[i] for key, value in encoded.items()}
+            self._texts[prompt] = {key: row.float() if row.is_floating_point() else row.clone() for key, row in rows.items()}
+            if self.store is not None:
+                self.store.put(prompt, self._texts[prompt])
 
 
 class TextStore:
@@ -64,7 +91,7 @@ class TextStore:
         self.folder = cache_folder() / "texts" if folder is None else folder
 
     def file(self, prompt: str) -> Path:
-        """Where a prompt's encoding lies, whether or not it does."""
+        """The file of a prompt's encoding, whether it exists or not."""
         key = "\0".join((str(FORMAT), self.identity, prompt))
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
@@ -79,7 +106,7 @@ class TextStore:
             return None
 
     def put(self, prompt: str, values: Mapping[str, Tensor]) -> None:
-        """Keep an encoding; several processes may do so at once. A folder that cannot be written is no error: it saves only time."""
+        """Store an encoding; several processes may do so at once. A folder that cannot be written is no error: only time is lost."""
         from safetensors.torch import save_file
 
         try:

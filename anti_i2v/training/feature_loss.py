@@ -46,9 +46,9 @@ def feature_loss(
         with torch.no_grad():
             photo = resize_to(surrogate, clean)
             if video is not None:
-                draw = surrogate.referenced(draw, resize_to(surrogate, video[:, : surrogate.num_frames]))
+                draw = surrogate.with_reference(draw, resize_to(surrogate, video[:, : surrogate.num_frames]))
             elif draw.reference is None and needs_reference(surrogate, objective):
-                draw = surrogate.referenced(draw, photo)
+                draw = surrogate.with_reference(draw, photo)
             features, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
             if objective.target_image is not None:
                 picture = resize_to(surrogate, objective.target_image.to(photo)[None])

@@ -29,7 +29,7 @@ def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
 
 @pytest.fixture(scope="module")
 def encoder(surrogate: Surrogate) -> Surrogate:
-    return surrogate.tapped(["latent"])
+    return surrogate.with_taps(["latent"])
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def random(seed: int = 0) -> torch.Generator:
 def test_it_does_more_than_noise_of_equal_rms_within_the_budget_on_the_file(
     surrogate: Surrogate, text: dict[str, Tensor], photos: Tensor, taps: list[str]
 ) -> None:
-    read = surrogate.tapped(taps)
+    read = surrogate.with_taps(taps)
     protected = optimise(read, photos, text, FeatureObjective(), EPSILON, 8, random())[8]
     steps = 255 * (protected - photos)
     assert steps.abs().max() == pytest.approx(EPSILON, abs=1e-3)
@@ -154,7 +154,7 @@ def test_a_given_start_is_where_it_begins_bit_for_bit(
 def test_features_of_the_target_image_are_computed_where_there_is_one(
     surrogate: Surrogate, text: dict[str, Tensor], photos: Tensor
 ) -> None:
-    read = surrogate.tapped(["latent", "blocks.1"])
+    read = surrogate.with_taps(["latent", "blocks.1"])
     for objective in (LatentObjective("grey"), AnchorObjective("checker")):
         found = optimise(read, photos, text, objective, EPSILON, 4, random(), Settings(step=0.5), keep=[0])
         draw = read.draw(2, random(), 0.75)
@@ -177,7 +177,7 @@ def test_where_the_error_is_read_both_versions_are_asked_about_the_clean_photos_
             return super().forward(clean, protected, draw, target)
 
     seen: list[Draw] = []
-    optimise(surrogate.tapped(["error"]), photos, text, Watching(1), EPSILON, 2, random(), Settings(min_sigma=0.1, max_sigma=0.8))
+    optimise(surrogate.with_taps(["error"]), photos, text, Watching(1), EPSILON, 2, random(), Settings(min_sigma=0.1, max_sigma=0.8))
     first, second = seen
     assert first.reference is not None
     assert second.reference is not None

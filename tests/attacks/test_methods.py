@@ -39,7 +39,7 @@ def photo() -> Tensor:
 def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float:
     """What the method minimises, at draws that it did not see."""
     method, random, text = named_method(name, surrogate), torch.Generator().manual_seed(99), surrogate.encode_text(["a person nods"])
-    read, found = surrogate.tapped(method.taps), []
+    read, found = surrogate.with_taps(method.taps), []
     with torch.no_grad():
         for _ in range(3):
             draw = surrogate.draw(1, random, method.settings.min_sigma, method.settings.max_sigma)

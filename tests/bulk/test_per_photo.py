@@ -117,7 +117,7 @@ def test_refine_begins_with_the_generators_output_bit_for_bit_and_lowers_the_obj
     draw, text = surrogate.draw(1, torch.Generator().manual_seed(0)), surrogate.encode_text([""])
     with torch.no_grad():
         before, after = (
-            float(feature_loss(surrogate.tapped(method.taps), method.objective, clean, one, text, draw)[0]) for one in versions
+            float(feature_loss(surrogate.with_taps(method.taps), method.objective, clean, one, text, draw)[0]) for one in versions
         )
     assert after < before
 
@@ -137,7 +137,9 @@ def test_a_shipped_video_model_has_its_own_size_and_identity_is_what_refines(pro
     method, draw = named_method("identity", surrogate), surrogate.draw(1, torch.Generator().manual_seed(0))
     clean, *versions = (colours(read_photo(tmp_path / name), CPU) for name in ("a.png", "0/a.png", "3/a.png"))
     with torch.no_grad():
-        before, after = (float(feature_loss(surrogate.tapped(method.taps), method.objective, clean, one, {}, draw)[0]) for one in versions)
+        before, after = (
+            float(feature_loss(surrogate.with_taps(method.taps), method.objective, clean, one, {}, draw)[0]) for one in versions
+        )
     assert after < before - 0.05
 
 

@@ -7,29 +7,19 @@ of many latents. See `tests.tiny`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from tests.tiny import TEXT, tiny_text_encoder, tiny_tokenizer
-from tests.tiny.hunyuan_video import tiny_clip_text, tiny_language_model
+from tests.tiny import tiny_text_encoder, tiny_tokenizer
+from tests.tiny.hunyuan_video import tiny_language_model
 from tests.tiny.ltx import tiny_scheduler
+from tests.tiny.parts import TEXT, tiny_clip_processor, tiny_clip_text, tiny_clip_vision, tiny_pipeline, tiny_t5
 from tests.tiny.tokenizers import tiny_clip_tokenizer, tiny_llama_tokenizer
-from tests.tiny.wan import EMBEDDING, denoiser_options, schedule, tiny_clip, tiny_processor
+from tests.tiny.wan import denoiser_options, schedule, tiny_clip
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, DiffusionPipeline
-    from transformers import T5EncoderModel
-
-
-def t5() -> T5EncoderModel:
-    """A T5 encoder of two layers."""
-    from transformers import T5Config, T5EncoderModel
-
-    return T5EncoderModel(T5Config(vocab_size=48, d_model=TEXT, d_kv=8, d_ff=24, num_layers=2, num_heads=2, decoder_start_token_id=0))
 
 
 def wan_vae(patch: int, **changes: Any) -> AutoencoderKLWan:
@@ -52,6 +42,7 @@ def wan_vae(patch: int, **changes: Any) -> AutoencoderKLWan:
     )
 
 
+@tiny_pipeline
 def wan21_14b() -> DiffusionPipeline:
     """Sizes: multiples of 48, such as 624."""
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
@@ -61,13 +52,14 @@ def wan21_14b() -> DiffusionPipeline:
         tokenizer=tiny_tokenizer(),
         text_encoder=tiny_text_encoder(),
         vae=wan_vae(12),
-        transformer=WanTransformer3DModel(**{**denoiser_options(EMBEDDING), "num_layers": 40, "patch_size": (1, 1, 1)}),
+        transformer=WanTransformer3DModel(**{**denoiser_options(TEXT), "num_layers": 40, "patch_size": (1, 1, 1)}),
         scheduler=schedule(3.0),
         image_encoder=CLIPVisionModel(tiny_clip()),
-        image_processor=tiny_processor(),
+        image_processor=tiny_clip_processor(28),
     )
 
 
+@tiny_pipeline
 def wan22_5b() -> DiffusionPipeline:
     """Sizes: multiples of 64, such as 704."""
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
@@ -83,6 +75,7 @@ def wan22_5b() -> DiffusionPipeline:
     )
 
 
+@tiny_pipeline
 def cogvideox15_5b() -> DiffusionPipeline:
     """Sizes: multiples of 128 up to 768 × 1360."""
     import diffusers
@@ -119,15 +112,15 @@ def cogvideox15_5b() -> DiffusionPipeline:
         prediction_type="v_prediction", snr_shift_scale=1.0, rescale_betas_zero_snr=True, timestep_spacing="trailing"
     )
     return diffusers.CogVideoXImageToVideoPipeline(
-        tokenizer=tiny_tokenizer(16), text_encoder=t5(), vae=vae, transformer=transformer, scheduler=scheduler
+        tokenizer=tiny_tokenizer(16), text_encoder=tiny_t5(), vae=vae, transformer=transformer, scheduler=scheduler
     )
 
 
+@tiny_pipeline
 def hunyuanvideo() -> DiffusionPipeline:
     """In the layout `token_replace`. Sizes: multiples of 144, such as 720."""
     import diffusers
     from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import DEFAULT_PROMPT_TEMPLATE
-    from transformers import CLIPImageProcessor
 
     transformer = diffusers.HunyuanVideoTransformer3DModel(
         in_channels=4,
@@ -162,10 +155,11 @@ def hunyuanvideo() -> DiffusionPipeline:
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
         text_encoder_2=tiny_clip_text(len(tokenizer_2)),
         tokenizer_2=tokenizer_2,
-        image_processor=CLIPImageProcessor(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48}),
+        image_processor=tiny_clip_processor(48),
     )
 
 
+@tiny_pipeline
 def ltx_2b() -> DiffusionPipeline:
     """LTX 0.9, 32 × smaller in space and 8 × in time like the published one; its class there is the text-to-video pipeline's."""
     import diffusers
@@ -173,7 +167,7 @@ def ltx_2b() -> DiffusionPipeline:
     scaled = (True, True, True, False)
     return diffusers.LTXPipeline(
         tokenizer=tiny_tokenizer(),
-        text_encoder=t5(),
+        text_encoder=tiny_t5(),
         vae=diffusers.AutoencoderKLLTXVideo(
             latent_channels=8,
             block_out_channels=(8, 8, 8, 8),
@@ -196,10 +190,10 @@ def ltx_2b() -> DiffusionPipeline:
     )
 
 
+@tiny_pipeline
 def svd_xt() -> DiffusionPipeline:
     """Four levels like the published U-Net, but attention in the third and the middle one only. Sizes: multiples of 64."""
     import diffusers
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     plain, crossed = "DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"
     unet = diffusers.UNetSpatioTemporalConditionModel(
@@ -211,16 +205,15 @@ def svd_xt() -> DiffusionPipeline:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=24,
         layers_per_block=1,
-        cross_attention_dim=EMBEDDING,
+        cross_attention_dim=TEXT,
         num_attention_heads=2,
         num_frames=25,
     )
-    sight = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 224}
     return diffusers.StableVideoDiffusionPipeline(
         vae=diffusers.AutoencoderKLTemporalDecoder(
             block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4
         ),
-        image_encoder=CLIPVisionModelWithProjection(CLIPVisionConfig(**sight, patch_size=56, projection_dim=EMBEDDING)),
+        image_encoder=tiny_clip_vision(224, 56),
         unet=unet,
         scheduler=diffusers.EulerDiscreteScheduler(
             beta_schedule="scaled_linear",
@@ -230,11 +223,11 @@ def svd_xt() -> DiffusionPipeline:
             timestep_type="continuous",
             use_karras_sigmas=True,
         ),
-        feature_extractor=CLIPImageProcessor(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}),
+        feature_extractor=tiny_clip_processor(224),
     )
 
 
-FULL: dict[str, Callable[[], DiffusionPipeline]] = {
+FULL: dict[str, Callable[[str | Path], Path]] = {
     "cogvideox15-5b": cogvideox15_5b,
     "hunyuanvideo": hunyuanvideo,
     "ltx-2b": ltx_2b,
@@ -246,15 +239,5 @@ FULL: dict[str, Callable[[], DiffusionPipeline]] = {
 
 
 def tiny_full(name: str, folder: Path) -> Path:
-    """Write the pipeline for a surrogate's name in the configs, its weights in half precision, and return the folder."""
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        pipeline = FULL[name]()
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.half()
-    pipeline.save_pretrained(folder)
-    if name == "hunyuanvideo":  # as published, see tests.tiny.hunyuan_video
-        index = folder / "model_index.json"
-        index.write_text(json.dumps({**json.loads(index.read_text()), "tokenizer": ["transformers", "LlamaTokenizerFast"]}))
-    return folder
+    """Write the pipeline for a surrogate's name in the configs and return the folder."""
+    return FULL[name](folder)

@@ -74,7 +74,7 @@ def test_objectives_that_do_not_read_the_photos_features_spare_them(surrogate: S
 def test_both_versions_get_noise_on_the_same_clip(surrogate: Surrogate) -> None:
     still = arguments_of(surrogate, Recorder())["draw"]
     assert isinstance(still, Draw)
-    own = surrogate.tapped(["latent"])
+    own = surrogate.with_taps(["latent"])
     assert isinstance(arguments_of(own, Recorder())["draw"], Draw)
     assert arguments_of(own, Recorder())["draw"].reference is None  # type: ignore[attr-defined]  # without the error tap there is nothing to agree on
     assert still.reference is not None
@@ -91,7 +91,7 @@ def test_a_target_image_gets_noise_on_the_clip_of_the_photo_where_the_denoiser_i
     picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(7))
     references = {}
     for tap in ("error", "blocks.0", "latent"):
-        draw = arguments_of(surrogate.tapped(["latent", tap]), Recorder(picture))["draw"]
+        draw = arguments_of(surrogate.with_taps(["latent", tap]), Recorder(picture))["draw"]
         references[tap] = draw.reference  # type: ignore[attr-defined]
     torch.testing.assert_close(references["blocks.0"], references["error"])  # one z_t, as in the paper's formula
     assert references["latent"] is None  # what the autoencoder says needs no clip

@@ -12,14 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline, SchedulerMixin
@@ -47,23 +45,29 @@ class FramePackSurrogate(Surrogate):
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers", "single_transformer_blocks": "num_single_layers"}
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     guidance_scale = 6.0
-    """What the guidance-distilled denoiser is told, by the default of the pipeline's call."""
+    """Given to the guidance-distilled denoiser, by the default of the pipeline's call."""
 
     vae: AutoencoderKLHunyuanVideo
 
     def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        space, self._time = pipeline.vae_scale_factor_spatial, pipeline.vae_scale_factor_temporal
-        if height < MULTIPLE or width < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-            raise UsageError(f"height × width is {height} × {width}; FramePack needs multiples of {MULTIPLE} × {MULTIPLE}")
-        whole = WINDOW * self._time
-        if num_frames <= 1 or (num_frames - 1) % whole:
-            lengths = f"{whole + 1}, {2 * whole + 1}, …"
-            raise UsageError(f"num_frames is {num_frames}; FramePack makes clips of 1 + a multiple of {whole}: {lengths}")
-        self._sections = (num_frames - 1) // whole
-        self._shape = (pipeline.transformer.config.in_channels, WINDOW, height // space, width // space)
         super().__init__(pipeline, taps, height, width, num_frames, steps)
         self.image_encoder: nn.Module = pipeline.image_encoder
-        self.image_encoder.requires_grad_(False).eval()
+
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(channels, latent frames, latent height, latent width)` of one section."""
+        space, section = self.pipeline.vae_scale_factor_spatial, WINDOW * self._time
+        check_size("FramePack", self.height, self.width, MULTIPLE)
+        check_length("FramePack", self.num_frames, section, section + 1)
+        return (self.pipeline.transformer.config.in_channels, WINDOW, self.height // space, self.width // space)
+
+    @property
+    def _time(self) -> int:
+        """Frames to a latent frame."""
+        return int(self.pipeline.vae_scale_factor_temporal)
+
+    @property
+    def _sections(self) -> int:
+        return (self.num_frames - 1) // (WINDOW * self._time)
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """Equal steps of the flow's own time; where the scheduler asks for it, a shift that grows with the number of tokens."""
@@ -72,12 +76,8 @@ class FramePackSurrogate(Surrogate):
         config, patch = scheduler.config, self.pipeline.transformer.config.patch_size
         names = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
         limits = [config.get(name, default) for name, default in names.items()]
-        shift = min(calculate_shift(math.prod(self._shape[1:]) / patch**2, *limits), math.log(LARGEST_SHIFT))
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1], mu=shift, device=self.device)
-
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, channels, latent frames, latent height, latent width)` of one section."""
-        return (batch, *self._shape)
+        shift = min(calculate_shift(math.prod(self.clip_shape[1:]) / patch**2, *limits), math.log(LARGEST_SHIFT))
+        scheduler.set_timesteps(sigmas=even_sigmas(steps), mu=shift, device=self.device)
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """States of LLaMA `(prompts, tokens, channels)` with their mask, 1 on text, and CLIP's `(prompts, channels)`."""
@@ -85,7 +85,7 @@ class FramePackSurrogate(Surrogate):
         return {"encoder_hidden_states": states, "encoder_attention_mask": mask.float(), "pooled_projections": pooled}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {
             "encoder_hidden_states": ((TEXT_LENGTH, config.text_embed_dim), torch.float32),
@@ -94,22 +94,15 @@ class FramePackSurrogate(Surrogate):
         }
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one scaled latent frame, the mode of what the pipeline samples.
+        """`latents` `(B, channels, 1, h, w)`: the photo as one scaled latent frame.
 
         `image_embeds` `(B, tokens, channels)`: SigLIP's last states of it. The pipeline, too, resizes it without rounding.
         """
         photo = unit(image)
-        latents = self.vae.encode((photo * 2 - 1).unsqueeze(2)).latent_dist.mode() * self.vae.config.scaling_factor
+        latents = self.encode_photo(image) * self.vae.config.scaling_factor
         pixels = self.pipeline.feature_extractor(images=photo, do_rescale=False, return_tensors="pt").pixel_values
         return {"latents": latents, "image_embeds": self.image_encoder(pixels).last_hidden_state}
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
-        if draw.step == 0:
-            return draw.noise
-        return (1 - draw.sigma) * condition["latents"].detach() + draw.sigma * draw.noise
-
-    # ------------------------------------------------------------------------------------------------------ sections
     def _places(self, section: int) -> Tensor:
         """Where the latent frames of the photo, the section and the history stand in time, the sections in the order of sampling.
 
@@ -142,7 +135,7 @@ class FramePackSurrogate(Surrogate):
             "attention_kwargs": None,
         }
 
-    def seeded(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
+    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
         """Every section starts from noise of its own, which photos' generators go on to draw."""
         scheduler.fresh_noise = lambda: torch.cat([torch.randn(self.latent_shape(1), generator=each) for each in generators])
         return scheduler
@@ -165,8 +158,8 @@ class FramePackSurrogate(Surrogate):
         return torch.cat([condition["latents"], done], dim=2)
 
     # ------------------------------------------------------------------------------------------------------ pictures
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
+    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `FrozenPipeline.reconstruct`."""
         return unit(self._video(condition["latents"]) / 2 + 0.5)[:, :, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -30,20 +30,16 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
     A clip of more than 97 frames is that of a call with `base_num_frames` as large: one window, not several that overlap.
     """
 
-    named = "SkyReels-V2"
+    display_name = "SkyReels-V2"
+    least_latent_frames = 2
     frame_rate = 24
 
     def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
         super().__init__(pipeline, taps, height, width, num_frames, steps)
         config = pipeline.transformer.config
-        time = pipeline.vae_scale_factor_temporal
-        if num_frames <= 1:
+        if config.in_channels != self.clip_shape[0]:
             raise UsageError(
-                f"num_frames is {num_frames}, which is the photo itself; this {self.named} needs {time + 1}, {2 * time + 1}, …"
-            )
-        if config.in_channels != self._shape[0]:
-            raise UsageError(
-                f"the denoiser reads {config.in_channels} channels, not {self._shape[0]} (those of a clip alone); this is no diffusion "
+                f"the denoiser reads {config.in_channels} channels, not {self.clip_shape[0]} (those of a clip alone); this is no diffusion "
                 "forcing SkyReels-V2; give one such as Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers"
             )
         if config.num_frame_per_block != 1:
@@ -65,7 +61,7 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; one timestep a latent frame, 0 on the photo's."""
         return {
-            "hidden_states": self.final(condition, latents),
+            "hidden_states": self.finish(condition, latents),
             "timestep": (self.keep[0, 0, :, 0, 0] * timestep).long().expand(len(latents), -1),
             "encoder_hidden_states": text["prompt_embeds"],
             "enable_diffusion_forcing": True,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
@@ -66,7 +67,7 @@ class WanConcatSurrogate(WanBase):
     def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
         super().__init__(pipeline, taps, height, width, num_frames, steps)
         config, ratio = pipeline.transformer.config, pipeline.config.get("boundary_ratio")
-        channels = 2 * self._shape[0] + pipeline.vae_scale_factor_temporal
+        channels = 2 * self.clip_shape[0] + pipeline.vae_scale_factor_temporal
         if config.in_channels != channels:
             raise UsageError(
                 f"the denoiser reads {config.in_channels} channels, not {channels} (noise, mask, photo); this is no Wan 2.1, 2.2 A14B "
@@ -85,16 +86,13 @@ class WanConcatSurrogate(WanBase):
         self.boundary = None if ratio is None else float(ratio * pipeline.scheduler.config.num_train_timesteps)
         self.low_noise_denoiser: nn.Module | None = None if ratio is None else pipeline.transformer_2
         self.image_encoder: nn.Module | None = None if config.image_dim is None else pipeline.image_encoder
-        for part in (self.low_noise_denoiser, self.image_encoder):
-            if part is not None:
-                part.requires_grad_(False).eval()
-        given = torch.zeros(1, pipeline.vae_scale_factor_temporal, *self._shape[1:])
+        given = torch.zeros(1, pipeline.vae_scale_factor_temporal, *self.clip_shape[1:])
         given[:, :, 0] = 1  # a channel for each frame that a latent frame stands for; the first stands for the photo alone
         self.register_buffer("given", given, persistent=False)
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
-        """The parts that the pipeline will ask for must be there."""
+        """The denoisers that the pipeline will call must be there."""
         experts = ("transformer",) if index.get("boundary_ratio") is None else ("transformer", "transformer_2")
         for name in experts:
             if index.get(name) in (None, [None, None]):
@@ -102,12 +100,12 @@ class WanConcatSurrogate(WanBase):
                 raise UsageError(f"{source} has no {name}, which a Wan of {ratio} needs; fetch the whole pipeline")
         return cls
 
-    def _checked(self, taps: Sequence[str]) -> tuple[str, ...]:
-        checked = super()._checked(taps)
-        layers = denoiser_layers(checked)
+    def _check_taps(self, taps: Sequence[str]) -> tuple[str, ...]:
+        unique = super()._check_taps(taps)
+        layers = denoiser_layers(unique)
         if layers and self.pipeline.config.get("boundary_ratio") is not None:
             check_taps(self.pipeline.transformer_2, layers)
-        return checked
+        return unique
 
     def denoiser_at(self, timestep: Tensor) -> nn.Module:
         """Of two denoisers the second below the boundary."""
@@ -121,9 +119,7 @@ class WanConcatSurrogate(WanBase):
         With CLIP also `image_embeds` `(B, tokens, channels)`, the states before its last layer. It sees the photo at
         `height` × `width`, as if a user had given it at that size.
         """
-        frame = (unit(image) * 2 - 1).unsqueeze(2)
-        grey = frame.new_zeros(*frame.shape[:2], self.num_frames - 1, *frame.shape[3:])
-        clip = torch.cat([frame, grey], dim=2)
+        clip = F.pad((unit(image) * 2 - 1).unsqueeze(2), (0, 0, 0, 0, 0, self.num_frames - 1))  # 0 is grey
         latents = encode_in_chunks(self.vae, clip) if clip.requires_grad else self.vae.encode(clip).latent_dist.mode()
         condition = {"latents": self.normalised(latents)}
         if self.image_encoder is not None:
