@@ -1,4 +1,4 @@
-"""The running average of a generator's weights, which is what gets judged and released.
+"""The running average of a generator's weights, which is judged and released.
 
 Lightning's own `WeightAveraging` copies the whole LightningModule, the frozen video model included; this copies the
 generator only.
@@ -40,8 +40,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 - decay)
-    for kept, now in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(now)
+    for buffer, source in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(source)
 
 
 class WeightAverage(Callback):

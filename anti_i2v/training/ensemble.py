@@ -28,23 +28,23 @@ AUTO = "auto"
 
 @dataclass
 class SurrogateConfig:
-    """One frozen model: what to load, and how a training looks at it.
+    """One frozen model: what to load, and how training uses it.
 
     Attributes:
         source: Pipeline folder, name of a shipped checkpoint, or hub id.
         taps: Layers of its denoiser, such as `blocks.11`, and the other taps that `Surrogate` names; `auto`, alone or among them, stands
             for the deep layers of `taps_file`.
-        height, width: Size in pixels at which it sees photos.
+        height, width: Size in pixels of its input.
         num_frames: Length of the clips.
         steps: Length of its schedule.
         min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
-        weight: What it counts beside the others.
+        weight: Relative to those of the others.
         dtype: Of its denoiser.
         checkpointing: Compute its layers again in the backward pass instead of keeping what they need.
-        features_only: Load what training needs and no more; then there are no clips of it, in pictures or in `test`.
-        objective: What is minimised on its features; the training's own unless given.
+        features_only: Load only what training needs; then it makes no clips for pictures or `test`.
+        objective: What is minimised on its features; by default that of the training.
         max_sigma: Training draws noise levels at most this high.
-        taps_file: What `anti-i2v layers` found out about this model, a `taps.yaml`.
+        taps_file: The `taps.yaml` that `anti-i2v layers` wrote for this model.
     """
 
     source: Path

@@ -40,15 +40,15 @@ class ProtectionModule(LightningModule):
         transform: What happens to a protected photo before the surrogate sees it (EOT).
         taps: Layers of the surrogate's denoiser, such as `blocks.11`; see `SurrogateConfig`, also for `taps_file`.
         surrogate: Pipeline folder, name of a shipped checkpoint, or hub id.
-        surrogates: Several frozen models by name instead; then `taps`, `surrogate` and the sizes of the one are not read.
-        use: With several, a training step asks `one` of them, drawn by weight, or `all`.
-        assign: With several processes, each holds all of them (`every`), or members of its own (`by-rank`).
+        surrogates: Several frozen models by name instead; then `taps`, `surrogate` and the sizes of the single one are not read.
+        use: With several, a training step uses `one` of them, drawn by weight, or `all`.
+        assign: With several processes, each has all of them (`every`), or members of its own (`by-rank`).
         weights: Generator folder or shipped name to start from, whose network then takes the place of `generator`;
-            random weights if not given. `validate` and `test` without it and without `--ckpt_path` take the shipped one.
-        height, width: Size in pixels at which the surrogate sees photos.
+            random weights by default. `validate` and `test` without it and without `--ckpt_path` take the shipped one.
+        height, width: Size in pixels of the surrogate's input.
         num_frames: Length of the clips.
         steps: Length of the surrogate's schedule.
-        min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
+        min_sigma: Training draws noise levels at least this high, where a video model decides what a clip shows.
         max_sigma: And at most this high.
         epsilon: Budget of validation, test and the exported generator, in 1/255.
         epsilon_low, epsilon_high: Training draws each photo's budget between these, in 1/255.
@@ -58,7 +58,7 @@ class ProtectionModule(LightningModule):
         muon: Train with Muon instead of AdamW.
         ema_decay: Of the running average of the weights.
         seed: Of noise, draws and budgets.
-        judge: Folder of the judge of identity that `test` asks, or a shipped name; null leaves its columns out.
+        judge: Folder of the judge of identity for `test`, or a shipped name; null leaves its columns out.
         actions: The same of the classifier of actions.
     """
 
@@ -99,7 +99,7 @@ class ProtectionModule(LightningModule):
         self.epsilon_low, self.epsilon_high = epsilon_low, epsilon_high
         if surrogates is None:
             if taps is None:
-                raise UsageError("no taps given; name layers of the surrogate's denoiser, such as --model.taps [decoded,photo]")
+                raise UsageError("taps is empty; name layers of the surrogate's denoiser, such as --model.taps [decoded,photo]")
             one = SurrogateConfig(
                 Path(surrogate), taps, height, width, num_frames, steps, min_sigma, max_sigma=max_sigma, taps_file=taps_file
             )
@@ -141,7 +141,7 @@ class ProtectionModule(LightningModule):
         data = getattr(self._trainer, "datamodule", None)
         return data.prompts if isinstance(data, PhotoDataModule) else ()
 
-    # ---------------------------------------------------------------------------------------------- what is built when
+    # ---------------------------------------------------------------------------------------------------------- set-up
     def configure_callbacks(self) -> list[Callback]:
         """The parts of a run that are no step: the running average, the shipped generator as a fallback, the report of `test`."""
         return [WeightAverage(self.ema_decay), ShippedGenerator(), ClipReport(self.judge, self.actions)]

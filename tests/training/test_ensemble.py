@@ -155,7 +155,7 @@ def test_mistakes_are_named(configs: dict[str, SurrogateConfig], tmp_path: Path)
         Ensemble({}, FeatureObjective())
     with pytest.raises(UsageError, match=r"weights of surrogates must be positive, not \{'a': 0\.0\}"):
         Ensemble({"a": SurrogateConfig(tmp_path, ["x"], weight=0.0)}, FeatureObjective())
-    with pytest.raises(UsageError, match="no taps given"):
+    with pytest.raises(UsageError, match="taps is empty"):
         tiny_module(tmp_path, taps=None)
     with pytest.raises(UsageError, match="are both given; each of the surrogates has its own taps"):
         tiny_module(tmp_path, surrogates=configs)
