@@ -14,7 +14,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.objectives import WeightedObjective
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.training.feature_loss import compare
+from anti_i2v.training.feature_loss import feature_loss
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 from tests.tiny.unet import FRAMES as UNET_FRAMES
 from tests.tiny.unet import tiny_unet_world
@@ -44,7 +44,7 @@ def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float
     with torch.no_grad():
         for _ in range(3):
             draw = surrogate.draw(1, random, method.settings.min_sigma, method.settings.max_sigma)
-            found.append(float(compare(read, method.objective, photo, other, text, draw)[0]))
+            found.append(float(feature_loss(read, method.objective, photo, other, text, draw)[0]))
     return sum(found) / len(found)
 
 
