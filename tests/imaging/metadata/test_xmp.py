@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from xml.sax.saxutils import quoteattr
+
 import pytest
 
-from anti_i2v.imaging.metadata.xmp import EMPTY, Description, UnreadableError, edit, read_properties, strip_padding
+from anti_i2v.imaging.metadata.xmp import EMPTY, Description, UnreadableError, edit, quote, read_properties, strip_padding
 from tests.tiny.photos import XMP
 
 DC, EXIF = "http://purl.org/dc/elements/1.1/", "http://ns.adobe.com/exif/1.0/"
@@ -115,3 +117,8 @@ def test_a_tag_ends_where_it_ends_whatever_the_text_behind_it_looks_like() -> No
 def test_a_tag_of_nothing_but_blanks_takes_no_time(tag: str) -> None:
     packet = f"<rdf:RDF {RDF}>{tag.format(' ' * 150_000)}</rdf:RDF>".encode()
     assert edit(packet, nothing) == packet
+
+
+@pytest.mark.parametrize("value", ["plain", 'say "a"', "it's", "'a' and \"b\"", "<a & b>", "a\tb\nc\rd", "é"])
+def test_attributes_are_quoted_as_the_standard_library_does(value: str) -> None:
+    assert quote(value) == quoteattr(value)
