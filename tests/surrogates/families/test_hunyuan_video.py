@@ -148,7 +148,7 @@ def test_llava_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(tiny: T
     surrogate: Any = CONCAT.surrogate(tiny.folder(CONCAT.name), height=size[0], width=size[1])
     process = surrogate.pipeline.image_processor
     theirs = process(to_picture(smooth[0]), return_tensors="pt").pixel_values
-    levels = (surrogate._shown_to_llava(smooth) - theirs).abs() * torch.tensor(process.image_std).view(1, 3, 1, 1) * 255
+    levels = (surrogate._resize_for_llava(smooth) - theirs).abs() * torch.tensor(process.image_std).view(1, 3, 1, 1) * 255
     assert levels.mean() < 0.35  # rounding twice, to whole levels, is off by about a quarter of one
     assert levels.max() < 1.5
 

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.families.wan_concat import shown_to_clip
+from anti_i2v.surrogates.families.wan_concat import resize_for_clip
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at, to_picture
 from tests.surrogates.oracle import assert_close, record
 from tests.tiny.hunyuan_video15 import HEIGHT, WIDTH
@@ -31,7 +31,7 @@ def test_clips_are_equal_where_siglip_need_not_resize(family: Family, folder: Pa
 def test_siglip_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(surrogate: Surrogate, photos: Tensor) -> None:
     process = surrogate.pipeline.feature_extractor
     theirs = process.preprocess(images=to_picture(photos[0]), return_tensors="pt").pixel_values
-    levels = (shown_to_clip(photos[:1], process) - theirs).abs() * 255 / 2  # normalised to [-1, 1]
+    levels = (resize_for_clip(photos[:1], process) - theirs).abs() * 255 / 2  # normalised to [-1, 1]
     assert levels.mean() < 0.35  # rounding twice is off by a quarter to a third of a level
     assert levels.max() < 2
 
