@@ -60,11 +60,7 @@ class FrozenPipeline(nn.Module, ABC):
         self.eval()
 
     def _prepare(self) -> None:
-        """Check the pipeline's configuration and register what the family needs beside denoiser and autoencoder.
-
-        Raises:
-            UsageError: The pipeline is another one than its name says, or incomplete.
-        """
+        """Check the pipeline's configuration, or raise a `UsageError`, and register what the family needs beside denoiser and VAE."""
 
     @property
     def device(self) -> torch.device:
@@ -84,11 +80,7 @@ class FrozenPipeline(nn.Module, ABC):
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[FrozenPipeline]:
-        """The class for a pipeline of this family by its model_index.json, which is known before gigabytes are loaded.
-
-        Raises:
-            UsageError: This variant of the family is not supported.
-        """
+        """The class for a pipeline by its model_index.json, before gigabytes are loaded; a `UsageError` where there is none."""
         return cls
 
     @abstractmethod
