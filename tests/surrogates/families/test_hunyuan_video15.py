@@ -28,7 +28,7 @@ def test_clips_are_equal_where_siglip_need_not_resize(family: Family, folder: Pa
     assert_close(clip, family.call(pipeline, photo[0], 3))
 
 
-def test_siglip_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(surrogate: Surrogate, photos: Tensor) -> None:
+def test_siglip_gets_the_resized_photo_but_for_the_rounding_to_8_bits(surrogate: Surrogate, photos: Tensor) -> None:
     process = surrogate.pipeline.feature_extractor
     theirs = process.preprocess(images=to_picture(photos[0]), return_tensors="pt").pixel_values
     levels = (resize_for_clip(photos[:1], process) - theirs).abs() * 255 / 2  # normalised to [-1, 1]
@@ -58,7 +58,7 @@ def test_text_in_quotation_marks_is_read_letter_by_letter_too(surrogate: Surroga
     assert mine["encoder_attention_mask_2"].sum(1).tolist() == [0, len('Text "stop". ') + 1, 0]  # and an end
 
 
-def test_the_schedule_is_the_calls(surrogate: Surrogate) -> None:
+def test_the_schedule_is_that_of_the_pipelines_call(surrogate: Surrogate) -> None:
     shares = [1 - i / STEPS for i in range(STEPS)]
     assert surrogate.sigmas == pytest.approx([5 * share / (1 + 4 * share) for share in shares], rel=1e-6)  # shifted by 5
     assert surrogate.timesteps.tolist() == pytest.approx([1000 * sigma for sigma in surrogate.sigmas])

@@ -62,7 +62,7 @@ def test_features_of_the_video_depend_on_the_noise_of_the_sound(surrogate: Surro
     assert (one[TAPS[1]] - two[TAPS[1]]).abs().max() > 1e-6
 
 
-def test_the_default_call_shows_the_denoiser_another_photo(family: Family, pipeline: DiffusionPipeline, photos: Tensor) -> None:
+def test_the_default_call_compresses_the_photo(family: Family, pipeline: DiffusionPipeline, photos: Tensor) -> None:
     pytest.importorskip("av")  # which the pipeline compresses with
     plain = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3))["hidden_states"]
     coded = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3, image_crf=None))["hidden_states"]

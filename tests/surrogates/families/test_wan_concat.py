@@ -54,7 +54,7 @@ def test_without_the_rounding_before_clip_the_denoisers_arguments_are_equal(
 
 
 @pytest.mark.parametrize("size", [(32, 48), (48, 32), (64, 64), (16, 80)])
-def test_clip_is_shown_what_its_processor_makes_of_the_picture(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_gets_what_its_processor_makes_of_the_picture(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     processor = tiny_clip_processor(28)
     photo = torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(5)) / 255
     theirs = processor(images=to_picture(photo), return_tensors="pt").pixel_values
@@ -195,7 +195,7 @@ def test_a_denoiser_that_reads_the_photo_through_clip_needs_clip(tmp_path: Path)
         WAN21.surrogate(folder)
 
 
-def test_a_second_denoiser_that_the_pipeline_never_calls_stays_out(tmp_path: Path) -> None:
+def test_a_second_denoiser_that_the_pipeline_never_calls_is_not_used(tmp_path: Path) -> None:
     folder = tiny_wan22_a14b(tmp_path)
     edit_json(folder / "model_index.json", boundary_ratio=None)
     surrogate = A14B.surrogate(folder)
