@@ -31,7 +31,7 @@ def assert_same(family: Family, mine: dict[str, Any], theirs: dict[str, Any]) ->
 
     `return_dict` only says how the denoiser wraps its output.
     """
-    mine, theirs = ({name: value for name, value in given.items() if name != "return_dict"} for given in (mine, theirs))
+    mine, theirs = ({name: value for name, value in arguments.items() if name != "return_dict"} for arguments in (mine, theirs))
     assert theirs.keys() - mine.keys() == set()
     assert {name for name in mine.keys() - theirs.keys() if mine[name] is not None} == set()
     for name, value in theirs.items():

@@ -69,12 +69,12 @@ def test_mean_flow_is_given_the_next_timestep_of_the_schedule_in_use(tiny: TinyM
     text = mean.encode_text([PROMPT])
     schedule = [*mean.timesteps.tolist(), 0.0]
     for step in range(STEPS):
-        given = record(mean.denoiser, lambda step=step: mean(photos, text, draw_at(mean, step)))  # type: ignore[misc]
-        assert given["timestep"].tolist() == [schedule[step]] * 2
-        assert given["timestep_r"].tolist() == [schedule[step + 1]] * 2
+        arguments = record(mean.denoiser, lambda step=step: mean(photos, text, draw_at(mean, step)))  # type: ignore[misc]
+        assert arguments["timestep"].tolist() == [schedule[step]] * 2
+        assert arguments["timestep_r"].tolist() == [schedule[step + 1]] * 2
     finer = mean._schedule(6).timesteps.tolist()
-    given = record(mean.denoiser, lambda: mean.animate(photos[:1], text, 0, steps=6), skip=2)
-    assert (given["timestep"].tolist(), given["timestep_r"].tolist()) == ([finer[2]], [finer[3]])
+    arguments = record(mean.denoiser, lambda: mean.animate(photos[:1], text, 0, steps=6), skip=2)
+    assert (arguments["timestep"].tolist(), arguments["timestep_r"].tolist()) == ([finer[2]], [finer[3]])
     usual = record(surrogate.denoiser, lambda: surrogate(photos, text, draw_at(surrogate, 1)))
     assert usual["timestep_r"] is None
 
