@@ -90,8 +90,8 @@ class IdentityEmbedderModule(Stage):
         return scheduled(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
-        """Seed the augmentation; a resumed run goes on with other draws."""
-        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
+        """A resumed run begins with new views."""
+        super().on_train_start()
         self.images = None
 
     def renew(self, batch: dict[str, Tensor]) -> None:
