@@ -83,7 +83,7 @@ def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(w
         (["--height", "-1"], "--height is -1"),
         (["--num-frames", "4"], "num_frames is 4"),
         (["--steps", "0,20"], "steps [0, 20]: the schedule has the steps 0 … 19"),
-        (["--steps", "first"], "--steps 'first'"),
+        (["--steps", "first"], "--steps is 'first'"),
         (["--taps", "blocks.9,blocks.1,blocks.2"], "no tap 'blocks.9'"),
         (["--count", "4"], "--count 4 of 4 layers"),
         (["--device", "nowhere"], "--device nowhere"),
