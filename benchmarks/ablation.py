@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import white_noise
 from anti_i2v.attacks.anti_i2v import VARIANTS, anti_i2v
 from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.report import DRAWS, Interval, cell, interval, markdown, summarise, write_texts
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255

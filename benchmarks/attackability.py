@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.attacks import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
+from anti_i2v import atomic
+from anti_i2v.attacks import Settings, optimise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
 from anti_i2v.evaluation.identity import identity_shift, load_identity_judge
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
@@ -33,6 +35,7 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.references import portrait_references
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
+from benchmarks.parts import PARTS, PartName, attack_on
 
 COLUMNS = {
     "true_epsilon": "largest change",
@@ -83,8 +86,8 @@ class Table:
         folder.mkdir(parents=True, exist_ok=True)
         data = json.dumps({"facts": self.facts, "columns": COLUMNS, "rows": self.rows}, indent=1, ensure_ascii=False)
         for name, text in (("attackability.json", data + "\n"), ("attackability.md", self.markdown())):
-            (folder / f".{name}.part").write_text(text, encoding="utf-8")
-            (folder / f".{name}.part").replace(folder / name)
+            with atomic.write(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
         if self.pictures:
             size = max(picture.shape[-1] for row in self.pictures for picture in row)
             save_sheet(sheet(self.pictures, size), folder / "attackability.png")
@@ -110,12 +113,12 @@ def _line(row: dict[str, object]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def attack(bench: Bench, batches: list[Batch], epsilon: float, part: AttackName, table: Table, options: argparse.Namespace) -> None:
+def attack(bench: Bench, batches: list[Batch], epsilon: float, part: PartName, table: Table, options: argparse.Namespace) -> None:
     """The two rows of an epsilon and a part: PGD, and white noise of equal RMS."""
     versions: dict[str, list[Measures]] = {"PGD": [], "white noise, equal RMS": []}
     drawn, step = epsilon == options.sheet_epsilon, 1.0 if options.step_size is None else options.step_size / epsilon
     for batch in batches:
-        chosen = named_attack(part, bench.surrogate, options.taps, options.faces, options.centred, options.keep)
+        chosen = attack_on(part, bench.surrogate, options.taps, options.faces, options.centred, options.keep)
         random = torch.Generator().manual_seed(options.seed + batch.first)
         label = f"epsilon {epsilon:g}, {part}, people from {batch.first}"
         found = optimise(
@@ -146,7 +149,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", type=int, default=64, help="people whom the judge chooses from")
     parser.add_argument("--steps", type=int, default=200, help="of PGD")
     parser.add_argument("--epsilons", type=float, nargs="+", default=[2.0, 4.0, 8.0, 16.0])
-    parser.add_argument("--parts", choices=ATTACKS, nargs="+", default=list(ATTACKS))
+    parser.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--taps", nargs="+", default=["blocks.3", "blocks.5"])
     parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
     parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.attacks import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
+from anti_i2v.attacks import Settings, optimise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.clips import check_finite
 from anti_i2v.evaluation.identity import References, identity_shift
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
+from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import animate_versions, as_saved
@@ -38,6 +39,7 @@ from anti_i2v.portraits.references import portrait_references
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit, find_folder
 from anti_i2v.surrogates import Surrogate
+from benchmarks.parts import PARTS, attack_on
 
 VERSIONS = {
     "clean": "clean photo",
@@ -131,7 +133,7 @@ def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) ->
 def optimised(options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]) -> tuple[dict[int, Tensor], float]:
     """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
     found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
-    attack = named_attack(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
+    attack = attack_on(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
     start = time.perf_counter()
     for first in range(0, len(image), options.batch):
         photo, text = image[first : first + options.batch], surrogate.encode_text(prompts[first : first + options.batch])
@@ -150,7 +152,7 @@ def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
     """All versions of the photos of the first `--people` of the test split."""
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     image = as_saved(rendered.video[:, 0]).to(options.device)
-    protector = Protector.from_pretrained(options.generator).eval().to(options.device)
+    protector = Protector.from_pretrained(options.generator, backend="torch").to(options.device)
     random = torch.Generator().manual_seed(options.pgd_seed)
     protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
     check_finite("one pass", photos=protected)
@@ -227,7 +229,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--pgd-steps", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--pgd-seed", type=int, default=0)
-    parser.add_argument("--attack", choices=ATTACKS, default="identity", help="what of the first surrogate PGD attacks")
+    parser.add_argument("--attack", choices=PARTS, default="identity", help="what of the first surrogate PGD attacks")
     parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
     parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
     parser.add_argument("--centred", action="store_true", help="the other attacks do not count a tint")

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from anti_i2v import atomic
 from anti_i2v.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,9 +239,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
             stale += 1
             print(f"{name} is out of date: run python benchmarks/tables.py")
         elif new != old:
-            part = path.with_name(f".{path.name}.part")
-            part.write_text(new, encoding="utf-8")
-            part.replace(path)
+            with atomic.write(path) as part:
+                part.write_text(new, encoding="utf-8")
             print(f"filled {name}")
     return int(stale > 0)
 

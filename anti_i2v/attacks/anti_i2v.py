@@ -74,7 +74,7 @@ def _anchored(surrogate: Surrogate, taps: tuple[str, ...]) -> list[str]:
 
 def _auxiliary(surrogate: Surrogate) -> Objective | None:
     """What pushes the repainted photo away from the photo as a network sees it; None where there is nothing to see it with."""
-    if surrogate.vae.decoder is None or type(surrogate).decoded is Surrogate.decoded:
+    if surrogate.vae.decoder is None:
         return None
     for make in (LpipsObjective, lambda: PerceptualObjective(OBJECTIVE_EMBEDDERS[0])):
         try:

@@ -15,5 +15,5 @@ def identity(surrogate: Surrogate) -> Method:
 
     Steps are as long as epsilon at first and shorten; see `optimise.step_length` for why.
     """
-    objective = IdentityObjective(list(OBJECTIVE_EMBEDDERS), keep=1.0, jitter=0.1)
+    objective = IdentityObjective(list(OBJECTIVE_EMBEDDERS), keep=1.0, input_diversity=0.1)
     return Method(objective.to(surrogate.device), (DECODED, PHOTO), 200, Settings())

@@ -7,13 +7,13 @@ against sees nothing but that residual.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from torch import nn
 
+from anti_i2v import atomic
 from anti_i2v.embedders.embedder import IdentityEmbedder
 from anti_i2v.errors import UsageError
 from anti_i2v.resources import find_folder
@@ -33,18 +33,15 @@ SHIPPED: dict[Role, str] = {"judge": "portrait-judge", "objective": OBJECTIVE_EM
 
 def save_network(network: nn.Module, config: Mapping[str, object], folder: str | Path) -> None:
     """Write `config.json` and `model.safetensors` (floating weights in fp16), each complete or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     state = {n: v.cpu().half() if v.is_floating_point() else v.cpu() for n, v in network.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as temporary:
-        weights, settings = Path(temporary) / "model.safetensors", Path(temporary) / "config.json"
-        save_file({name: value.contiguous() for name, value in state.items()}, weights)
-        settings.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for file in (weights, settings):
-            file.chmod(0o644)
-            file.replace(path / file.name)
+    with atomic.write(path / "model.safetensors") as part:
+        part.write_bytes(save({name: value.contiguous() for name, value in state.items()}))
+    with atomic.write(path / "config.json") as part:
+        part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def save_embedder(embedder: IdentityEmbedder, folder: str | Path, role: Role) -> None:

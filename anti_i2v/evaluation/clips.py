@@ -137,7 +137,7 @@ def mean_damage(surrogate: Surrogate, clean: Tensor, other: Tensor, text: Mappin
     Returns:
         (B,) float32.
     """
-    surrogate = surrogate.tapped([tap for tap in surrogate.taps if tap != PHOTO])  # a changed photo is no damage of features
+    surrogate = surrogate.with_taps([tap for tap in surrogate.taps if tap != PHOTO])  # a changed photo is no damage of features
     random = torch.Generator().manual_seed(seed)
     total = torch.zeros(len(clean), device=clean.device)
     for _ in range(draws):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from anti_i2v import atomic
 from anti_i2v.evaluation.clips import MEASURES, VERSIONS
 from anti_i2v.evaluation.judging import IDENTITY
 from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
@@ -165,6 +166,5 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     """Write files by name, each complete or not at all; the folder is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        part = folder / f".{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
+        with atomic.write(folder / name) as part:
+            part.write_text(text, encoding="utf-8")

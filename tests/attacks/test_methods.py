@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import METHODS, named_method, white_noise
+from anti_i2v.attacks import METHODS, named_method
 from anti_i2v.attacks.anti_i2v import VARIANTS, anti_i2v
 from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.objectives import WeightedObjective
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.training.feature_loss import compare
+from anti_i2v.training.feature_loss import feature_loss
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 from tests.tiny.unet import FRAMES as UNET_FRAMES
 from tests.tiny.unet import tiny_unet_world
@@ -39,11 +40,11 @@ def photo() -> Tensor:
 def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float:
     """What the method minimises, at draws that it did not see."""
     method, random, text = named_method(name, surrogate), torch.Generator().manual_seed(99), surrogate.encode_text(["a person nods"])
-    read, found = surrogate.tapped(method.taps), []
+    read, found = surrogate.with_taps(method.taps), []
     with torch.no_grad():
         for _ in range(3):
             draw = surrogate.draw(1, random, method.settings.min_sigma, method.settings.max_sigma)
-            found.append(float(compare(read, method.objective, photo, other, text, draw)[0]))
+            found.append(float(feature_loss(read, method.objective, photo, other, text, draw)[0]))
     return sum(found) / len(found)
 
 

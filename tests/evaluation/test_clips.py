@@ -42,7 +42,7 @@ def test_a_changed_photo_is_no_damage_of_what_the_model_makes_of_it(tmp_path: Pa
     text, clean = surrogate.encode_text(["a person nods"]), torch.rand(2, 3, HEIGHT, WIDTH)
     other = (clean + 0.05).clamp(0, 1)
     damage = mean_damage(surrogate, clean, other, text, seed=0, draws=2)
-    torch.testing.assert_close(damage, mean_damage(surrogate.tapped(["blocks.1"]), clean, other, text, seed=0, draws=2))
+    torch.testing.assert_close(damage, mean_damage(surrogate.with_taps(["blocks.1"]), clean, other, text, seed=0, draws=2))
     assert bool((damage > 0).all())
     assert surrogate.taps == ("blocks.1", "photo")
 

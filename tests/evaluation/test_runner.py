@@ -30,7 +30,7 @@ def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
 def protector() -> Protector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Protector(BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)).eval()
+        return Protector(BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16).eval())
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.likeness import FaceLoss
 from anti_i2v.portraits.training.optimizer import scheduled
 from anti_i2v.portraits.training.stage import Stage
-from anti_i2v.surrogates.fast_wan_vae import quicken
+from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 from anti_i2v.training.muon import Muon
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class AutoencoderModule(Stage):
         """Build the network once, when the trainer asks for it."""
         if self.vae is None:
             start = pipeline.load_autoencoder(self.folder) if self.resume_weights else pipeline.build_autoencoder(*self.size)
-            self.vae = quicken(start).train().requires_grad_(True)
+            self.vae = accelerate_vae(start).train().requires_grad_(True)
             if self.decoder_only:
                 self.vae.encoder.requires_grad_(False)
                 self.vae.quant_conv.requires_grad_(False)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.fast_wan_vae import quicken
-from anti_i2v.surrogates.loading import WORLD, WORLD_FILE
+from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
+from anti_i2v.surrogates.loading import PORTRAITS_FILE, PORTRAITS_VERSION
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3DModel
@@ -198,8 +198,8 @@ def save_index(world: WanImageToVideoPipeline, folder: Path) -> None:
     """Write the version of the world and, last, `model_index.json`, which makes a folder of parts a pipeline."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".index-") as temporary:
         world.save_config(temporary)
-        (Path(temporary) / WORLD_FILE).write_text(json.dumps({"version": WORLD}) + "\n", encoding="utf-8")
-        (Path(temporary) / WORLD_FILE).replace(folder / WORLD_FILE)
+        (Path(temporary) / PORTRAITS_FILE).write_text(json.dumps({"version": PORTRAITS_VERSION}) + "\n", encoding="utf-8")
+        (Path(temporary) / PORTRAITS_FILE).replace(folder / PORTRAITS_FILE)
         (Path(temporary) / "model_index.json").replace(folder / "model_index.json")
 
 
@@ -217,7 +217,7 @@ def load_autoencoder(folder: Path) -> AutoencoderKLWan:
         )
     part = str(folder / "vae")
     vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(part, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
-    return quicken(vae.eval().requires_grad_(False))
+    return accelerate_vae(vae.eval().requires_grad_(False))
 
 
 def load_denoiser(folder: Path) -> WanTransformer3DModel:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.families.svd import CLIP_SIZE, shown_to_clip
+from anti_i2v.surrogates.families.svd import CLIP_SIZE, resize_for_clip
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
@@ -113,7 +113,7 @@ def build_image_processor() -> CLIPImageProcessor:
 def embed(encoder: nn.Module, processor: CLIPImageProcessor, photo: Tensor) -> Tensor:
     """What cross-attention reads of photos (B, 3, H, W) in [0, 1], made as the pipeline makes it: (B, 1, embedding)."""
     mean, std = (torch.tensor(value, device=photo.device).view(1, 3, 1, 1) for value in (processor.image_mean, processor.image_std))
-    embeds: Tensor = encoder((shown_to_clip(2.0 * photo - 1.0) - mean) / std).image_embeds
+    embeds: Tensor = encoder((resize_for_clip(2.0 * photo - 1.0) - mean) / std).image_embeds
     return embeds.unsqueeze(1)
 
 

@@ -13,7 +13,7 @@ from world import DENOISER, VAE
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training import pipeline
-from anti_i2v.surrogates.fast_wan_vae import quicken
+from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
 PROMPTS = [prompt for action in ACTIONS for prompt in action.prompts]
 
@@ -22,7 +22,7 @@ PROMPTS = [prompt for action in ACTIONS for prompt in action.prompts]
 def test_the_quick_autoencoder_computes_the_same_and_passes_the_same_gradient(frames: int) -> None:
     torch.manual_seed(0)
     plain = pipeline.build_autoencoder(**VAE).double()  # type: ignore[arg-type]
-    quick = quicken(copy.deepcopy(plain))
+    quick = accelerate_vae(copy.deepcopy(plain))
     video = torch.rand(2, frames, 3, 32, 32, dtype=torch.float64)
     gradients = []
     for vae in (plain, quick):
