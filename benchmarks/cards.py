@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from anti_i2v.cli.plan import CARDS, SPARE
 from anti_i2v.evaluation.report import write_texts
-from anti_i2v.surrogates.memory.planning import GIB
+from anti_i2v.surrogates.memory.estimate import GIB
 from benchmarks.full_size import MODELS, FullSize, write_configuration
 from benchmarks.planned import ending, versions
 from benchmarks.steps import Setting

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from anti_i2v import atomic
 from anti_i2v.errors import UsageError
 
 
@@ -54,7 +55,6 @@ def read(file: Path, settings: Mapping[str, object]) -> Made | None:
 def write(file: Path, settings: Mapping[str, object], made: Made) -> None:
     """Keep photos as uint8, complete or not at all; the folder is made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
     told = {"settings": json.dumps(dict(settings)), "seconds": repr(made.seconds), "commit": made.commit}
-    save_file({"photos": (255 * made.photos).round().to(torch.uint8).cpu().contiguous()}, part, metadata=told)
-    part.replace(file)
+    with atomic.write(file) as part:
+        save_file({"photos": (255 * made.photos).round().to(torch.uint8).cpu().contiguous()}, part, metadata=told)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.surrogates import Draw, Surrogate
-from anti_i2v.surrogates.capture import blocks_needed
+from anti_i2v.surrogates.capture import count_blocks
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.memory.planning import Need, measure_need, skeleton
-from anti_i2v.surrogates.registry import family_of
+from anti_i2v.surrogates.memory.estimate import MemoryEstimate, build_empty, estimate_memory
+from anti_i2v.surrogates.registry import find_family
 
 STEPS = 20
 """Length of the schedule, of which the noisiest step is taken."""
@@ -24,7 +24,7 @@ PROMPT = "a person"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured; the arguments of `measure_need`."""
+    """What is measured; the arguments of `estimate_memory`."""
 
     source: str
     taps: tuple[str, ...]
@@ -35,10 +35,10 @@ class Setting:
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpointing: bool = False
 
-    def need(self) -> Need:
+    def need(self) -> MemoryEstimate:
         """The plan."""
         sizes = (self.height, self.width, self.num_frames, self.batch)
-        return measure_need(self.source, self.taps, *sizes, self.dtype, self.checkpointing)
+        return estimate_memory(self.source, self.taps, *sizes, self.dtype, self.checkpointing)
 
 
 def trained_surrogate(setting: Setting, device: torch.device) -> Surrogate:
@@ -51,18 +51,19 @@ def trained_surrogate(setting: Setting, device: torch.device) -> Surrogate:
 def random_surrogate(setting: Setting, device: torch.device) -> Surrogate:
     """The surrogate of a configuration with random weights, for features only, its denoiser as long as its deepest tap needs."""
     location, index = read_index(setting.source)
-    family = family_of(setting.source, index)
-    blocks = blocks_needed(setting.taps, family.block_lists)
+    family = find_family(setting.source, index)
+    assert issubclass(family, Surrogate)
+    blocks = count_blocks(setting.taps, family.block_lists)
     # Where photos go through a language model as well, prompts are its tokens, which cannot be random numbers.
-    without = (*family.never_loaded, *(() if family.photo_parts else family.text_encoders()))
-    pipeline = skeleton(device, location, getattr(torch, setting.dtype), without, dict.fromkeys(family.denoiser_names, blocks))
+    without = (*family.unused_parts, *(() if family.photo_parts else family.text_encoders()))
+    pipeline = build_empty(device, location, getattr(torch, setting.dtype), without, dict.fromkeys(family.denoiser_names, blocks))
     surrogate = family(pipeline, setting.taps, setting.height, setting.width, setting.num_frames, STEPS)
     if family.photo_parts:
         surrogate.encode_text([PROMPT])
         surrogate.drop_text_encoder()
     if setting.checkpointing:
         surrogate.checkpoint_layers()
-    surrogate.drop_what_animates()
+    surrogate.keep_features_only()
     return surrogate.to(device)
 
 

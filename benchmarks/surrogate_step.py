@@ -29,8 +29,8 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.memory.estimate import GIB, MemoryEstimate
 from anti_i2v.surrogates.memory.peak import LivePeak
-from anti_i2v.surrogates.memory.planning import GIB, Need
 from benchmarks.full_size import MODELS, write_configuration
 from benchmarks.steps import Setting, held, inputs, random_surrogate, step, trained_surrogate
 
@@ -88,7 +88,7 @@ def peak_bytes(surrogate: Surrogate, run: Callable[[], object], device: torch.de
     return bytes_of(tensors), bytes_of(tensors) + live.peak
 
 
-def check_room(need: Need, device: torch.device) -> None:
+def check_room(need: MemoryEstimate, device: torch.device) -> None:
     """Refuse what cannot fit, before minutes are spent on it or the machine starts to swap."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if need.total > free:
@@ -98,7 +98,9 @@ def check_room(need: Need, device: torch.device) -> None:
         )
 
 
-def measure(setting: Setting, surrogate: Surrogate, need: Need, random_weights: bool, warmup: int, repeats: int) -> dict[str, Any]:
+def measure(
+    setting: Setting, surrogate: Surrogate, need: MemoryEstimate, random_weights: bool, warmup: int, repeats: int
+) -> dict[str, Any]:
     """All figures of one setting by name; memory in GiB, operations in 10¹²."""
     device = surrogate.device
     photos, text, draw = inputs(surrogate, setting.batch, random_weights)

@@ -52,7 +52,7 @@ class Method:
         """Protect photos; arguments and result as `optimise`, with the method's own number of steps if none is given."""
         settings = self.settings if start is None else replace(self.settings, step=min(self.settings.step, REFINING))
         number = self.steps if steps is None else steps
-        seen = surrogate.tapped(self.taps)
+        seen = surrogate.with_taps(self.taps)
         return optimise(seen, image, text, self.objective, epsilon, number, generator, settings, start=start, keep=keep, label=label)
 
 

@@ -53,8 +53,10 @@ def run(options: argparse.Namespace) -> int:
 
     from anti_i2v.portraits.studied import Folder, Portraits, writable
     from anti_i2v.probing import choose, study
+    from anti_i2v.probing.plot import check_matplotlib
     from anti_i2v.probing.study import steps_near
 
+    check_matplotlib()
     size = (options.height, options.width)
     for name in ("height", "width", "num_frames", "count"):
         if getattr(options, name) < 1:
@@ -88,7 +90,7 @@ def _load(options: argparse.Namespace, photos: Portraits | Folder) -> Surrogate:
     from anti_i2v.probing.blocks import every_block, kind_of
     from anti_i2v.surrogates import Surrogate
     from anti_i2v.surrogates.loading import read_index
-    from anti_i2v.surrogates.registry import family_of
+    from anti_i2v.surrogates.registry import find_family
 
     if options.quiet:
         from diffusers.utils import logging as diffusers_logging
@@ -96,7 +98,7 @@ def _load(options: argparse.Namespace, photos: Portraits | Folder) -> Surrogate:
 
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
-    family = family_of(options.surrogate, read_index(options.surrogate)[1])
+    family = find_family(options.surrogate, read_index(options.surrogate)[1])
     taps = options.taps.split(",") if options.taps else every_block(kind_of(options.surrogate)[1], family.block_lists)
     surrogate = Surrogate.from_pretrained(
         options.surrogate,
@@ -108,7 +110,7 @@ def _load(options: argparse.Namespace, photos: Portraits | Folder) -> Surrogate:
         dtype=options.dtype,
         checkpointing=options.checkpointing,
     )
-    surrogate.drop_what_animates()
+    surrogate.keep_features_only()
     try:
         return surrogate.to(torch.device(options.device))
     except (RuntimeError, AssertionError) as error:

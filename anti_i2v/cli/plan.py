@@ -37,13 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; 0, also where nothing fits."""
-    from anti_i2v.surrogates.memory.planning import GIB, measure_need, text_encoder_bytes
+    from anti_i2v.surrogates.memory.estimate import GIB, estimate_memory, text_encoder_bytes
 
     if options.batch_size < 1:
         raise UsageError(f"the batch is {options.batch_size}; plan a step of at least 1 photo")
     taps = options.taps.split(",")
     sizes = (options.height, options.width, options.num_frames, options.batch_size)
-    needs = {setting: measure_need(options.surrogate, taps, *sizes, *setting) for setting in SETTINGS}
+    needs = {setting: estimate_memory(options.surrogate, taps, *sizes, *setting) for setting in SETTINGS}
     photos = f"{options.batch_size} photo{'s' * (options.batch_size > 1)} of {options.height} x {options.width} a step"
     print(f"{options.surrogate}: {photos}, clips of {options.num_frames} frames, taps {options.taps}")
     print("\nweights, GiB" + " " * 16 + "".join(f"{dtype:>12}" for dtype in ("float32", "bfloat16")))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from anti_i2v import atomic
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import to_pil
 
@@ -39,9 +40,8 @@ def sheet(rows: Sequence[Sequence[Tensor]], size: int) -> Tensor:
 
 def save_sheet(picture: Tensor, path: Path) -> None:
     """Write a `sheet` (3, H, W) as a PNG of 256 colours, a quarter of the bytes, complete or not at all."""
-    part = path.with_name(f".part.{path.name}")  # the suffix names the format
-    to_pil(picture).quantize(256).save(part, optimize=True)
-    part.replace(path)
+    with atomic.write(path) as part:
+        to_pil(picture).quantize(256).save(part, "PNG", optimize=True)
 
 
 def residual_picture(image: Tensor, protected: Tensor, gain: float = 10.0) -> Tensor:
@@ -100,9 +100,8 @@ def save_gif(films: Sequence[Sequence[Tensor]], names: Sequence[str], headings: 
         durations = [150] * (len(shown) - 1) + [900]
         shown[0].save(file, "GIF", save_all=True, append_images=shown[1:], duration=durations, loop=0, optimize=True)
         if file.tell() < limit:
-            part = path.with_name(f".{path.name}.part")
-            part.write_bytes(file.getvalue())
-            part.replace(path)
+            with atomic.write(path) as part:
+                part.write_bytes(file.getvalue())
             return
     raise UsageError(f"{len(films)} rows of clips do not fit {limit} bytes of {path.name}; show fewer")
 
@@ -113,9 +112,8 @@ def save_frames(films: Sequence[Sequence[Tensor]], names: Sequence[str], heading
     frames = sorted({0, length // 2, length - 1})
     cells = [[film[t] for film in row for t in frames] for row in films]
     words = [word for heading in headings for word in [heading, *[""] * (len(frames) - 1)]]
-    part = path.with_name(f".part.{path.name}")  # the suffix names the format
-    labelled(cells, names, words, size).save(part, optimize=True)
-    part.replace(path)
+    with atomic.write(path) as part:
+        labelled(cells, names, words, size).save(part, "PNG", optimize=True)
 
 
 def examples(scores: Tensor) -> list[tuple[int, str]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from anti_i2v.errors import UsageError
+from anti_i2v import atomic
+from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.base import Generator
-from anti_i2v.generators.folder import WEIGHTS, fingerprint
+from anti_i2v.generators.folder import ONNX, WEIGHTS, fingerprint
 
 
 class _Flat(nn.Module):
@@ -41,24 +41,22 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     Raises:
         UsageError: The packages that write ONNX are not installed, the network has what ONNX has not, or the folder is missing.
     """
-    try:
+    with needs_train("writing ONNX"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"writing ONNX needs {error.name}; pip install 'anti-i2v[onnx]'") from None
-    target = Path(folder).expanduser() / "model.onnx"
+    target = Path(folder).expanduser() / ONNX
     if not target.parent.is_dir():
         raise UsageError(f"no folder {str(folder)!r}; write the generator there first")
     size = generator.working_size
     training = generator.training
     batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]))
     try:
-        with tempfile.TemporaryDirectory(prefix=".onnx.", dir=target.parent) as part, warnings.catch_warnings():
+        with atomic.write(target) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # two axes are called batch, and are one
             torch.onnx.export(
                 _Flat(generator).eval(),
                 example,
-                Path(part) / target.name,
+                part,
                 input_names=["image", "epsilon"],
                 output_names=list(generator(*example)),
                 dynamic_shapes={"image": {0: batch}, "epsilon": {0: batch}},
@@ -67,8 +65,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 external_data=False,  # one file, as the folder's promise says
                 verbose=False,
             )
-            _say_origin(Path(part) / target.name, fingerprint(target.parent))
-            (Path(part) / target.name).replace(target)
+            _note_origin(part, fingerprint(target.parent))
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
@@ -77,7 +74,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     return target
 
 
-def _say_origin(path: Path, weights: str) -> None:
+def _note_origin(path: Path, weights: str) -> None:
     """Note whose weights these are, and remove what torch notes: stack traces beside every node, with the paths of the machine."""
     import onnx
 

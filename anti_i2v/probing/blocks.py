@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.loading import read_index, where
-from anti_i2v.surrogates.registry import family_of
+from anti_i2v.surrogates.loading import read_index, split_revision
+from anti_i2v.surrogates.registry import find_family
 
 U_NET = ("down_blocks", "mid_block", "up_blocks")
 """What every U-Net of diffusers calls its blocks."""
@@ -77,8 +77,8 @@ def kind_of(source: str) -> tuple[Kind, nn.Module]:
     import diffusers
 
     location, index = read_index(source)
-    family = family_of(source, index)
-    path, revision = where(location)
+    family = find_family(source, index)
+    path, revision = split_revision(location)
     entry = index.get(family.denoiser_name)
     if not isinstance(entry, (list, tuple)):
         raise UsageError(f"{source} names no {family.denoiser_name} in model_index.json; fetch or write it again")

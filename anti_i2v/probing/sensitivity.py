@@ -82,7 +82,7 @@ def gains(
         (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=number < len(clean) - 1)
         worn = attacked(image, gradient)
         with torch.no_grad():
-            moved, worn_answer = maps_and_answer(surrogate.tapped([tap]), worn, text, draw)
+            moved, worn_answer = maps_and_answer(surrogate.with_taps([tap]), worn, text, draw)
         values = _changes("attack", moved[tap], clean[tap]) | {"attack_answer": relative(worn_answer, answer)}
         found[tap] |= _by(values, relative(worn, image))
     return found

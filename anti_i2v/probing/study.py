@@ -152,7 +152,7 @@ def _sensitivity(
         image, text = some.image.to(surrogate.device), surrogate.encode_text(some.prompts)
         if type(surrogate).encode_clip is not Surrogate.encode_clip:
             # As at inference, where the latents of a later step come from the denoiser: the photo reaches it by the model only.
-            draw = surrogate.referenced(draw, image)
+            draw = surrogate.with_reference(draw, image)
         for tap, values in gains(surrogate, image, text, draw, random).items():
             for name, value in values.items():
                 found.setdefault(tap, {}).setdefault(name, []).append(value)

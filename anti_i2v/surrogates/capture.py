@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from torch import Tensor, nn
 
@@ -11,8 +11,8 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.draw import ERROR, denoiser_layers
 
 
-class _Reached(Exception):
-    """Raised inside the network once the last tap has fired: nothing beyond it is needed."""
+class _AllRead(Exception):
+    """Raised inside the network once the last tap has been read: nothing beyond it is needed."""
 
 
 def describe_taps(model: nn.Module) -> str:
@@ -37,12 +37,11 @@ def check_taps(model: nn.Module, taps: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(f"no taps given; name at least one layer of {type(model).__name__}: {describe_taps(model)}")
     for tap in taps:
         if tap not in layers:
-            known = describe_taps(model)
-            raise UsageError(f"no tap {tap!r} in {type(model).__name__}; it has {known} and their submodules")
+            raise UsageError(f"no tap {tap!r} in {type(model).__name__}; it has {describe_taps(model)} and their submodules")
     return tuple(dict.fromkeys(taps))
 
 
-def capture(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object], early_exit: bool = True) -> dict[str, Tensor]:
+def read_layers(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object], early_exit: bool = True) -> dict[str, Tensor]:
     """Run a network and read the outputs of some of its layers.
 
     Args:
@@ -60,35 +59,23 @@ def capture(model: nn.Module, taps: Sequence[str], inputs: Mapping[str, object],
     """
     features: dict[str, Tensor] = {}
 
-    def reader(tap: str) -> Callable[[nn.Module, object, object], None]:
-        def read(module: nn.Module, args: object, output: object) -> None:
-            value = output[0] if isinstance(output, tuple) else output
-            if not isinstance(value, Tensor):
-                raise UsageError(f"tap {tap!r} gives {type(value).__name__}, not a tensor; choose another layer")
-            features[tap] = value
-            if early_exit and len(features) == len(taps):
-                raise _Reached
+    def read(tap: str, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise UsageError(f"tap {tap!r} gives {type(output).__name__}, not a tensor; choose another layer")
+        features[tap] = output
+        if early_exit and len(features) == len(taps):
+            raise _AllRead
 
-        return read
-
-    handles = [model.get_submodule(tap).register_forward_hook(reader(tap)) for tap in taps]
-    try:
+    with _hooks(model, taps, read), suppress(_AllRead):
         model(**inputs)
-    except _Reached:
-        pass
-    finally:  # a hook left behind would fire in every later use of the pipeline
-        for handle in handles:
-            handle.remove()
-    missing = [tap for tap in taps if tap not in features]
-    if missing:
-        known = describe_taps(model)
-        raise UsageError(f"the forward pass never computes {', '.join(missing)}; choose other taps: {known}")
+    if missing := [tap for tap in taps if tap not in features]:
+        raise UsageError(f"the forward pass never computes {', '.join(missing)}; choose other taps: {describe_taps(model)}")
     return features
 
 
 @contextmanager
-def recording(model: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Read the outputs of some layers while a network runs inside the block, each the first time that it is computed.
+def record_layers(model: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Read the outputs of some layers while a network runs inside the context, each the first time that it is computed.
 
     Args:
         model: The network.
@@ -99,44 +86,51 @@ def recording(model: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tenso
     """
     features: dict[str, Tensor] = {}
 
-    def reader(tap: str) -> Callable[[nn.Module, object, object], None]:
-        def read(module: nn.Module, args: object, output: object) -> None:
-            value = output[0] if isinstance(output, tuple) else output  # of CogVideoX the second is a cache
-            if isinstance(value, Tensor):
-                features.setdefault(tap, value)
+    def read(tap: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            features.setdefault(tap, output)
 
-        return read
-
-    handles = [model.get_submodule(tap).register_forward_hook(reader(tap)) for tap in taps]
-    try:
+    with _hooks(model, taps, read):
         yield features
-    finally:
-        for handle in handles:
-            handle.remove()
     if missing := [tap for tap in taps if tap not in features]:
         raise UsageError(f"{type(model).__name__} gives no tensor at {', '.join(missing)} when it encodes a photo; choose other layers")
 
 
-def blocks_needed(taps: Sequence[str], lists: Mapping[str, str]) -> dict[str, int]:
-    """How many blocks of a denoiser are computed for some taps.
+@contextmanager
+def _hooks(model: nn.Module, taps: Sequence[str], read: Callable[[str, object], None]) -> Iterator[None]:
+    """Call `read` with the name and the output of each layer that runs inside the context; of a tuple with its first member."""
+
+    def hook(tap: str) -> Callable[[nn.Module, object, object], None]:
+        return lambda module, args, output: read(tap, output[0] if isinstance(output, tuple) else output)
+
+    handles = [model.get_submodule(tap).register_forward_hook(hook(tap)) for tap in taps]
+    try:
+        yield
+    finally:  # a hook left behind would fire in every later use of the pipeline
+        for handle in handles:
+            handle.remove()
+
+
+def count_blocks(taps: Sequence[str], block_lists: Mapping[str, str]) -> dict[str, int]:
+    """How many blocks of a denoiser must be loaded for some taps.
 
     Args:
         taps: Of a surrogate; those that are no layers of the denoiser need no blocks, but `error` needs them all.
-        lists: List of blocks → entry of the denoiser's configuration that holds its length, in the order of computation.
+        block_lists: List of blocks → entry of the denoiser's configuration that holds its length, in the order of computation.
 
     Returns:
         Entry → number of blocks, for the list of the deepest tap and those behind it; nothing where a tap lies in none of
-        the lists, because it may come after them all. Of the first list one block is always kept: where no layer is read,
-        the denoiser still says on which device it is.
+        the lists, because it may come after them all. Of the first list one block always stays: where no layer is read,
+        the denoiser's device is still known.
     """
-    order = list(lists)
+    order = list(block_lists)
     deepest = (0, 0)
     if ERROR in taps:
         return {}
     for tap in denoiser_layers(taps):
         name, _, number = tap.partition(".")
-        if name not in lists or not number.split(".")[0].isdigit():
+        if name not in block_lists or not number.split(".")[0].isdigit():
             return {}
         deepest = max(deepest, (order.index(name), int(number.split(".")[0])))
-    where, block = deepest
-    return {lists[name]: block + 1 if i == where else 0 for i, name in enumerate(order) if i >= where}
+    last, block = deepest
+    return {block_lists[name]: block + 1 if i == last else 0 for i, name in enumerate(order) if i >= last}

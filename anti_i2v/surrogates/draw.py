@@ -1,4 +1,4 @@
-"""What a surrogate is asked: at which noise level and noise, and which layers beside those of its denoiser."""
+"""What a surrogate is given and read at: noise level and noise, and the taps beside the layers of its denoiser."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 DECODED = "decoded"
-"""The tap that is no layer: the photo as the autoencoder paints it again, where a change of shape can be told from a tint."""
+"""The tap for the photo through the autoencoder and back, where a change of shape can be distinguished from a tint."""
 
 PHOTO = "photo"
-"""The tap that is no layer either: the photo as the pipeline is given it, for objectives that say what it shall stay."""
+"""The tap for the photo as the pipeline is given it, for objectives on what must not change."""
 
 LATENT = "latent"
 """What the autoencoder makes of the photo, `(B, channels, …)`."""
 
 ERROR = "error"
-"""The denoiser's answer less that of a perfect one, whose mean square is the diffusion loss: like the latents, channels second."""
+"""The denoiser's prediction less the true value, whose mean square is the diffusion loss: like the latents, channels second."""
 
 SPECIAL = (PHOTO, LATENT, DECODED, ERROR)
 """The taps that are no layers."""
@@ -43,7 +43,7 @@ class Draw:
         noise: Unit Gaussian in the layout of the pipeline's latents, float32.
         image_noise: Unit Gaussian like the photos, for pipelines that add noise to the photo before they encode it.
         frames: Latent frames that the denoiser's tokens cover, one after the other.
-        reference: Latents of the clip that the noise is put on, see `Surrogate.referenced`; None is a still clip of the photo itself.
+        reference: Latents of the clip that the noise is put on, see `Surrogate.with_reference`; None is a still clip of the photo itself.
     """
 
     step: int

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
 
-def quicken(vae: AutoencoderKLWan) -> AutoencoderKLWan:
+def accelerate_vae(vae: AutoencoderKLWan) -> AutoencoderKLWan:
     """Make the same function cheaper on a CPU, in place.
 
     A causal 3-D convolution over one frame multiplies two thirds of its weights by padding: the last temporal slice as a
@@ -21,25 +21,25 @@ def quicken(vae: AutoencoderKLWan) -> AutoencoderKLWan:
     """
     from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 
-    class QuickConv(WanCausalConv3d):  # type: ignore[misc]
+    class FastConv(WanCausalConv3d):  # type: ignore[misc]
         def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
-            alone = x.shape[2] == 1 and self.stride[0] == 1 and (cache_x is None or self._padding[4] == 0)
-            if not alone:
+            single_frame = x.shape[2] == 1 and self.stride[0] == 1 and (cache_x is None or self._padding[4] == 0)
+            if not single_frame:
                 return super().forward(x, cache_x)  # type: ignore[no-any-return]
             frame = F.pad(x.squeeze(2), self._padding[:4])
             return F.conv2d(frame, self.weight[:, :, -1], self.bias, self.stride[1:]).unsqueeze(2)
 
-    class QuickNorm(WanRMS_norm):  # type: ignore[misc]
+    class FastNorm(WanRMS_norm):  # type: ignore[misc]
         def forward(self, x: Tensor) -> Tensor:
             dim = 1 if self.channel_first else -1
-            wide = torch.promote_types(x.dtype, torch.float32)
-            norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=wide).clamp_min(1e-12)
+            dtype = torch.promote_types(x.dtype, torch.float32)
+            norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=dtype).clamp_min(1e-12)
             out: Tensor = x * (self.scale / norm).to(x.dtype) * self.gamma.to(x.dtype) + self.bias
             return out
 
     for module in vae.modules():
         if type(module) is WanCausalConv3d:
-            module.__class__ = QuickConv
+            module.__class__ = FastConv
         elif type(module) is WanRMS_norm and not isinstance(module.bias, nn.Parameter):
-            module.__class__ = QuickNorm
+            module.__class__ = FastNorm
     return vae

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 SAFETY_CHECKER = "safety_checker"
 """The part of a pipeline that is never loaded, see `PassThrough`."""
-WORLD = 2
-"""Version of the embedded worlds: how people are drawn and at which size. Figures of two versions cannot be compared."""
-WORLD_FILE = "world.json"
-"""Beside `model_index.json` of an embedded world; other pipelines have none."""
+PORTRAITS_VERSION = 2
+"""Version of the Portraits models: how people are drawn and at which size. Figures of two versions cannot be compared."""
+PORTRAITS_FILE = "world.json"
+"""Beside `model_index.json` of a Portraits model; other pipelines have none."""
 
 
 def read_index(source: str) -> tuple[str, Mapping[str, object]]:
@@ -35,7 +35,7 @@ def read_index(source: str) -> tuple[str, Mapping[str, object]]:
         source: A folder, the name of a shipped checkpoint, or a hub id `owner/name`, which `@` and a revision may follow.
 
     Raises:
-        UsageError: It cannot be found, is not a pipeline, or is an embedded world of another version.
+        UsageError: It cannot be found, is not a pipeline, or is a Portraits model of another version.
     """
     from diffusers import DiffusionPipeline
 
@@ -46,33 +46,33 @@ def read_index(source: str) -> tuple[str, Mapping[str, object]]:
             f"no model_index.json in {location}, so it is no diffusers pipeline; give a folder that a pipeline's save_pretrained wrote"
         )
     if not on_hub:
-        _check_world(Path(location))
+        _check_portraits_version(Path(location))
     try:
-        path, revision = where(location)
+        path, revision = split_revision(location)
         return location, dict(DiffusionPipeline.load_config(path, **revision))
     except (OSError, ValueError) as error:
-        here = f"cannot read {location}/model_index.json"
-        what = f"no folder {source!r}, and the hub did not give it" if on_hub else here
-        raise UsageError(f"{what}: {_first_line(error)}; give an existing pipeline folder or hub id") from error
+        missing = f"no folder {source!r}, and the hub did not give it"
+        problem = missing if on_hub else f"cannot read {location}/model_index.json"
+        raise UsageError(f"{problem}: {_first_line(error)}; give an existing pipeline folder or hub id") from error
 
 
-def _check_world(folder: Path) -> None:
-    """Refuse an embedded world of another version; what is no embedded world has no such file and passes."""
-    file = folder / WORLD_FILE
+def _check_portraits_version(folder: Path) -> None:
+    """Refuse a Portraits model of another version; other pipelines have no such file and pass."""
+    file = folder / PORTRAITS_FILE
     if not file.is_file():
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))["version"]
+        version = json.loads(file.read_text(encoding="utf-8"))["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} names no version of an embedded world ({error}); fetch or make the folder again") from error
-    if found != WORLD:
+        raise UsageError(f"{file} names no version of a Portraits model ({error}); fetch or make the folder again") from error
+    if version != PORTRAITS_VERSION:
         raise UsageError(
-            f"{folder} is an embedded world of version {found}, this anti_i2v knows version {WORLD}; "
+            f"{folder} is a Portraits model of version {version}, this anti_i2v knows version {PORTRAITS_VERSION}; "
             "train it again (checkpoints/README.md), or install the release that it came with"
         )
 
 
-def where(location: str) -> tuple[str, dict[str, str]]:
+def split_revision(location: str) -> tuple[str, dict[str, str]]:
     """A location from `read_index` as what `from_pretrained` methods take: folder or hub id, and the revision if one is named."""
     name, revision = hub_id(location) or (location, None)
     return (name, {"revision": revision}) if revision else (name, {})
@@ -90,7 +90,7 @@ def text_identity(location: str, parts: Sequence[str]) -> str:
     """
     from diffusers import DiffusionPipeline
 
-    path, revision = where(location)
+    path, revision = split_revision(location)
     if Path(path).is_dir():
         return fingerprint(Path(path), parts)
     try:
@@ -104,7 +104,7 @@ def load_pipeline(
     location: str,
     dtype: torch.dtype = torch.float32,
     without: Sequence[str] = (),
-    blocks: Mapping[str, Mapping[str, int]] | None = None,
+    num_blocks: Mapping[str, Mapping[str, int]] | None = None,
 ) -> DiffusionPipeline:
     """The pipeline at a location from `read_index`, whatever precision its files are stored in.
 
@@ -113,7 +113,7 @@ def load_pipeline(
         dtype: Of the weights; autoencoder and image encoder are always float32, because reduced precision moves what they
             make of a photo by more than a small residual does.
         without: Parts to leave out.
-        blocks: Denoiser's name in the pipeline → entry of its configuration → how many blocks to load.
+        num_blocks: Denoiser's name in the pipeline → entry of its configuration → how many blocks to load; the others whole.
 
     Raises:
         UsageError: A file is missing, unreadable or not safetensors.
@@ -121,14 +121,14 @@ def load_pipeline(
     from diffusers import DiffusionPipeline
     from safetensors import SafetensorError
 
-    path, revision = where(location)
+    path, revision = split_revision(location)
     types = {"default": dtype, "vae": torch.float32, "image_encoder": torch.float32}
     try:  # safetensors only: nothing is ever loaded by pickle
         index = dict(DiffusionPipeline.load_config(path, **revision))
         parts: dict[str, object] = {name: None for name in (*without, SAFETY_CHECKER) if name in index}
         parts |= {name: part for name, part in llama_tokenizers(location, index).items() if name not in parts}
-        for name, counts in (blocks or {}).items():
-            if index.get(name) not in (None, [None, None]):
+        for name, counts in (num_blocks or {}).items():
+            if counts and index.get(name) not in (None, [None, None]):
                 parts[name] = _load_denoiser(location, name, index, dtype, counts)
         # By its own class: the base class would load again what is given for a part that the class calls optional.
         pipeline = pipeline_class(index).from_pretrained(path, dtype=types, use_safetensors=True, **revision, **parts)
@@ -142,7 +142,7 @@ class PassThrough:
     """In the place of a pipeline's safety checker: it checks nothing, and finds every prompt and every clip safe."""
 
     def to(self, device: object) -> PassThrough:
-        """It lies on no device."""
+        """Nothing to move."""
         return self
 
     def check_text_safety(self, prompt: str) -> bool:
@@ -157,25 +157,25 @@ class PassThrough:
 def pipeline_class(index: Mapping[str, object]) -> type[DiffusionPipeline]:
     """The class that model_index.json names; where it insists on a safety checker, one that gives itself a `PassThrough`.
 
-    The surrogates call denoiser and autoencoder themselves, so a pipeline's checker would never be asked; but Cosmos makes
+    The surrogates call denoiser and autoencoder themselves, so a pipeline's checker would never run; but Cosmos makes
     its own wherever none is given, from a package and weights that nothing else here needs.
     """
     import diffusers
 
-    kind: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
-    insists = SAFETY_CHECKER in inspect.signature(kind.__init__).parameters
-    return _unchecked(kind) if insists else kind  # type: ignore[arg-type]  # a class is hashable
+    named: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
+    needs_checker = SAFETY_CHECKER in inspect.signature(named.__init__).parameters
+    return _without_checker(named) if needs_checker else named  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.cache
-def _unchecked(kind: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
-    initialise = kind.__init__
+def _without_checker(pipeline: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
+    initialise = pipeline.__init__
 
     @functools.wraps(initialise)  # diffusers reads the names of a pipeline's parts from the signature
-    def unchecked(self: DiffusionPipeline, *args: object, **parts: object) -> None:
+    def without_checker(self: DiffusionPipeline, *args: object, **parts: object) -> None:
         initialise(self, *args, **{**parts, SAFETY_CHECKER: PassThrough()})
 
-    return type(kind.__name__, (kind,), {"__init__": unchecked})
+    return type(pipeline.__name__, (pipeline,), {"__init__": without_checker})
 
 
 def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype: torch.dtype, counts: Mapping[str, int]) -> ModelMixin:
@@ -183,11 +183,11 @@ def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype:
     import diffusers
     from diffusers.utils import logging
 
-    path, revision = where(location)
+    path, revision = split_revision(location)
     entry = index[name]
     assert isinstance(entry, (list, tuple))
     network: type[ModelMixin] = getattr(diffusers, str(entry[1]))
-    counts = no_more_than(network.load_config(path, subfolder=name, **revision), counts)
+    counts = cap_counts(network.load_config(path, subfolder=name, **revision), counts)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would list every weight that is left behind
     try:
@@ -196,7 +196,7 @@ def _load_denoiser(location: str, name: str, index: Mapping[str, object], dtype:
         logging.set_verbosity(level)
 
 
-def no_more_than(config: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
+def cap_counts(config: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
     """Entries of a network's configuration that say how many blocks, at most as many as there are: more would be made up.
 
     One that is not stated is left as the class has it, all of them.
@@ -213,7 +213,7 @@ def llama_tokenizers(location: str, index: Mapping[str, object]) -> dict[str, Pr
     """
     from transformers import PreTrainedTokenizerFast
 
-    path, revision = where(location)
+    path, revision = split_revision(location)
     classes = (["transformers", "LlamaTokenizer"], ["transformers", "LlamaTokenizerFast"])
     names = [name for name, entry in index.items() if entry in classes]
     # A tokenizer has no weights, and the argument no effect: it is what every from_pretrained of this package is given.

@@ -1,16 +1,13 @@
-"""Which class reads which pipeline. A new family is a file beside this one and its line here."""
+"""Which class reads which pipeline. A new family is a file in `families/` and its line here."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from anti_i2v.errors import UsageError
-
-if TYPE_CHECKING:
-    from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.frozen import FrozenPipeline
 
 FAMILIES = {
     "CogVideoXImageToVideoPipeline": "anti_i2v.surrogates.families.cogvideox.CogVideoXSurrogate",
@@ -33,25 +30,25 @@ FAMILIES = {
     "StableVideoDiffusionPipeline": "anti_i2v.surrogates.families.svd.SVDSurrogate",
     "WanImageToVideoPipeline": "anti_i2v.surrogates.families.wan.WanSurrogate",
 }
-"""Class of a diffusers pipeline → class path of its surrogate, imported only when asked for."""
+"""Class of a diffusers pipeline → class path of its surrogate, imported only when needed."""
 
 
-def family_of(source: str, index: Mapping[str, object]) -> type[Surrogate]:
-    """The class for a pipeline, from its name and model_index.json.
+def find_family(source: str, index: Mapping[str, object]) -> type[FrozenPipeline]:
+    """The subclass of `Surrogate` for a pipeline, from its name and model_index.json; imported only now, by its class path.
 
     Raises:
         UsageError: There is none.
     """
     name = str(index.get("_class_name"))
     if name not in FAMILIES:
-        kind = f"{name}, which takes no photo" if _takes_no_photo(name) else name
+        described = f"{name}, which takes no photo" if _takes_no_photo(name) else name
         raise UsageError(
-            f"{source} is a {kind}; supported pipelines: {', '.join(sorted(FAMILIES))}; another one is a file in "
-            "anti_i2v/surrogates and a line in families.py there"
+            f"{source} is a {described}; supported pipelines: {', '.join(sorted(FAMILIES))}; another one is a file in "
+            "anti_i2v/surrogates/families and a line in anti_i2v/surrogates/registry.py"
         )
     module, _, attribute = FAMILIES[name].rpartition(".")
-    family: type[Surrogate] = getattr(importlib.import_module(module), attribute)
-    return family.variant(source, index)
+    family: type[FrozenPipeline] = getattr(importlib.import_module(module), attribute).variant(source, index)
+    return family
 
 
 def _takes_no_photo(name: str) -> bool:

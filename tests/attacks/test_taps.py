@@ -39,7 +39,7 @@ def test_layers_of_a_transformer(transformer: Surrogate) -> None:
     encoder = encoder_layers(transformer)
     assert encoder[0] == "vae.encoder.down_blocks.0"
     assert encoder[-1] == "vae.encoder.mid_block"
-    assert transformer.tapped(encoder).taps == tuple(encoder)
+    assert transformer.with_taps(encoder).taps == tuple(encoder)
 
 
 def test_layers_of_a_unet(unet: Surrogate) -> None:

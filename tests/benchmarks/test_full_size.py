@@ -9,8 +9,8 @@ import torch
 
 from anti_i2v.surrogates.capture import check_taps
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.memory.planning import skeleton, text_encoder_bytes
-from anti_i2v.surrogates.registry import family_of
+from anti_i2v.surrogates.memory.estimate import build_empty, text_encoder_bytes
+from anti_i2v.surrogates.registry import find_family
 from benchmarks.full_size import MODELS, write_configuration
 
 # Name → billions of parameters of the denoiser; list of blocks → how many, and millions of parameters of each.
@@ -52,8 +52,8 @@ def test_the_configuration_has_the_published_size(name: str, tmp_path: Path) -> 
     folder = write_configuration(model, tmp_path)
     assert not list(folder.rglob("*.safetensors"))
     location, index = read_index(str(folder))
-    family = family_of(location, index)
-    pipeline = skeleton(torch.device("meta"), location, torch.bfloat16, family.text_encoders())
+    family = find_family(location, index)
+    pipeline = build_empty(torch.device("meta"), location, torch.bfloat16, family.text_encoders())
     denoiser = getattr(pipeline, family.denoiser_name)
     billions, lists = PUBLISHED[name]
     assert count(denoiser) / 1e9 == pytest.approx(billions, abs=0.005)

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from anti_i2v.__main__ import main
+from anti_i2v.imaging.cielab import Floats
 from anti_i2v.imaging.tensors import read_photo
-from anti_i2v.protector import Protector
+from anti_i2v.inference.torch_backend import TorchBackend
 from tests.tiny.generator import EPSILON, Capture, Protect, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,15 +238,15 @@ def test_an_interrupt_leaves_no_half_file(protect: Protect, tmp_path: Path, monk
         smooth(1).save(tmp_path / "a.png")
         tar.add(tmp_path / "a.png", "a.png")
         tar.add(tmp_path / "a.png", "b.png")
-    original, calls = Protector.protect, []
+    original, calls = TorchBackend.propose, []
 
-    def second_is_interrupted(self: Protector, photo: Image.Image, epsilon: float | None = None) -> Image.Image:
+    def second_is_interrupted(self: TorchBackend, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
         calls.append(photo)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return original(self, photo, epsilon)
 
-    monkeypatch.setattr(Protector, "protect", second_is_interrupted)
+    monkeypatch.setattr(TorchBackend, "propose", second_is_interrupted)
     assert protect(tmp_path / "00.tar", "--out", tmp_path / "out") == 130
     assert not (tmp_path / "out").exists()
     assert "Traceback" not in capsys.readouterr().err

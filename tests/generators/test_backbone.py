@@ -145,7 +145,7 @@ def test_impossible_settings_are_refused_with_the_remedy() -> None:
 FACE = {"backbone": "resnet10t", "backbone_width": 8, "frozen_norm": True, "working_size": 32, "chroma_size": 8, "cutoff": 8, "width": 16}
 
 
-def test_a_backbone_that_starts_from_a_face_network_sees_what_that_network_sees(tmp_path: Path) -> None:
+def test_a_backbone_that_starts_from_an_identity_embedder_sees_what_that_network_sees(tmp_path: Path) -> None:
     generator = BackboneGenerator(**FACE, start_from=str(write_faces(tmp_path)))  # type: ignore[arg-type]
     network, image = tiny_faces().half().float(), torch.rand(2, 3, 32, 32)
     seen = torch.cat(((image - 0.5) * 4, torch.rand(2, 1, 32, 32)), dim=1)  # whatever epsilon is
@@ -156,7 +156,7 @@ def test_a_backbone_that_starts_from_a_face_network_sees_what_that_network_sees(
     assert "start_from" not in generator.config()
 
 
-def test_a_face_network_that_does_not_fit_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_an_identity_embedder_that_does_not_fit_is_refused_with_the_remedy(tmp_path: Path) -> None:
     folder = str(write_faces(tmp_path))
     with pytest.raises(UsageError, match="frozen_norm=true"):
         BackboneGenerator(**{**FACE, "frozen_norm": False}, start_from=folder)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path) -> None
 
 def test_without_the_extra_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UsageError, match=r"pip install 'anti-i2v\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'anti-i2v\[train\]'"):
         export_onnx(BackboneGenerator("test_resnet", 32, 8, 8, 16), tmp_path)
     assert not list(tmp_path.iterdir())
 

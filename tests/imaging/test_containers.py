@@ -41,7 +41,7 @@ def signed(format: str, box: bytes = BOX) -> bytes:
         return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
     if format == "TIFF":
         file = io.BytesIO(data)
-        tiff.append(file, [tiff.Entry(C2PA_TAG, 7, len(box), box)])
+        tiff.add_tags(file, [tiff.Entry(C2PA_TAG, 7, len(box), box)])
         return file.getvalue()
     uuid = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
     return data + struct.pack(">I", 24 + len(box)) + b"uuid" + uuid + box

@@ -46,7 +46,7 @@ class People:
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
     folder = tiny_world(tmp_path_factory.mktemp("world"))
     made = Surrogate.from_pretrained(str(folder), ["blocks.0"], SIZE, SIZE, FRAMES, 6, [PROMPT])
-    return made.tapped(every_block(made.denoiser, made.block_lists))
+    return made.with_taps(every_block(made.denoiser, made.block_lists))
 
 
 def test_every_layer_and_step_has_its_figures(surrogate: Surrogate) -> None:
@@ -94,7 +94,7 @@ def test_a_unets_blocks_are_all_of_down_middle_and_up(tmp_path: Path) -> None:
     made = Surrogate.from_pretrained(str(tiny_unet_world(tmp_path)), ["mid_block"], SIZE, SIZE, UNET_FRAMES, 4)
     blocks = every_block(made.denoiser, made.block_lists)
     assert blocks == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]
-    found = study(made.tapped(blocks), People(2), [1], attacked=1)
+    found = study(made.with_taps(blocks), People(2), [1], attacked=1)
     assert all(row.figures["attack_later"] > 0 for row in found.rows)
     assert found.pictures["down_blocks.0", 1].shape[2] == UNET_FRAMES
 

@@ -1,45 +1,56 @@
-"""One tiny pipeline folder a session, and surrogates over it."""
+"""The tiny models of the session, and what most tests of a family begin with; a test file chooses its `family`."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from anti_i2v.surrogates import Draw, Surrogate
-from tests.tiny import FRAMES, tiny_world
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-HEIGHT, WIDTH = 32, 48  # not square, so that a swap of the two shows
-STEPS = 6
-PROMPT = "a dog runs"
+from tests.surrogates.family import FAMILIES, PROMPT, Family, TinyModels, draw_at
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_world(tmp_path_factory.mktemp("world"))
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    return TinyModels(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(scope="session")
-def surrogate(world: Path) -> Surrogate:
-    return Surrogate.from_pretrained(str(world), ["blocks.1", "blocks.2"], HEIGHT, WIDTH, FRAMES, STEPS)
+@pytest.fixture(scope="module")
+def family() -> Family:
+    """The layout of Wan that the shipped model shares, unless a test file says otherwise."""
+    return FAMILIES["wan-2.2-5b"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def folder(family: Family, tiny: TinyModels) -> Path:
+    return tiny.folder(family.name)
+
+
+@pytest.fixture(scope="module")
+def surrogate(family: Family, tiny: TinyModels) -> Surrogate:
+    return tiny.surrogate(family.name)
+
+
+@pytest.fixture(scope="module")
+def pipeline(family: Family, tiny: TinyModels) -> DiffusionPipeline:
+    """The same folder, loaded by diffusers itself."""
+    return tiny.pipeline(family.name)
+
+
+@pytest.fixture
+def photos(family: Family) -> Tensor:
+    """Two photos on the 8-bit grid."""
+    return family.photos()
+
+
+@pytest.fixture(scope="module")
 def text(surrogate: Surrogate) -> dict[str, Tensor]:
     return surrogate.encode_text([PROMPT])
 
 
 @pytest.fixture
 def draw(surrogate: Surrogate) -> Draw:
-    return surrogate.draw(2, torch.Generator().manual_seed(7))
-
-
-@pytest.fixture
-def photos() -> Tensor:
-    """Two photos on the 8-bit grid."""
-    return torch.randint(0, 256, (2, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)) / 255
+    """The noisiest step."""
+    return draw_at(surrogate, 0)

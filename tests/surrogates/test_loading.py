@@ -1,4 +1,4 @@
-"""What is refused before a weight is read: embedded worlds of another version, pipelines of no use, code that came along."""
+"""What is refused before a weight is read: Portraits models of another version, pipelines of no use, code in a folder."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import pytest
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.loading import WORLD, load_pipeline, read_index, where
+from anti_i2v.surrogates.loading import PORTRAITS_VERSION, load_pipeline, read_index, split_revision
 from tests.tiny import FRAMES, tiny_world
 
 
-def _folder(path: Path, world: object) -> Path:
+def _folder(path: Path, version: object) -> Path:
     (path / "model_index.json").write_text(json.dumps({"_class_name": "WanImageToVideoPipeline"}))
-    (path / "world.json").write_text(world if isinstance(world, str) else json.dumps(world))
+    (path / "world.json").write_text(version if isinstance(version, str) else json.dumps(version))
     return path
 
 
-def test_a_world_of_another_version_is_refused_with_both_versions(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"version {WORLD + 1}, this anti_i2v knows version {WORLD}"):
-        read_index(str(_folder(tmp_path, {"version": WORLD + 1})))
+def test_a_portraits_model_of_another_version_is_refused_with_both_versions(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"version {PORTRAITS_VERSION + 1}, this anti_i2v knows version {PORTRAITS_VERSION}"):
+        read_index(str(_folder(tmp_path, {"version": PORTRAITS_VERSION + 1})))
 
 
-def test_this_version_is_read(tmp_path: Path) -> None:
-    location, index = read_index(str(_folder(tmp_path, {"version": WORLD})))
+def test_a_portraits_model_of_this_version_is_read(tmp_path: Path) -> None:
+    location, index = read_index(str(_folder(tmp_path, {"version": PORTRAITS_VERSION})))
     assert (location, index["_class_name"]) == (str(tmp_path), "WanImageToVideoPipeline")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_broken_version_is_named(tmp_path: Path, text: str) -> None:
+def test_a_broken_version_file_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=r"world\.json names no version"):
         read_index(str(_folder(tmp_path, text)))
 
 
 @pytest.mark.parametrize("name", ["WanPipeline", "HunyuanVideoPipeline", "CogVideoXPipeline"])
-def test_a_pipeline_from_text_to_video_is_told_what_it_lacks(tmp_path: Path, name: str) -> None:
+def test_a_pipeline_from_text_to_video_is_refused_because_it_takes_no_photo(tmp_path: Path, name: str) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
     with pytest.raises(UsageError, match=f"is a {name}, which takes no photo; supported pipelines: "):
         Surrogate.from_pretrained(str(tmp_path), ["blocks.0"])
@@ -55,17 +55,17 @@ def test_code_in_a_pipeline_folder_is_never_run(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-def test_blocks_beyond_those_there_are_are_not_made_up(tmp_path: Path) -> None:
+def test_blocks_that_a_checkpoint_does_not_have_are_not_made_up(tmp_path: Path) -> None:
     folder = tiny_world(tmp_path / "world")
     with pytest.raises(UsageError, match=r"no tap 'blocks\.99'.*blocks\.0 … blocks\.3"):
         Surrogate.from_pretrained(str(folder), ["blocks.99"], 32, 32, FRAMES, features_only=True)
-    assert len(load_pipeline(str(folder), blocks={"transformer": {"num_layers": 99}}).transformer.blocks) == 4
+    assert len(load_pipeline(str(folder), num_blocks={"transformer": {"num_layers": 99}}).transformer.blocks) == 4
 
 
 def test_a_revision_follows_a_hub_id_and_is_no_part_of_a_folder(tmp_path: Path) -> None:
-    assert where("owner/name@v1.0") == ("owner/name", {"revision": "v1.0"})
-    assert where("owner/name") == ("owner/name", {})
+    assert split_revision("owner/name@v1.0") == ("owner/name", {"revision": "v1.0"})
+    assert split_revision("owner/name") == ("owner/name", {})
     (tmp_path / "my@folder").mkdir()
-    assert where(str(tmp_path / "my@folder")) == (str(tmp_path / "my@folder"), {})
+    assert split_revision(str(tmp_path / "my@folder")) == (str(tmp_path / "my@folder"), {})
     with pytest.raises(UsageError, match="no folder 'nobody/nothing@abc', and the hub did not give it"):
         read_index("nobody/nothing@abc")

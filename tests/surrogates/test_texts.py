@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from anti_i2v.surrogates import texts
-from anti_i2v.surrogates.texts import TextStore, cache_folder, fingerprint
+from anti_i2v.surrogates.texts import PromptCache, TextStore, cache_folder, fingerprint
 
 VALUES = {"prompt_embeds": torch.arange(6.0).view(2, 3), "mask": torch.tensor([True, False])}
 
 
-def test_what_was_put_is_got_bit_for_bit(tmp_path: Path) -> None:
+def test_a_stored_encoding_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     store = TextStore("encoder", tmp_path / "new")
     assert store.get("a dog runs") is None
     store.put("a dog runs", VALUES)
-    found = store.get("a dog runs")
-    assert found is not None
-    assert found.keys() == VALUES.keys()
-    assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in VALUES.items())
+    stored = store.get("a dog runs")
+    assert stored is not None
+    assert stored.keys() == VALUES.keys()
+    assert all(torch.equal(stored[name], value) and stored[name].dtype == value.dtype for name, value in VALUES.items())
     assert [p.name for p in store.folder.iterdir()] == [store.file("a dog runs").name]  # nothing half-written stays behind
 
 
@@ -48,7 +48,7 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None
 
 
 def test_the_fingerprint_follows_content_and_not_place_or_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "WHOLE", 16)
+    monkeypatch.setattr(texts, "END_BYTES", 16)
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         (folder / "text_encoder").mkdir(parents=True)
@@ -59,17 +59,17 @@ def test_the_fingerprint_follows_content_and_not_place_or_time(tmp_path: Path, m
     os.utime(two / "text_encoder" / "model.safetensors", (0, 0))
     (two / "unet" / "config.json").write_text("{}")  # no part of the text encoder
     assert fingerprint(one, parts) == fingerprint(two, parts)
-    seen = {fingerprint(one, parts)}
+    fingerprints = {fingerprint(one, parts)}
     for content in (bytes(range(99)), bytes([1, *range(1, 100)]), bytes([*range(99), 7])):  # shorter; other first byte; other last byte
         (two / "text_encoder" / "model.safetensors").write_bytes(content)
-        seen.add(fingerprint(two, parts))
+        fingerprints.add(fingerprint(two, parts))
     (one / "tokenizer").mkdir()
     (one / "tokenizer" / "tokenizer.json").write_text("{}")
-    seen.add(fingerprint(one, parts))
-    assert len(seen) == 5
+    fingerprints.add(fingerprint(one, parts))
+    assert len(fingerprints) == 5
 
 
-def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ANTI_I2V_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
     monkeypatch.delenv("ANTI_I2V_CACHE")
@@ -77,3 +77,14 @@ def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     assert cache_folder() == tmp_path / "anti_i2v"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "anti_i2v"
+
+
+def test_a_cache_reads_the_store_and_forgets_nothing(tmp_path: Path) -> None:
+    store = TextStore("encoder", tmp_path)
+    store.put("a", VALUES)
+    cache = PromptCache(store)
+    assert cache.missing(["a", "b", "b", "c"]) == ["b", "c"]
+    cache.add(["b", "c"], {"prompt_embeds": torch.ones(2, 3, dtype=torch.bfloat16)})
+    assert cache.missing(["c", "a", "b"]) == PromptCache(store).missing(["b"]) == []
+    assert cache["b"]["prompt_embeds"].dtype == torch.float32
+    assert PromptCache().missing(["a"]) == ["a"]

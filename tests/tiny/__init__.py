@@ -6,20 +6,17 @@ these folders holds for the shipped and the public ones, which differ only in nu
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+from tests.tiny.parts import TEXT, tiny_pipeline
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from diffusers import AutoencoderKLWan, DiffusionPipeline, WanTransformer3DModel
     from transformers import T5TokenizerFast, UMT5EncoderModel
 
 HEIGHT = WIDTH = 32
 FRAMES = 5
 BLOCKS = 4
-TEXT = 16
-"""Width of the text encoder's states."""
 
 
 def tiny_tokenizer(max_length: int = 32) -> T5TokenizerFast:
@@ -81,28 +78,18 @@ def tiny_denoiser() -> WanTransformer3DModel:
     )
 
 
-def tiny_world(folder: str | Path) -> Path:
-    """Write an image-to-video pipeline in the layout of Wan 2.2 TI2V-5B, its weights in half precision.
-
-    Args:
-        folder: Where to write; created if missing.
-
-    Returns:
-        `folder`. Pictures are 32×32, clips 5 frames, the denoiser has the blocks `blocks.0` to `blocks.3`.
-    """
+@tiny_pipeline
+def tiny_world() -> DiffusionPipeline:
+    """The layout of Wan 2.2 TI2V-5B: pictures are 32×32, clips 5 frames, the denoiser has the blocks `blocks.0` to `blocks.3`."""
     from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
 
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        pipeline = WanImageToVideoPipeline(
-            tokenizer=tiny_tokenizer(),
-            text_encoder=tiny_text_encoder().half(),
-            vae=tiny_vae().half(),
-            transformer=tiny_denoiser().half(),
-            scheduler=UniPCMultistepScheduler(
-                prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=2.0
-            ),
-            expand_timesteps=True,
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return WanImageToVideoPipeline(
+        tokenizer=tiny_tokenizer(),
+        text_encoder=tiny_text_encoder(),
+        vae=tiny_vae(),
+        transformer=tiny_denoiser(),
+        scheduler=UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=2.0
+        ),
+        expand_timesteps=True,
+    )

@@ -7,29 +7,21 @@ of many latents. See `tests.tiny`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from tests.tiny import TEXT, tiny_text_encoder, tiny_tokenizer
-from tests.tiny.hunyuan_video import tiny_clip_text, tiny_language_model
-from tests.tiny.ltx import tiny_scheduler
-from tests.tiny.tokenizers import tiny_clip_tokenizer, tiny_llama_tokenizer
-from tests.tiny.wan import EMBEDDING, denoiser_options, schedule, tiny_clip, tiny_processor
+from tests.tiny import tiny_tokenizer
+from tests.tiny.cogvideox import tiny_cogvideox
+from tests.tiny.hunyuan_video import tiny_hunyuan_video
+from tests.tiny.ltx import tiny_denoiser, tiny_scheduler
+from tests.tiny.parts import NO_CHANGES, TEXT, tiny_clip_processor, tiny_pipeline, tiny_t5
+from tests.tiny.unet import tiny_svd
+from tests.tiny.wan import denoiser_options, parts, tiny_clip
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, DiffusionPipeline
-    from transformers import T5EncoderModel
-
-
-def t5() -> T5EncoderModel:
-    """A T5 encoder of two layers."""
-    from transformers import T5Config, T5EncoderModel
-
-    return T5EncoderModel(T5Config(vocab_size=48, d_model=TEXT, d_kv=8, d_ff=24, num_layers=2, num_heads=2, decoder_start_token_id=0))
 
 
 def wan_vae(patch: int, **changes: Any) -> AutoencoderKLWan:
@@ -52,120 +44,34 @@ def wan_vae(patch: int, **changes: Any) -> AutoencoderKLWan:
     )
 
 
+@tiny_pipeline
 def wan21_14b() -> DiffusionPipeline:
     """Sizes: multiples of 48, such as 624."""
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
     from transformers import CLIPVisionModel
 
     return WanImageToVideoPipeline(
-        tokenizer=tiny_tokenizer(),
-        text_encoder=tiny_text_encoder(),
-        vae=wan_vae(12),
-        transformer=WanTransformer3DModel(**{**denoiser_options(EMBEDDING), "num_layers": 40, "patch_size": (1, 1, 1)}),
-        scheduler=schedule(3.0),
+        **(parts(3.0) | {"vae": wan_vae(12)}),
+        transformer=WanTransformer3DModel(**(denoiser_options(TEXT) | {"num_layers": 40, "patch_size": (1, 1, 1)})),
         image_encoder=CLIPVisionModel(tiny_clip()),
-        image_processor=tiny_processor(),
+        image_processor=tiny_clip_processor(28),
     )
 
 
+@tiny_pipeline
 def wan22_5b() -> DiffusionPipeline:
     """Sizes: multiples of 64, such as 704."""
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 
     layout = {"in_channels": 4, "num_layers": 30, "patch_size": (1, 4, 4)}
     return WanImageToVideoPipeline(
-        tokenizer=tiny_tokenizer(),
-        text_encoder=tiny_text_encoder(),
-        vae=wan_vae(4, is_residual=True, decoder_base_dim=8),
-        transformer=WanTransformer3DModel(**{**denoiser_options(), **layout}),
-        scheduler=schedule(5.0),
+        **(parts(5.0) | {"vae": wan_vae(4, is_residual=True, decoder_base_dim=8)}),
+        transformer=WanTransformer3DModel(**(denoiser_options() | layout)),
         expand_timesteps=True,
     )
 
 
-def cogvideox15_5b() -> DiffusionPipeline:
-    """Sizes: multiples of 128 up to 768 × 1360."""
-    import diffusers
-
-    transformer = diffusers.CogVideoXTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=16,
-        in_channels=8,
-        out_channels=4,
-        time_embed_dim=8,
-        text_embed_dim=TEXT,
-        num_layers=42,
-        max_text_seq_length=16,
-        use_rotary_positional_embeddings=True,
-        sample_height=96,
-        sample_width=170,
-        sample_frames=81,
-        patch_size=16,
-        patch_size_t=2,
-        patch_bias=False,
-        ofs_embed_dim=8,
-    )
-    vae = diffusers.AutoencoderKLCogVideoX(
-        block_out_channels=(4, 4, 4, 4),
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        latent_channels=4,
-        layers_per_block=0,
-        norm_num_groups=2,
-        scaling_factor=0.7,
-        invert_scale_latents=True,
-    )
-    scheduler = diffusers.CogVideoXDDIMScheduler(
-        prediction_type="v_prediction", snr_shift_scale=1.0, rescale_betas_zero_snr=True, timestep_spacing="trailing"
-    )
-    return diffusers.CogVideoXImageToVideoPipeline(
-        tokenizer=tiny_tokenizer(16), text_encoder=t5(), vae=vae, transformer=transformer, scheduler=scheduler
-    )
-
-
-def hunyuanvideo() -> DiffusionPipeline:
-    """In the layout `token_replace`. Sizes: multiples of 144, such as 720."""
-    import diffusers
-    from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import DEFAULT_PROMPT_TEMPLATE
-    from transformers import CLIPImageProcessor
-
-    transformer = diffusers.HunyuanVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=16,
-        num_layers=20,
-        num_single_layers=40,
-        num_refiner_layers=1,
-        patch_size=18,
-        patch_size_t=1,
-        guidance_embeds=True,
-        text_embed_dim=TEXT,
-        pooled_projection_dim=8,
-        rope_axes_dim=(4, 6, 6),
-        image_condition_type="token_replace",
-    )
-    vae = diffusers.AutoencoderKLHunyuanVideo(
-        latent_channels=4,
-        block_out_channels=(4, 4, 4, 4),
-        layers_per_block=0,
-        norm_num_groups=2,
-        down_block_types=("HunyuanVideoDownBlock3D",) * 4,
-        up_block_types=("HunyuanVideoUpBlock3D",) * 4,
-    )
-    tokenizer, tokenizer_2 = tiny_llama_tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format("")), tiny_clip_tokenizer()
-    return diffusers.HunyuanVideoImageToVideoPipeline(
-        text_encoder=tiny_language_model(tokenizer),
-        tokenizer=tokenizer,
-        transformer=transformer,
-        vae=vae,
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
-        text_encoder_2=tiny_clip_text(len(tokenizer_2)),
-        tokenizer_2=tokenizer_2,
-        image_processor=CLIPImageProcessor(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48}),
-    )
-
-
+@tiny_pipeline
 def ltx_2b() -> DiffusionPipeline:
     """LTX 0.9, 32 × smaller in space and 8 × in time like the published one; its class there is the text-to-video pipeline's."""
     import diffusers
@@ -173,7 +79,7 @@ def ltx_2b() -> DiffusionPipeline:
     scaled = (True, True, True, False)
     return diffusers.LTXPipeline(
         tokenizer=tiny_tokenizer(),
-        text_encoder=t5(),
+        text_encoder=tiny_t5(),
         vae=diffusers.AutoencoderKLLTXVideo(
             latent_channels=8,
             block_out_channels=(8, 8, 8, 8),
@@ -183,58 +89,37 @@ def ltx_2b() -> DiffusionPipeline:
             spatio_temporal_scaling=scaled,
             decoder_spatio_temporal_scaling=scaled,
         ),
-        transformer=diffusers.LTXVideoTransformer3DModel(
-            in_channels=8,
-            out_channels=8,
-            num_attention_heads=2,
-            attention_head_dim=16,
-            cross_attention_dim=32,
-            num_layers=28,
-            caption_channels=TEXT,
-        ),
+        transformer=tiny_denoiser(28),
         scheduler=tiny_scheduler(base_image_seq_len=1024, max_image_seq_len=4096),
     )
 
 
+@tiny_pipeline
 def svd_xt() -> DiffusionPipeline:
     """Four levels like the published U-Net, but attention in the third and the middle one only. Sizes: multiples of 64."""
-    import diffusers
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    plain, crossed = "DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"
-    unet = diffusers.UNetSpatioTemporalConditionModel(
-        in_channels=8,
-        out_channels=4,
-        down_block_types=(plain, plain, crossed, plain),
-        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal", "UpBlockSpatioTemporal"),
-        block_out_channels=(32, 32, 32, 32),  # its norms have 32 groups
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=24,
-        layers_per_block=1,
-        cross_attention_dim=EMBEDDING,
-        num_attention_heads=2,
-        num_frames=25,
-    )
-    sight = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 224}
-    return diffusers.StableVideoDiffusionPipeline(
-        vae=diffusers.AutoencoderKLTemporalDecoder(
-            block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4
-        ),
-        image_encoder=CLIPVisionModelWithProjection(CLIPVisionConfig(**sight, patch_size=56, projection_dim=EMBEDDING)),
-        unet=unet,
-        scheduler=diffusers.EulerDiscreteScheduler(
-            beta_schedule="scaled_linear",
-            prediction_type="v_prediction",
-            sigma_max=700.0,
-            sigma_min=0.002,
-            timestep_type="continuous",
-            use_karras_sigmas=True,
-        ),
-        feature_extractor=CLIPImageProcessor(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}),
-    )
+    plain, cross = "DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"
+    up = ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal", "UpBlockSpatioTemporal")
+    return tiny_svd(4, (plain, plain, cross, plain), up, 25, NO_CHANGES)
 
 
-FULL: dict[str, Callable[[], DiffusionPipeline]] = {
+cogvideox15_5b = partial(
+    tiny_cogvideox,
+    newer=True,
+    scheduler="CogVideoXDDIMScheduler",
+    denoiser={"num_layers": 42, "sample_height": 96, "sample_width": 170, "patch_size": 16},
+    vae={"block_out_channels": (4, 4, 4, 4), "layers_per_block": 0},
+)
+"""Sizes: multiples of 128 up to 768 × 1360."""
+
+hunyuanvideo = partial(
+    tiny_hunyuan_video,
+    layout="token_replace",
+    denoiser={"num_layers": 20, "num_single_layers": 40, "patch_size": 18},
+    vae={"channels": 4, "layers": 0},
+)
+"""Sizes: multiples of 144, such as 720."""
+
+FULL: dict[str, Callable[[str | Path], Path]] = {
     "cogvideox15-5b": cogvideox15_5b,
     "hunyuanvideo": hunyuanvideo,
     "ltx-2b": ltx_2b,
@@ -246,15 +131,5 @@ FULL: dict[str, Callable[[], DiffusionPipeline]] = {
 
 
 def tiny_full(name: str, folder: Path) -> Path:
-    """Write the pipeline for a surrogate's name in the configs, its weights in half precision, and return the folder."""
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        pipeline = FULL[name]()
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.half()
-    pipeline.save_pretrained(folder)
-    if name == "hunyuanvideo":  # as published, see tests.tiny.hunyuan_video
-        index = folder / "model_index.json"
-        index.write_text(json.dumps({**json.loads(index.read_text()), "tokenizer": ["transformers", "LlamaTokenizerFast"]}))
-    return folder
+    """Write the pipeline for a surrogate's name in the configs and return the folder."""
+    return FULL[name](folder)

@@ -6,24 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from tests.tiny.parts import TEXT, tiny_pipeline, tiny_t5
 from tests.tiny.tokenizers import tiny_qwen_tokenizer
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo15, ClassifierFreeGuidance, HunyuanVideo15Transformer3DModel
-    from transformers import Qwen2_5_VLTextModel, SiglipVisionModel, T5EncoderModel
+    from diffusers import AutoencoderKLHunyuanVideo15, ClassifierFreeGuidance, DiffusionPipeline, HunyuanVideo15Transformer3DModel
+    from transformers import Qwen2_5_VLTextModel, SiglipVisionModel
 
 FRAMES = 9
 HEIGHT, WIDTH = 40, 56
-"""One of the sizes that the pipeline keeps, of about 48 × 48 pixels."""
+"""One of the sizes that the pipeline does not change, of about 48 × 48 pixels."""
 TAPS = ("transformer_blocks.0", "transformer_blocks.1")
-TEXT, LETTERS, SIGHT = 16, 8, 12
-"""Width of the states of Qwen, ByT5 and SigLIP."""
+LETTERS, SIGHT = 8, 12
+"""Width of the states of ByT5 and SigLIP."""
 
 
 def unguided(folder: Path) -> dict[str, ClassifierFreeGuidance]:
-    """The pipeline's call takes no guidance scale; this is where it is told one."""
+    """The pipeline's call takes no guidance scale; this is where it takes one."""
     from diffusers import ClassifierFreeGuidance
 
     return {"guider": ClassifierFreeGuidance(guidance_scale=1.0)}
@@ -44,12 +43,6 @@ def tiny_qwen(words: int) -> Qwen2_5_VLTextModel:
         initializer_range=0.2,
     )
     return Qwen2_5_VLTextModel(config)
-
-
-def tiny_byt5() -> T5EncoderModel:
-    from transformers import T5Config, T5EncoderModel
-
-    return T5EncoderModel(T5Config(vocab_size=384, d_model=LETTERS, d_kv=4, d_ff=16, num_layers=2, num_heads=2))
 
 
 def tiny_siglip() -> SiglipVisionModel:
@@ -91,36 +84,25 @@ def tiny_vae() -> AutoencoderKLHunyuanVideo15:
     )
 
 
-def tiny_hunyuan_video15(folder: str | Path, meanflow: bool = False) -> Path:
-    """Write a pipeline in the layout of HunyuanVideo-1.5-480p_i2v, or of the one distilled to few steps, in half precision.
-
-    Args:
-        folder: Where to write; created if missing.
-        meanflow: The denoiser's `use_meanflow`.
-
-    Returns:
-        `folder`.
-    """
+@tiny_pipeline
+def tiny_hunyuan_video15(meanflow: bool = False) -> DiffusionPipeline:
+    """HunyuanVideo-1.5-480p_i2v, or the one distilled to few steps (`meanflow`)."""
     from diffusers import ClassifierFreeGuidance, FlowMatchEulerDiscreteScheduler, HunyuanVideo15ImageToVideoPipeline
     from transformers import ByT5Tokenizer, SiglipImageProcessor
 
     tokenizer = tiny_qwen_tokenizer()
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        pipeline = HunyuanVideo15ImageToVideoPipeline(
-            text_encoder=tiny_qwen(len(tokenizer)).half(),
-            tokenizer=tokenizer,
-            transformer=tiny_denoiser(meanflow).half(),
-            vae=tiny_vae().half(),
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
-            text_encoder_2=tiny_byt5().half(),
-            tokenizer_2=ByT5Tokenizer(),
-            guider=ClassifierFreeGuidance(guidance_scale=6.0),
-            image_encoder=tiny_siglip().half(),
-            feature_extractor=SiglipImageProcessor(size={"height": 48, "width": 48}),
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return HunyuanVideo15ImageToVideoPipeline(
+        text_encoder=tiny_qwen(len(tokenizer)),
+        tokenizer=tokenizer,
+        transformer=tiny_denoiser(meanflow),
+        vae=tiny_vae(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+        text_encoder_2=tiny_t5(384, LETTERS),
+        tokenizer_2=ByT5Tokenizer(),
+        guider=ClassifierFreeGuidance(guidance_scale=6.0),
+        image_encoder=tiny_siglip(),
+        feature_extractor=SiglipImageProcessor(size={"height": 48, "width": 48}),
+    )
 
 
 tiny_hunyuan_video15_meanflow = partial(tiny_hunyuan_video15, meanflow=True)

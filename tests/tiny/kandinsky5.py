@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from tests.tiny.hunyuan_video import tiny_clip_text, tiny_vae
+from tests.tiny.hunyuan_video import tiny_vae
+from tests.tiny.parts import TEXT, tiny_clip_text, tiny_pipeline
 from tests.tiny.tokenizers import tiny_clip_tokenizer, tiny_qwen_tokenizer
 
 if TYPE_CHECKING:
-    from diffusers import Kandinsky5Transformer3DModel
+    from diffusers import DiffusionPipeline, Kandinsky5Transformer3DModel
     from transformers import Qwen2_5_VLForConditionalGeneration
 
 FRAMES = 17
 HEIGHT, WIDTH = 32, 48
 TAPS = ("visual_transformer_blocks.0", "visual_transformer_blocks.1")
-TEXT, POOLED = 16, 8
-"""Width of the states of Qwen and of CLIP's."""
+POOLED = 8
+"""Width of the states of CLIP."""
 TEMPLATE = (
     "system You are a prompt engineer. Describe the video in detail. Describe how the camera moves or shakes, describe the zoom and view "
     "angle, whether it follows the objects. the location of the video, main characters or objects and their action. dynamism of presented "
@@ -71,31 +71,19 @@ def tiny_denoiser(attention_type: str, visual_cond: bool) -> Kandinsky5Transform
     return denoiser
 
 
-def tiny_kandinsky5(folder: str | Path, attention_type: str = "regular", visual_cond: bool = True) -> Path:
-    """Write a pipeline in the layout of Kandinsky-5.0-I2V-Pro-sft-5s, in half precision.
-
-    Args:
-        folder: Where to write; created if missing.
-        attention_type: The denoiser's.
-        visual_cond: The denoiser's.
-
-    Returns:
-        `folder`.
-    """
+@tiny_pipeline
+def tiny_kandinsky5(attention_type: str = "regular", visual_cond: bool = True) -> DiffusionPipeline:
+    """Kandinsky-5.0-I2V-Pro-sft-5s, with the denoiser's `attention_type` and `visual_cond`."""
     from diffusers import FlowMatchEulerDiscreteScheduler, Kandinsky5I2VPipeline
     from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
     words, letters = tiny_qwen_tokenizer(TEMPLATE), tiny_clip_tokenizer()
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        pipeline = Kandinsky5I2VPipeline(
-            transformer=tiny_denoiser(attention_type, visual_cond).half(),
-            vae=tiny_vae().half(),
-            text_encoder=tiny_qwen_vl(len(words)).half(),
-            tokenizer=Qwen2VLProcessor(image_processor=Qwen2VLImageProcessor(), tokenizer=words, video_processor=Qwen2VLVideoProcessor()),
-            text_encoder_2=tiny_clip_text(len(letters)).half(),
-            tokenizer_2=letters,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return Kandinsky5I2VPipeline(
+        transformer=tiny_denoiser(attention_type, visual_cond),
+        vae=tiny_vae(),
+        text_encoder=tiny_qwen_vl(len(words)),
+        tokenizer=Qwen2VLProcessor(image_processor=Qwen2VLImageProcessor(), tokenizer=words, video_processor=Qwen2VLVideoProcessor()),
+        text_encoder_2=tiny_clip_text(len(letters)),
+        tokenizer_2=letters,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tests.tiny import TEXT, tiny_tokenizer
+from tests.tiny import tiny_tokenizer
+from tests.tiny.parts import TEXT, tiny_pipeline, tiny_t5
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTXVideo, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+    from diffusers import AutoencoderKLLTXVideo, DiffusionPipeline, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
 FRAMES = 9
 HEIGHT, WIDTH = 32, 64
@@ -61,53 +62,38 @@ def tiny_scheduler(**changes: object) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**(settings | changes))
 
 
-def write(folder: str | Path, pipeline_class: type[DiffusionPipeline], version: str, scheduler: FlowMatchEulerDiscreteScheduler) -> Path:
-    """Write a pipeline, its weights in half precision; the denoiser has `transformer_blocks.0` to `transformer_blocks.2`."""
+def tiny_denoiser(blocks: int) -> LTXVideoTransformer3DModel:
+    """An LTX transformer of width 32."""
     from diffusers import LTXVideoTransformer3DModel
-    from transformers import T5Config, T5EncoderModel
 
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        transformer = LTXVideoTransformer3DModel(
-            in_channels=LATENTS[0],
-            out_channels=LATENTS[0],
-            num_attention_heads=2,
-            attention_head_dim=16,
-            cross_attention_dim=32,
-            num_layers=3,
-            caption_channels=TEXT,
-        )
-        config = T5Config(vocab_size=48, d_model=TEXT, d_kv=8, d_ff=24, num_layers=2, num_heads=2, decoder_start_token_id=0)
-        pipeline = pipeline_class(
-            scheduler=scheduler,
-            vae=tiny_vae(version).half(),
-            text_encoder=T5EncoderModel(config).half(),
-            tokenizer=tiny_tokenizer(),
-            transformer=transformer.half(),
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return LTXVideoTransformer3DModel(
+        in_channels=LATENTS[0],
+        out_channels=LATENTS[0],
+        num_attention_heads=2,
+        attention_head_dim=16,
+        cross_attention_dim=32,
+        num_layers=blocks,
+        caption_channels=TEXT,
+    )
 
 
-def tiny_ltx(folder: str | Path) -> Path:
-    """Write an image-to-video pipeline in the layout of LTX 0.9 and return the folder: `HEIGHT` × `WIDTH`, `FRAMES` frames."""
-    from diffusers import LTXImageToVideoPipeline
+@tiny_pipeline
+def tiny_ltx(version: str = "0.9") -> DiffusionPipeline:
+    """LTX 0.9, the same with the autoencoder of 0.9.1, or 0.9.5, which has another pipeline; three blocks `transformer_blocks.…`."""
+    from diffusers import LTXConditionPipeline, LTXImageToVideoPipeline
 
-    return write(folder, LTXImageToVideoPipeline, "0.9", tiny_scheduler())
+    conditioned = version == "0.9.5"
+    return (LTXConditionPipeline if conditioned else LTXImageToVideoPipeline)(
+        scheduler=tiny_scheduler(**({"use_dynamic_shifting": False, "shift_terminal": None} if conditioned else {})),
+        vae=tiny_vae(version),
+        text_encoder=tiny_t5(),
+        tokenizer=tiny_tokenizer(),
+        transformer=tiny_denoiser(3),
+    )
 
 
-def tiny_ltx_timed(folder: str | Path) -> Path:
-    """Write the same with the autoencoder of LTX 0.9.1."""
-    from diffusers import LTXImageToVideoPipeline
-
-    return write(folder, LTXImageToVideoPipeline, "0.9.1", tiny_scheduler())
-
-
-def tiny_ltx_condition(folder: str | Path) -> Path:
-    """Write a pipeline in the layout of LTX 0.9.5 and later."""
-    from diffusers import LTXConditionPipeline
-
-    return write(folder, LTXConditionPipeline, "0.9.5", tiny_scheduler(use_dynamic_shifting=False, shift_terminal=None))
+tiny_ltx_timed = partial(tiny_ltx, version="0.9.1")
+tiny_ltx_condition = partial(tiny_ltx, version="0.9.5")
 
 
 def noise_of_clip_and_photo(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

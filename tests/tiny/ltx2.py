@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tests.tiny import TEXT
 from tests.tiny.ltx import tiny_scheduler
 from tests.tiny.ltx2_vae import CHANNELS, tiny_ltx2_vae
+from tests.tiny.parts import TEXT, tiny_pipeline
 from tests.tiny.tokenizers import tiny_gemma_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 FRAMES = 9
 HEIGHT, WIDTH = 32, 64
@@ -26,7 +29,7 @@ LAYERS = 2
 
 
 def tiny_gemma3() -> torch.nn.Module:
-    """The language model of LTX-2, with the eyes that it has and that nobody uses."""
+    """The language model of LTX-2, with its vision tower, which is not used."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     text = {"vocab_size": 64, "hidden_size": TEXT, "intermediate_size": 24, "num_hidden_layers": LAYERS}
@@ -90,51 +93,41 @@ def connector_options(newer: bool) -> dict[str, Any]:
     }
 
 
-def write(folder: str | Path, newer: bool) -> Path:
-    """Write a pipeline, its weights in half precision; the denoiser has `transformer_blocks.0` to `transformer_blocks.2`."""
+@tiny_pipeline
+def tiny_ltx2(newer: bool = False) -> DiffusionPipeline:
+    """LTX-2, or the newer LTX-2.3; three blocks `transformer_blocks.…`."""
     from diffusers import AutoencoderKLLTX2Audio, LTX2ImageToVideoPipeline, LTX2VideoTransformer3DModel
     from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
 
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        audio = AutoencoderKLLTX2Audio(
-            base_channels=SOUND[0] * SOUND[2],
-            ch_mult=(1,),
-            num_res_blocks=1,
-            resolution=32,
-            latent_channels=SOUND[0],
-            mel_bins=4 * SOUND[2],
-        )
-        vocoder = LTX2Vocoder(
-            in_channels=8 * SOUND[2],
-            hidden_channels=8,
-            upsample_kernel_sizes=[4, 4],
-            upsample_factors=[2, 2],
-            resnet_kernel_sizes=[3],
-            resnet_dilations=[[1, 3, 5]],
-        )
-        pipeline = LTX2ImageToVideoPipeline(
-            scheduler=tiny_scheduler(),
-            vae=tiny_ltx2_vae().half(),
-            audio_vae=audio.half(),
-            text_encoder=tiny_gemma3().half(),
-            tokenizer=tiny_gemma_tokenizer(1024),
-            connectors=LTX2TextConnectors(**connector_options(newer)).half(),
-            transformer=LTX2VideoTransformer3DModel(**denoiser_options(newer)).half(),
-            vocoder=vocoder.half(),
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    audio = AutoencoderKLLTX2Audio(
+        base_channels=SOUND[0] * SOUND[2],
+        ch_mult=(1,),
+        num_res_blocks=1,
+        resolution=32,
+        latent_channels=SOUND[0],
+        mel_bins=4 * SOUND[2],
+    )
+    vocoder = LTX2Vocoder(
+        in_channels=8 * SOUND[2],
+        hidden_channels=8,
+        upsample_kernel_sizes=[4, 4],
+        upsample_factors=[2, 2],
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
+    )
+    return LTX2ImageToVideoPipeline(
+        scheduler=tiny_scheduler(),
+        vae=tiny_ltx2_vae(),
+        audio_vae=audio,
+        text_encoder=tiny_gemma3(),
+        tokenizer=tiny_gemma_tokenizer(1024),
+        connectors=LTX2TextConnectors(**connector_options(newer)),
+        transformer=LTX2VideoTransformer3DModel(**denoiser_options(newer)),
+        vocoder=vocoder,
+    )
 
 
-def tiny_ltx2(folder: str | Path) -> Path:
-    """Write a pipeline in the layout of LTX-2 and return the folder: `HEIGHT` × `WIDTH`, `FRAMES` frames."""
-    return write(folder, newer=False)
-
-
-def tiny_ltx23(folder: str | Path) -> Path:
-    """Write the same in the layout of LTX-2.3."""
-    return write(folder, newer=True)
+tiny_ltx23 = partial(tiny_ltx2, newer=True)
 
 
 def noise_of_video_and_sound(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -142,6 +135,12 @@ def noise_of_video_and_sound(shape: tuple[int, ...], generator: torch.Generator)
     noise = [torch.randn(1, *part, generator=generator) for part in (VIDEO, SOUND)]
     assert shape == (1, math.prod(VIDEO) + math.prod(SOUND))
     return torch.cat([one.flatten(1) for one in noise], dim=1)
+
+
+def still_and_silent(latents: Tensor) -> Tensor:
+    """The photo's latents as those of a still clip and of the average of all sounds, which is the latent 0."""
+    still = latents.expand(-1, *VIDEO).flatten(1)
+    return torch.cat([still, still.new_zeros(len(still), math.prod(SOUND))], dim=1)
 
 
 UNGUIDED: dict[str, Any] = {

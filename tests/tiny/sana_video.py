@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from tests.tiny import TEXT
 from tests.tiny.ltx2_vae import tiny_ltx2_vae
+from tests.tiny.parts import TEXT, tiny_pipeline
 from tests.tiny.tokenizers import tiny_gemma_tokenizer
 from tests.tiny.wan import tiny_causal_vae
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTX2Video, AutoencoderKLWan, SchedulerMixin
+    from diffusers import AutoencoderKLLTX2Video, AutoencoderKLWan, DiffusionPipeline, SchedulerMixin
 
 FRAMES = 9
 HEIGHT, WIDTH = 32, 64
@@ -21,8 +18,8 @@ TAPS = ("transformer_blocks.0", "transformer_blocks.1")
 SHIFT = 8.0
 
 
-def write(folder: str | Path, vae: AutoencoderKLWan | AutoencoderKLLTX2Video, scheduler: SchedulerMixin, **changes: Any) -> Path:
-    """Write a pipeline, its weights in half precision; the denoiser has `transformer_blocks.0` to `transformer_blocks.2`."""
+def build(vae: AutoencoderKLWan | AutoencoderKLLTX2Video, scheduler: SchedulerMixin, **changes: Any) -> DiffusionPipeline:
+    """A pipeline with three blocks `transformer_blocks.…`."""
     from diffusers import SanaImageToVideoPipeline, SanaVideoTransformer3DModel
     from transformers import Gemma2Config, Gemma2Model
 
@@ -40,43 +37,30 @@ def write(folder: str | Path, vae: AutoencoderKLWan | AutoencoderKLLTX2Video, sc
         "rope_max_seq_len": 64,
         **changes,
     }
-    config = Gemma2Config(
-        vocab_size=64,
-        hidden_size=TEXT,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-    )
-    pipeline = SanaImageToVideoPipeline(
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    return SanaImageToVideoPipeline(
         tokenizer=tiny_gemma_tokenizer(8192),
-        text_encoder=Gemma2Model(config).half(),
-        vae=vae.half(),
-        transformer=SanaVideoTransformer3DModel(**options).half(),
+        text_encoder=Gemma2Model(Gemma2Config(vocab_size=64, hidden_size=TEXT, intermediate_size=24, num_hidden_layers=2, **heads)),
+        vae=vae,
+        transformer=SanaVideoTransformer3DModel(**options),
         scheduler=scheduler,
     )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
 
 
-def tiny_sana_480p(folder: str | Path) -> Path:
-    """Write a pipeline in the layout of SANA-Video 480p, with Wan's autoencoder, and return the folder."""
+@tiny_pipeline
+def tiny_sana_480p() -> DiffusionPipeline:
+    """SANA-Video 480p, with Wan's autoencoder."""
     from diffusers import DPMSolverMultistepScheduler
 
     scheduler = DPMSolverMultistepScheduler(flow_shift=SHIFT, use_flow_sigmas=True, prediction_type="flow_prediction")
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        return write(folder, tiny_causal_vae(), scheduler)
+    return build(tiny_causal_vae(), scheduler)
 
 
-def tiny_sana_720p(folder: str | Path) -> Path:
-    """Write a pipeline in the layout of SANA-Video 720p, with LTX-2's autoencoder, and a denoiser that also predicts a variance."""
+@tiny_pipeline
+def tiny_sana_720p() -> DiffusionPipeline:
+    """SANA-Video 720p, with LTX-2's autoencoder, and a denoiser that also predicts a variance."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        vae = tiny_ltx2_vae()
-        channels = vae.config.latent_channels
-        scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
-        return write(folder, vae, scheduler, in_channels=channels, out_channels=2 * channels, patch_size=(1, 1, 1), sample_size=22)
+    vae = tiny_ltx2_vae()
+    channels = {"in_channels": vae.config.latent_channels, "out_channels": 2 * vae.config.latent_channels}
+    return build(vae, FlowMatchEulerDiscreteScheduler(shift=SHIFT), **channels, patch_size=(1, 1, 1), sample_size=22)

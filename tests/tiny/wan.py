@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from tests.tiny import TEXT, tiny_text_encoder, tiny_tokenizer
+from tests.tiny import tiny_text_encoder, tiny_tokenizer
+from tests.tiny.parts import TEXT, tiny_clip_processor, tiny_pipeline
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler
-    from transformers import CLIPImageProcessor, CLIPVisionConfig
+    from diffusers import AutoencoderKLWan, DiffusionPipeline, UniPCMultistepScheduler
+    from transformers import CLIPVisionConfig
 
 FRAMES = 9
-EMBEDDING = 16
-"""Width of CLIP's states."""
 
 
 def tiny_causal_vae() -> AutoencoderKLWan:
@@ -58,7 +54,7 @@ def tiny_clip() -> CLIPVisionConfig:
     from transformers import CLIPVisionConfig
 
     return CLIPVisionConfig(
-        hidden_size=EMBEDDING,
+        hidden_size=TEXT,
         intermediate_size=32,
         num_hidden_layers=3,
         num_attention_heads=2,
@@ -69,13 +65,6 @@ def tiny_clip() -> CLIPVisionConfig:
     )
 
 
-def tiny_processor() -> CLIPImageProcessor:
-    """CLIP's own: the shorter edge to 28, then the centre."""
-    from transformers import CLIPImageProcessor
-
-    return CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
-
-
 def schedule(shift: float) -> UniPCMultistepScheduler:
     """The scheduler that all of them come with."""
     from diffusers import UniPCMultistepScheduler
@@ -83,75 +72,58 @@ def schedule(shift: float) -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift)
 
 
-def tiny_wan21(folder: str | Path, **changes: Any) -> Path:
-    """Write a pipeline in the layout of Wan 2.1 image to video, with CLIP, its weights in half precision.
+def parts(shift: float) -> dict[str, Any]:
+    """The parts that the three pipelines share."""
+    return {
+        "tokenizer": tiny_tokenizer(),
+        "text_encoder": tiny_text_encoder(),
+        "vae": tiny_causal_vae(),
+        "scheduler": schedule(shift),
+    }
 
-    Args:
-        folder: Where to write; created if missing.
-        changes: To what the denoiser is built with.
 
-    Returns:
-        `folder`. Pictures are multiples of 16, clips 1 + a multiple of 4 frames, the denoiser has `blocks.0` to `blocks.3`.
+@tiny_pipeline
+def tiny_wan21(**changes: Any) -> DiffusionPipeline:
+    """Wan 2.1 image to video, with CLIP, with `changes` to what the denoiser is built with.
+
+    Pictures are multiples of 16, clips 1 + a multiple of 4 frames, the denoiser has `blocks.0` to `blocks.3`.
     """
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
     from transformers import CLIPVisionModel
 
-    with torch.random.fork_rng(devices=[]):  # the caller's global random state stays as it was
-        torch.manual_seed(0)
-        pipeline = WanImageToVideoPipeline(
-            tokenizer=tiny_tokenizer(),
-            text_encoder=tiny_text_encoder().half(),
-            vae=tiny_causal_vae().half(),
-            transformer=WanTransformer3DModel(**{**denoiser_options(EMBEDDING), **changes}).half(),
-            scheduler=schedule(3.0),
-            image_encoder=CLIPVisionModel(tiny_clip()).half(),
-            image_processor=tiny_processor(),
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return WanImageToVideoPipeline(
+        **parts(3.0),
+        transformer=WanTransformer3DModel(**{**denoiser_options(TEXT), **changes}),
+        image_encoder=CLIPVisionModel(tiny_clip()),
+        image_processor=tiny_clip_processor(28),
+    )
 
 
-def tiny_wan22_a14b(folder: str | Path, second: dict[str, Any] | None = None) -> Path:
-    """Write a pipeline in the layout of Wan 2.2 A14B: two denoisers, no CLIP; see `tiny_wan21`.
+@tiny_pipeline
+def tiny_wan22_a14b(second: dict[str, Any] | None = None) -> DiffusionPipeline:
+    """Wan 2.2 A14B: two denoisers, no CLIP, with changes to what the `second` is built with; see `tiny_wan21`.
 
     Of a schedule of four steps the first denoiser has two.
-
-    Args:
-        folder: Where to write.
-        second: Changes to what the second denoiser is built with.
     """
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        pipeline = WanImageToVideoPipeline(
-            tokenizer=tiny_tokenizer(),
-            text_encoder=tiny_text_encoder().half(),
-            vae=tiny_causal_vae().half(),
-            transformer=WanTransformer3DModel(**denoiser_options()).half(),
-            transformer_2=WanTransformer3DModel(**{**denoiser_options(), **(second or {})}).half(),
-            scheduler=schedule(5.0),
-            boundary_ratio=0.9,
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return WanImageToVideoPipeline(
+        **parts(5.0),
+        transformer=WanTransformer3DModel(**denoiser_options()),
+        transformer_2=WanTransformer3DModel(**{**denoiser_options(), **(second or {})}),
+        boundary_ratio=0.9,
+    )
 
 
-def tiny_skyreels_v2(folder: str | Path) -> Path:
-    """Write a pipeline in the layout of SkyReels-V2 image to video, whose image processor is a whole `CLIPProcessor`; see `tiny_wan21`."""
+@tiny_pipeline
+def tiny_skyreels_v2() -> DiffusionPipeline:
+    """SkyReels-V2 image to video, whose image processor is a whole `CLIPProcessor`; see `tiny_wan21`."""
     from diffusers import SkyReelsV2ImageToVideoPipeline, SkyReelsV2Transformer3DModel
     from transformers import CLIPProcessor, CLIPTokenizer, CLIPVisionModelWithProjection
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        pipeline = SkyReelsV2ImageToVideoPipeline(
-            tokenizer=tiny_tokenizer(),
-            text_encoder=tiny_text_encoder().half(),
-            image_encoder=CLIPVisionModelWithProjection(tiny_clip()).half(),
-            image_processor=CLIPProcessor(tiny_processor(), CLIPTokenizer()),
-            transformer=SkyReelsV2Transformer3DModel(**denoiser_options(EMBEDDING)).half(),
-            vae=tiny_causal_vae().half(),
-            scheduler=schedule(5.0),
-        )
-    pipeline.save_pretrained(folder)
-    return Path(folder)
+    return SkyReelsV2ImageToVideoPipeline(
+        **parts(5.0),
+        transformer=SkyReelsV2Transformer3DModel(**denoiser_options(TEXT)),
+        image_encoder=CLIPVisionModelWithProjection(tiny_clip()),
+        image_processor=CLIPProcessor(tiny_clip_processor(28), CLIPTokenizer()),
+    )

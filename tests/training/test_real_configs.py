@@ -15,7 +15,7 @@ from PIL import Image
 
 from anti_i2v import Protector
 from anti_i2v.__main__ import main as anti_i2v
-from anti_i2v.surrogates.memory.planning import measure_need
+from anti_i2v.surrogates.memory.estimate import estimate_memory
 from anti_i2v.training.cli import main as train
 from tests.tiny.full import FULL, tiny_full
 from tests.tiny.training import tiny_config
@@ -77,7 +77,7 @@ def fit(config: str, tiny: dict[str, Path], photos: Path, out: Path, *more: str)
 def test_two_steps(config: str, tiny: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     """At the config's own taps, sizes and lengths; Stable Video Diffusion at 384 x 384 instead of 768 x 768, which the next test runs."""
     generator = fit(config, tiny, photos, tmp_path)
-    made = Protector.from_pretrained(generator).eval()
+    made = Protector.from_pretrained(generator, backend="torch")
     picture = Image.open(photos / "0.jpg")
     change = np.abs(np.asarray(made.protect(picture)).astype(int) - np.asarray(picture).astype(int))
     assert 0 < change.max() <= 8
@@ -88,7 +88,7 @@ def test_the_size_of_the_config_that_ran_at_a_smaller_one(tiny: dict[str, Path])
     """The surrogate's own code, forward and backward, on tensors without content."""
     (stated,) = surrogates("svd_xt").values()
     size = (stated["height"], stated["width"], stated["num_frames"])
-    need = measure_need(str(tiny["svd-xt"]), stated["taps"], *size, 1, stated["dtype"], stated["checkpointing"])
+    need = estimate_memory(str(tiny["svd-xt"]), stated["taps"], *size, 1, stated["dtype"], stated["checkpointing"])
     assert need.peak > 0
 
 

@@ -7,7 +7,7 @@ latents, channel by channel, at every step. Unlike most, the latents are `(B, fr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,20 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, shares_of_alphas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLCogVideoX, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLCogVideoX, SchedulerMixin
 
 SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
 
 class CogVideoXSurrogate(Surrogate):
     """A frozen `CogVideoXImageToVideoPipeline`; 1.5 is what has a patch size in time.
-
-    The pipeline samples the photo's latent, the surrogate takes the posterior's mode: the photo alone decides.
 
     1.5 needs a multiple of `patch_size_t` latent frames, its clips have an odd number of them, so one is added; before
     decoding, the pipeline drops the *first*, the one whose condition is the photo.
@@ -39,41 +37,42 @@ class CogVideoXSurrogate(Surrogate):
 
     vae: AutoencoderKLCogVideoX
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        config, space = pipeline.transformer.config, pipeline.vae_scale_factor_spatial
-        self._check_size(height, width)
-        self._check_length(num_frames)
-        frames = (num_frames - 1) // pipeline.vae_scale_factor_temporal + 1
-        self._extra = -frames % (config.patch_size_t or 1)
-        self._shape = (frames + self._extra, config.in_channels // 2, height // space, width // space)
-        self._video_scale = float(pipeline.vae.config.scaling_factor)
-        # CogVideoX 1.5 was trained with the photo's latent divided by the factor that its clips are multiplied by.
-        self._photo_scale = 1 / self._video_scale if pipeline.vae.config.invert_scale_latents else self._video_scale
-
-    def _check_size(self, height: int, width: int) -> None:
-        config, space = self.pipeline.transformer.config, self.pipeline.vae_scale_factor_spatial
-        given, trained = f"height × width is {height} × {width}", (config.sample_height * space, config.sample_width * space)
-        if config.use_learned_positional_embeddings and (height, width) != trained:
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(latent frames, channels, latent height, latent width)`, of 1.5 with the frame that is added."""
+        config = self.pipeline.transformer.config
+        space, time = self.pipeline.vae_scale_factor_spatial, self.pipeline.vae_scale_factor_temporal
+        size, trained = (self.height, self.width), (config.sample_height * space, config.sample_width * space)
+        actual = f"height × width is {self.height} × {self.width}"
+        if config.use_learned_positional_embeddings and size != trained:
             raise UsageError(
-                f"{given}; this CogVideoX has learned positions for {trained[0]} × {trained[1]} only; take that size, or CogVideoX 1.5"
+                f"{actual}; this CogVideoX has learned positions for {trained[0]} × {trained[1]} only; take that size, or CogVideoX 1.5"
             )
-        multiple = space * config.patch_size
-        if height < multiple or width < multiple or height % multiple or width % multiple:
-            raise UsageError(f"{given}; this CogVideoX needs multiples of {multiple} × {multiple}")
-        if config.patch_size_t is not None and config.use_rotary_positional_embeddings and (height > trained[0] or width > trained[1]):
-            raise UsageError(f"{given}; this CogVideoX has positions up to {trained[0]} × {trained[1]}; take a smaller size")
-
-    def _check_length(self, num_frames: int) -> None:
-        """Latent frames in an odd number: of an even number the autoencoder makes more pictures than were asked for."""
-        config, time = self.pipeline.transformer.config, self.pipeline.vae_scale_factor_temporal
-        if config.use_learned_positional_embeddings and num_frames != config.sample_frames:
+        check_size("CogVideoX", *size, space * config.patch_size)
+        if config.patch_size_t is not None and config.use_rotary_positional_embeddings and (size[0] > trained[0] or size[1] > trained[1]):
+            raise UsageError(f"{actual}; this CogVideoX has positions up to {trained[0]} × {trained[1]}; take a smaller size")
+        if config.use_learned_positional_embeddings and self.num_frames != config.sample_frames:
             raise UsageError(
-                f"num_frames is {num_frames}; this CogVideoX has learned positions for {config.sample_frames} frames only, "
-                f"others would silently get positions it never saw; take {config.sample_frames}, or CogVideoX 1.5"
+                f"num_frames is {self.num_frames}; this CogVideoX has learned positions for {config.sample_frames} frames only, "
+                f"others would silently get positions without training; take {config.sample_frames}, or CogVideoX 1.5"
             )
-        if num_frames < 1 or (num_frames - 1) % (2 * time):
-            raise UsageError(f"num_frames is {num_frames}; this CogVideoX needs 1 + a multiple of {2 * time}: {4 * time + 1}, …")
+        # Latent frames in an odd number: of an even number the autoencoder makes more pictures than the call names.
+        check_length("CogVideoX", self.num_frames, 2 * time)
+        frames = (self.num_frames - 1) // time + 1
+        return (frames + self._extra, config.in_channels // 2, self.height // space, self.width // space)
+
+    @property
+    def _extra(self) -> int:
+        """Latent frames that are added in front."""
+        frames = (self.num_frames - 1) // self.pipeline.vae_scale_factor_temporal + 1
+        return int(-frames % (self.pipeline.transformer.config.patch_size_t or 1))
+
+    @property
+    def _video_scale(self) -> float:
+        return float(self.vae.config.scaling_factor)
+
+    def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
+        """See `shares_of_alphas`."""
+        return shares_of_alphas(scheduler)
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
@@ -84,20 +83,10 @@ class CogVideoXSurrogate(Surrogate):
             raise UsageError(f"{source} is a CogVideoX with a {name}, which is not supported; supported: {', '.join(SCHEDULERS)}")
         return cls
 
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, latent frames, channels, latent height, latent width)`, of 1.5 with the frame that is added."""
-        return (batch, *self._shape)
-
-    def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
-        """Noise of standard deviation s = √((1 − ᾱ)/ᾱ) on the latents has the share s / (1 + s), also where ᾱ is 0."""
-        kept = scheduler.alphas_cumprod[scheduler.timesteps.cpu()]
-        shares: Tensor = (1 - kept).sqrt() / (kept.sqrt() + (1 - kept).sqrt())
-        return shares
-
     @property
     def token_frames(self) -> int:
-        """See `Surrogate.token_frames`."""
-        return int(self._shape[0] // (self.pipeline.transformer.config.patch_size_t or 1))
+        """See `FrozenPipeline.token_frames`."""
+        return int(self.clip_shape[0] // (self.pipeline.transformer.config.patch_size_t or 1))
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`prompt_embeds` `(prompts, length, channels)`, at the length that the transformer was trained with."""
@@ -108,45 +97,46 @@ class CogVideoXSurrogate(Surrogate):
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {"prompt_embeds": ((config.max_text_seq_length, config.text_embed_dim), torch.float32)}
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, 1, channels, h, w)`: the photo as one latent frame (the posterior's mode), not scaled."""
-        frame = (unit(image) * 2 - 1).unsqueeze(2)
-        return {"latents": self.vae.encode(frame).latent_dist.mode().transpose(1, 2)}
+        """`latents` `(B, 1, channels, h, w)`: the photo as one latent frame, not scaled."""
+        return {"latents": self.encode_photo(image).transpose(1, 2)}
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.noisy_latents`; signal and noise are mixed so that their squares sum to 1."""
         if draw.step == 0:
             return draw.noise
         signal, noise = 1 - draw.sigma, draw.sigma  # the scheduler's √ᾱ and √(1 − ᾱ), once their squares sum to 1
-        return (signal * self.clip(condition, draw) + noise * draw.noise) / math.hypot(signal, noise)
+        return (signal * self.clip_latents(condition, draw) + noise * draw.noise) / math.hypot(signal, noise)
 
-    def clip(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.clip_latents`; the photo's latents are not scaled yet."""
         return condition["latents"].detach() * self._video_scale if draw.reference is None else draw.reference
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        """See `Surrogate.encode_clip`; the frame that 1.5 adds stands first and repeats the one behind it."""
-        latents = self.vae.encode(unit(video.transpose(1, 2)) * 2 - 1).latent_dist.mode().transpose(1, 2) * self._video_scale
+        """See `FrozenPipeline.encode_clip`; the frame that 1.5 adds stands first and repeats the one behind it."""
+        latents = self.encode_video(video).transpose(1, 2) * self._video_scale
         return torch.cat([latents[:, :1].expand(-1, self._extra, -1, -1, -1), latents], dim=1)
 
-    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """See `Surrogate.error`; the right answer is the velocity √ᾱ ε - √(1 - ᾱ) x (arXiv 2202.00512)."""
+    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.prediction_error`; the true value is the velocity √ᾱ ε - √(1 - ᾱ) x (arXiv 2202.00512)."""
         signal, noise = 1 - draw.sigma, draw.sigma
-        velocity = (signal * draw.noise - noise * self.clip(condition, draw)) / math.hypot(signal, noise)
-        return (answer - velocity).transpose(1, 2)
+        velocity = (signal * draw.noise - noise * self.clip_latents(condition, draw)) / math.hypot(signal, noise)
+        return (prediction - velocity).transpose(1, 2)
 
     def latent(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.latent`."""
+        """See `FrozenPipeline.latent`."""
         return condition["latents"].transpose(1, 2)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent and zeros beside the noisy latents; rotary positions and the offset where the model has them."""
         config, frames = self.pipeline.transformer.config, latents.shape[1]
-        photo = F.pad(condition["latents"] * self._photo_scale, (0, 0, 0, 0, 0, 0, 0, frames - 1))
+        # CogVideoX 1.5 was trained with the photo's latent divided by the factor that its clips are multiplied by.
+        scale = 1 / self._video_scale if self.vae.config.invert_scale_latents else self._video_scale
+        photo = F.pad(condition["latents"] * scale, (0, 0, 0, 0, 0, 0, 0, frames - 1))
         rotary = None
         if config.use_rotary_positional_embeddings:
             rotary = self.pipeline._prepare_rotary_positional_embeddings(self.height, self.width, frames, latents.device)
@@ -159,13 +149,13 @@ class CogVideoXSurrogate(Surrogate):
             "attention_kwargs": None,
         }
 
-    def by_photo(self, value: Tensor, batch: int) -> Tensor:
+    def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
         """`(B, tokens, channels)`; the patch embedding of 1.0 takes the frames as a batch."""
         if value.ndim != 4 or len(value) == batch:
             return value
         return value.flatten(2).transpose(1, 2).reshape(batch, -1, value.shape[1])
 
-    def seeded(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
+    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
         """Steps of the DPM scheduler add noise, from the generator that made the first noise."""
         scheduler.step = partial(scheduler.step, generator=generators)
         return scheduler
@@ -183,16 +173,14 @@ class CogVideoXSurrogate(Surrogate):
             before = timestep
         return latents
 
-    def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """Without the frames that 1.5 adds; the pipeline drops the first ones."""
         return latents[:, self._extra :]
 
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
+    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `FrozenPipeline.reconstruct`; the photo's latents are not scaled yet."""
         return self.decode(condition["latents"] * self._video_scale)[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents `(B, latent frames, channels, h, w)` → clips `(B, num_frames, 3, height, width)`."""
-        with self._float32():
-            video: Tensor = self.vae.decode(latents.transpose(1, 2) / self._video_scale, return_dict=False)[0]
-        return unit(video / 2 + 0.5).transpose(1, 2)
+        return self.decode_video(latents.transpose(1, 2) / self._video_scale)

@@ -1,28 +1,28 @@
 """Cosmos-Predict2: the photo is the first latent frame at every step, with next to no noise, and a mask says which frame it is.
 
 The denoiser is a flow's, the schedule that of EDM (https://arxiv.org/abs/2206.00364): noise of standard deviation sigma is
-added to the latents, and the denoiser is shown them divided by 1 + sigma, which is a flow at time sigma / (1 + sigma).
+added to the latents, and the denoiser is given them divided by 1 + sigma, which is a flow at time sigma / (1 + sigma).
 
-The pipeline insists on a safety checker for prompts and clips. Here it is never loaded nor asked, see
+The pipeline insists on a safety checker for prompts and clips. Here it is never loaded nor run, see
 `anti_i2v.surrogates.loading.PassThrough`: nobody checks what `animate` makes. The licence of NVIDIA's weights has terms on
 doing without, which whoever makes or shows clips must see to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import photo_first
 from anti_i2v.surrogates.families.wan_base import WanBase
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 TIMESTEPS = 1000
 """The scheduler's timestep for a sigma of 1; the denoiser never sees it."""
@@ -36,32 +36,28 @@ class Cosmos2Surrogate(WanBase):
     """
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
-    uncast = frozenset()
-    named = "Cosmos-Predict2"
+    float32_arguments = frozenset()
+    display_name = "Cosmos-Predict2"
+    least_latent_frames = 2
     frame_rate = 16
     photo_sigma = 1e-4
-    """Noise that the denoiser is told the photo has; it has none."""
+    """Noise level of the photo as the denoiser is given it; the photo has no noise."""
 
-    given: Tensor
+    photo_mask: Tensor
     padding: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        time = pipeline.vae_scale_factor_temporal
-        if num_frames <= 1:
+    def _prepare(self) -> None:
+        super()._prepare()
+        channels = self.pipeline.transformer.config.in_channels - 1
+        if channels != self.clip_shape[0]:
             raise UsageError(
-                f"num_frames is {num_frames}, which is the photo itself; this {self.named} needs {time + 1}, {2 * time + 1}, …"
-            )
-        channels = pipeline.transformer.config.in_channels - 1
-        if channels != self._shape[0]:
-            raise UsageError(
-                f"the denoiser reads {channels} channels and a mask, the autoencoder makes {self._shape[0]}; this is no "
+                f"the denoiser reads {channels} channels and a mask, the autoencoder makes {self.clip_shape[0]}; this is no "
                 "video-to-world Cosmos-Predict2; give one such as nvidia/Cosmos-Predict2-2B-Video2World"
             )
-        given = torch.zeros(1, 1, *self._shape[1:])
-        given[:, :, 0] = 1
-        self.register_buffer("given", given, persistent=False)
-        self.register_buffer("padding", torch.zeros(1, 1, height, width), persistent=False)
+        photo_mask = torch.zeros(1, 1, *self.clip_shape[1:])
+        photo_mask[:, :, 0] = 1
+        self.register_buffer("photo_mask", photo_mask, persistent=False)
+        self.register_buffer("padding", torch.zeros(1, 1, self.height, self.width), persistent=False)
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """The pipeline's own schedule, whose last step goes nowhere: sigma ends at its minimum rather than at 0."""
@@ -78,25 +74,22 @@ class Cosmos2Surrogate(WanBase):
 
     def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
         """The times that the denoiser is given: sigma / (1 + sigma)."""
-        sigmas: Tensor = scheduler.sigmas[: len(scheduler.timesteps)]
+        sigmas = super().noise_shares(scheduler)
         return sigmas / (1 + sigmas)
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         width = config.crossattn_proj_in_channels if config.use_crossattn_projection else config.text_embed_dim
         return {"prompt_embeds": ((self.text_length, width), torch.float32)}
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame, the mode of what the pipeline samples."""
-        frame = (unit(image) * 2 - 1).unsqueeze(2)
-        return {"latents": self.normalised(self.vae.encode(frame).latent_dist.mode())}
+        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
+        return {"latents": self.normalise(self.encode_photo(image))}
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 the noise alone, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
-        if draw.step == 0:
-            return draw.sigma * draw.noise
-        return super().noisy(condition, draw)
+    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.noisy_latents`; noise of step 0, too, reaches the denoiser divided by 1 + sigma."""
+        return draw.sigma * draw.noise if draw.step == 0 else super().noisy_latents(condition, draw)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, a mask of where it stands, and the time of each latent frame `(B, 1, frames, 1, 1)`."""
@@ -104,11 +97,11 @@ class Cosmos2Surrogate(WanBase):
         times = (sigma / (1 + sigma)).expand(len(latents), 1, latents.shape[2], 1, 1).clone()
         times[:, :, 0] = self.photo_sigma / (1 + self.photo_sigma)
         return {
-            "hidden_states": torch.cat([condition["latents"], latents[:, :, 1:]], dim=2),
+            "hidden_states": photo_first(condition["latents"], latents),
             "timestep": times,
             "encoder_hidden_states": text["prompt_embeds"],
             "fps": self.frame_rate,
-            "condition_mask": self.given.expand(len(latents), -1, -1, -1, -1),
+            "condition_mask": self.photo_mask.expand(len(latents), -1, -1, -1, -1),
             "padding_mask": self.padding,
         }
 
@@ -119,6 +112,6 @@ class Cosmos2Surrogate(WanBase):
             time = sigma / (1 + sigma)
             output = self.predict(condition, text, latents * (1 - time), timestep)
             clean = (1 - time) * latents - time * output
-            clean = torch.cat([condition["latents"], clean[:, :, 1:]], dim=2)
+            clean = photo_first(condition["latents"], clean)
             latents = scheduler.step((latents - clean) / sigma, timestep, latents, return_dict=False)[0]
         return latents

@@ -1,6 +1,6 @@
 """FramePack image-to-video: a clip is made section by section, the last one first, and the photo stands before them all.
 
-What the denoiser is shown beside the noise of a section is the photo's latent, SigLIP's tokens of it, and a history of the
+What the denoiser is given beside the noise of a section is the photo's latent, SigLIP's tokens of it, and a history of the
 sections that follow in the clip, the coarser the farther away.
 
 https://arxiv.org/abs/2504.12626
@@ -9,27 +9,25 @@ https://arxiv.org/abs/2504.12626
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
 WINDOW = 9
 """Latent frames of a section, by the default of the pipeline's call."""
 HISTORY = (1, 2, 16)
-"""Latent frames of the history that are shown whole, halved and quartered, the nearest first."""
+"""Latent frames of the history that are given whole, halved and quartered, the nearest first."""
 LARGEST_SHIFT = 7.0
 """Of the schedule, however many tokens a section has."""
 TEXT_LENGTH = 256
@@ -47,23 +45,28 @@ class FramePackSurrogate(Surrogate):
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers", "single_transformer_blocks": "num_single_layers"}
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     guidance_scale = 6.0
-    """What the guidance-distilled denoiser is told, by the default of the pipeline's call."""
+    """Given to the guidance-distilled denoiser, by the default of the pipeline's call."""
 
     vae: AutoencoderKLHunyuanVideo
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        space, self._time = pipeline.vae_scale_factor_spatial, pipeline.vae_scale_factor_temporal
-        if height < MULTIPLE or width < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-            raise UsageError(f"height × width is {height} × {width}; FramePack needs multiples of {MULTIPLE} × {MULTIPLE}")
-        whole = WINDOW * self._time
-        if num_frames <= 1 or (num_frames - 1) % whole:
-            lengths = f"{whole + 1}, {2 * whole + 1}, …"
-            raise UsageError(f"num_frames is {num_frames}; FramePack makes clips of 1 + a multiple of {whole}: {lengths}")
-        self._sections = (num_frames - 1) // whole
-        self._shape = (pipeline.transformer.config.in_channels, WINDOW, height // space, width // space)
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.image_encoder: nn.Module = pipeline.image_encoder
-        self.image_encoder.requires_grad_(False).eval()
+    def _prepare(self) -> None:
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
+
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(channels, latent frames, latent height, latent width)` of one section."""
+        space, section = self.pipeline.vae_scale_factor_spatial, WINDOW * self._time
+        check_size("FramePack", self.height, self.width, MULTIPLE)
+        check_length("FramePack", self.num_frames, section, section + 1)
+        return (self.pipeline.transformer.config.in_channels, WINDOW, self.height // space, self.width // space)
+
+    @property
+    def _time(self) -> int:
+        """Frames to a latent frame."""
+        return int(self.pipeline.vae_scale_factor_temporal)
+
+    @property
+    def _sections(self) -> int:
+        return (self.num_frames - 1) // (WINDOW * self._time)
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """Equal steps of the flow's own time; where the scheduler asks for it, a shift that grows with the number of tokens."""
@@ -72,12 +75,8 @@ class FramePackSurrogate(Surrogate):
         config, patch = scheduler.config, self.pipeline.transformer.config.patch_size
         names = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
         limits = [config.get(name, default) for name, default in names.items()]
-        shift = min(calculate_shift(math.prod(self._shape[1:]) / patch**2, *limits), math.log(LARGEST_SHIFT))
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1], mu=shift, device=self.device)
-
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, channels, latent frames, latent height, latent width)` of one section."""
-        return (batch, *self._shape)
+        shift = min(calculate_shift(math.prod(self.clip_shape[1:]) / patch**2, *limits), math.log(LARGEST_SHIFT))
+        scheduler.set_timesteps(sigmas=even_sigmas(steps), mu=shift, device=self.device)
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """States of LLaMA `(prompts, tokens, channels)` with their mask, 1 on text, and CLIP's `(prompts, channels)`."""
@@ -85,7 +84,7 @@ class FramePackSurrogate(Surrogate):
         return {"encoder_hidden_states": states, "encoder_attention_mask": mask.float(), "pooled_projections": pooled}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {
             "encoder_hidden_states": ((TEXT_LENGTH, config.text_embed_dim), torch.float32),
@@ -94,55 +93,48 @@ class FramePackSurrogate(Surrogate):
         }
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one scaled latent frame, the mode of what the pipeline samples.
+        """`latents` `(B, channels, 1, h, w)`: the photo as one scaled latent frame.
 
         `image_embeds` `(B, tokens, channels)`: SigLIP's last states of it. The pipeline, too, resizes it without rounding.
         """
         photo = unit(image)
-        latents = self.vae.encode((photo * 2 - 1).unsqueeze(2)).latent_dist.mode() * self.vae.config.scaling_factor
+        latents = self.encode_photo(image) * self.vae.config.scaling_factor
         pixels = self.pipeline.feature_extractor(images=photo, do_rescale=False, return_tensors="pt").pixel_values
         return {"latents": latents, "image_embeds": self.image_encoder(pixels).last_hidden_state}
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
-        if draw.step == 0:
-            return draw.noise
-        return (1 - draw.sigma) * condition["latents"].detach() + draw.sigma * draw.noise
-
-    # ------------------------------------------------------------------------------------------------------ sections
-    def _places(self, section: int) -> Tensor:
+    def _positions(self, section: int) -> Tensor:
         """Where the latent frames of the photo, the section and the history stand in time, the sections in the order of sampling.
 
         Of a long clip the pipeline has all sections but the first and the last two stand at the same distance from the photo.
         """
         count = self._sections
-        ahead = list(reversed(range(count))) if count <= 4 else [3, *[2] * (count - 3), 1, 0]
-        begin = 1 + ahead[section] * WINDOW
+        distances = list(reversed(range(count))) if count <= 4 else [3, *[2] * (count - 3), 1, 0]
+        begin = 1 + distances[section] * WINDOW
         return torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(begin, begin + WINDOW + sum(HISTORY))])
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The noise of a section, the photo and the section's history, which `denoise` adds to the condition; without, the first's."""
         history = condition.get("history", latents.new_zeros(*latents.shape[:2], sum(HISTORY), *latents.shape[3:]))
         near, half = HISTORY[0], sum(HISTORY[:2])
-        places = condition.get("places", self._places(0))
-        behind = places[1 + WINDOW :]
+        positions = condition.get("positions", self._positions(0))
+        history_positions = positions[1 + WINDOW :]
         return {
             "hidden_states": latents,
             "timestep": timestep.expand(len(latents)),
             **text,
             "image_embeds": condition["image_embeds"],
-            "indices_latents": places[1 : 1 + WINDOW],
+            "indices_latents": positions[1 : 1 + WINDOW],
             "guidance": latents.new_full((len(latents),), self.guidance_scale * 1000),
             "latents_clean": torch.cat([condition["latents"], history[:, :, :near]], dim=2),
-            "indices_latents_clean": torch.cat([places[:1], behind[:near]]),
+            "indices_latents_clean": torch.cat([positions[:1], history_positions[:near]]),
             "latents_history_2x": history[:, :, near:half],
-            "indices_latents_history_2x": behind[near:half],
+            "indices_latents_history_2x": history_positions[near:half],
             "latents_history_4x": history[:, :, half:],
-            "indices_latents_history_4x": behind[half:],
+            "indices_latents_history_4x": history_positions[half:],
             "attention_kwargs": None,
         }
 
-    def seeded(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
+    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
         """Every section starts from noise of its own, which photos' generators go on to draw."""
         scheduler.fresh_noise = lambda: torch.cat([torch.randn(self.latent_shape(1), generator=each) for each in generators])
         return scheduler
@@ -153,20 +145,20 @@ class FramePackSurrogate(Surrogate):
         Returns:
             `(B, channels, 1 + sections × WINDOW, h, w)`: the photo and all sections, in the order of the clip.
         """
-        done, steps = latents.new_zeros(*latents.shape[:2], 0, *latents.shape[3:]), len(scheduler.timesteps)
+        clip, steps = latents.new_zeros(*latents.shape[:2], 0, *latents.shape[3:]), len(scheduler.timesteps)
         empty = latents.new_zeros(*latents.shape[:2], sum(HISTORY), *latents.shape[3:])
         for section in range(self._sections):
             if section:
                 latents = scheduler.fresh_noise().to(latents)
                 self._set_timesteps(scheduler, steps)
-            history = torch.cat([done, empty], dim=2)[:, :, : sum(HISTORY)]
-            known = {**condition, "history": history, "places": self._places(section)}
-            done = torch.cat([super().denoise(latents, known, text, scheduler), done], dim=2)
-        return torch.cat([condition["latents"], done], dim=2)
+            history = torch.cat([clip, empty], dim=2)[:, :, : sum(HISTORY)]
+            section_condition = {**condition, "history": history, "positions": self._positions(section)}
+            clip = torch.cat([super().denoise(latents, section_condition, text, scheduler), clip], dim=2)
+        return torch.cat([condition["latents"], clip], dim=2)
 
     # ------------------------------------------------------------------------------------------------------ pictures
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
+    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `FrozenPipeline.reconstruct`."""
         return unit(self._video(condition["latents"]) / 2 + 0.5)[:, :, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -7,66 +7,61 @@ https://arxiv.org/abs/2511.18870
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
-from anti_i2v.surrogates.families.wan_concat import shown_to_clip
+from anti_i2v.surrogates.families.shared import check_length, even_sigmas, photo_and_mask
+from anti_i2v.surrogates.families.wan_concat import resize_for_clip
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo15, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLHunyuanVideo15, SchedulerMixin
 
 
 class HunyuanVideo15Surrogate(Surrogate):
     """A frozen `HunyuanVideo15ImageToVideoPipeline`, also one distilled to few steps (`use_meanflow`).
 
-    Height and width must be a size that the pipeline keeps. SigLIP resizes the photo in 8 bits in the pipeline and without
+    Height and width must be a size that the pipeline does not change. SigLIP resizes the photo in 8 bits in the pipeline and without
     rounding here, because that has no gradient.
     """
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    uncast = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
+    float32_arguments = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
 
     vae: AutoencoderKLHunyuanVideo15
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        if height < 1 or width < 1 or self._kept(height, width) != (height, width):
+    def _prepare(self) -> None:
+        self.vae.enable_slicing()  # clip by clip: the mask of its attention has the wrong shape for several
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
+
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(channels, latent frames, latent height, latent width)`."""
+        height, width = self.height, self.width
+        if height < 1 or width < 1 or self._clip_size(height, width) != (height, width):
             size = (max(1, height), max(1, width))
-            while size != self._kept(*size):  # ends at a square at the latest
-                size = self._kept(*size)
+            while size != self._clip_size(*size):  # ends at a square at the latest
+                size = self._clip_size(*size)
             raise UsageError(
                 f"height × width is {height} × {width}; HunyuanVideo 1.5 makes clips of a size of its own from such a photo, "
-                f"give one that it keeps, such as {size[0]} × {size[1]}"
+                f"give one that it does not change, such as {size[0]} × {size[1]}"
             )
-        space, time = pipeline.vae_scale_factor_spatial, pipeline.vae_scale_factor_temporal
-        if num_frames < 1 or (num_frames - 1) % time:
-            raise UsageError(f"num_frames is {num_frames}; HunyuanVideo 1.5 needs 1 + a multiple of {time}: {time + 1}, {2 * time + 1}, …")
-        self._shape = (pipeline.num_channels_latents, (num_frames - 1) // time + 1, height // space, width // space)
-        self.vae.enable_slicing()  # clip by clip: the mask of its attention has the wrong shape for several
-        self.image_encoder: nn.Module = pipeline.image_encoder
-        self.image_encoder.requires_grad_(False).eval()
+        space, time = self.pipeline.vae_scale_factor_spatial, self.pipeline.vae_scale_factor_temporal
+        check_length("HunyuanVideo 1.5", self.num_frames, time)
+        return (self.pipeline.num_channels_latents, (self.num_frames - 1) // time + 1, height // space, width // space)
 
-    def _kept(self, height: int, width: int) -> tuple[int, int]:
+    def _clip_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the clip that the pipeline makes of a photo of this height and width."""
         rows, columns = self.pipeline.video_processor.calculate_default_height_width(height, width, self.pipeline.target_size)
         return rows, columns
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """Equal steps of the flow's own time, as with HunyuanVideo."""
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1], device=self.device)
-
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, channels, latent frames, latent height, latent width)`."""
-        return (batch, *self._shape)
+        scheduler.set_timesteps(sigmas=even_sigmas(steps), device=self.device)
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """States of Qwen `(prompts, tokens, channels)` and, of what stands in quotation marks, of ByT5 (`_2`); masks, 1 on text."""
@@ -79,7 +74,7 @@ class HunyuanVideo15Surrogate(Surrogate):
         }
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         config, words, letters = self.pipeline.transformer.config, self.pipeline.tokenizer_max_length, self.pipeline.tokenizer_2_max_length
         return {
             "encoder_hidden_states": ((words, config.text_embed_dim), torch.float32),
@@ -89,20 +84,13 @@ class HunyuanVideo15Surrogate(Surrogate):
         }
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`, the photo as one scaled latent frame (the posterior's mode).
+        """`latents` `(B, channels, 1, h, w)`, the photo as one scaled latent frame.
 
         `image_embeds` `(B, tokens, channels)`: SigLIP's last states of it.
         """
-        photo = unit(image)
-        latents = self.vae.encode((photo * 2 - 1).unsqueeze(2)).latent_dist.mode() * self.vae.config.scaling_factor
-        embeds = self.image_encoder(shown_to_clip(photo, self.pipeline.feature_extractor)).last_hidden_state
+        latents = self.encode_photo(image) * self.vae.config.scaling_factor
+        embeds = self.image_encoder(resize_for_clip(image, self.pipeline.feature_extractor)).last_hidden_state
         return {"latents": latents, "image_embeds": embeds}
-
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
-        if draw.step == 0:
-            return draw.noise
-        return (1 - draw.sigma) * condition["latents"].detach() + draw.sigma * draw.noise
 
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
         """The common loop, with the schedule at hand, which is not `timesteps` if the number of steps is another."""
@@ -110,15 +98,12 @@ class HunyuanVideo15Surrogate(Surrogate):
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """Noise, photo (zeros behind its frame) and a mask of where it stands, side by side; for mean flow the next timestep too."""
-        photo = torch.cat([condition["latents"], torch.zeros_like(latents[:, :, 1:])], dim=2)
-        mask = torch.zeros_like(latents[:, :1])
-        mask[:, :, 0] = 1
         later = None
         if self.pipeline.transformer.config.use_meanflow:
             all_steps = condition.get("timesteps", self.timesteps).to(latents.device)
             later = torch.where(all_steps < timestep, all_steps, 0).amax().expand(len(latents))  # 0 after the last
         return {
-            "hidden_states": torch.cat([latents, photo, mask], dim=1),
+            "hidden_states": torch.cat([latents, photo_and_mask(condition["latents"], latents)], dim=1),
             "image_embeds": condition["image_embeds"],
             "timestep": timestep.expand(len(latents)).to(latents.dtype),
             "timestep_r": later,
@@ -126,12 +111,6 @@ class HunyuanVideo15Surrogate(Surrogate):
             "attention_kwargs": None,
         }
 
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
-        return self.decode(condition["latents"])[:, 0]
-
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents `(B, channels, latent frames, h, w)` → clips `(B, num_frames, 3, height, width)`."""
-        with self._float32():
-            video: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return unit(video / 2 + 0.5).transpose(1, 2)
+        return self.decode_video(latents / self.vae.config.scaling_factor)

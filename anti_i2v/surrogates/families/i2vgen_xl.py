@@ -6,26 +6,26 @@ later frames have their place in the clip there instead. An embedding of the pho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos, shares_of_alphas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKL, SchedulerMixin
 
 MULTIPLE = 8
 """The pipeline insists on it for height and width, whatever the autoencoder."""
 
 
-def repeated(short: int, long: int) -> list[int]:
+def repeated_pixels(short: int, long: int) -> list[int]:
     """Which of `short` pixels PIL's box filter repeats at each of `long` places; computed as there, where it falls between two."""
     return [int((place + 0.5) * (short / long)) for place in range(long)]
 
@@ -43,39 +43,32 @@ class I2VGenXLSurrogate(Surrogate):
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.image_encoder: nn.Module = pipeline.image_encoder.requires_grad_(False).eval()
-        space = pipeline.vae_scale_factor
-        multiple = max(MULTIPLE, space)
-        if height < multiple or width < multiple or height % multiple or width % multiple:
-            raise UsageError(f"height × width is {height} × {width}; this I2VGen-XL needs multiples of {multiple} × {multiple}")
-        if num_frames < 1:
-            raise UsageError(f"num_frames is {num_frames}; a clip has at least 1")
-        self._shape = (pipeline.unet.config.in_channels, num_frames, height // space, width // space)
-        self._scale = float(pipeline.vae.config.scaling_factor)
-        extractor = pipeline.feature_extractor
-        self._shown = (extractor.crop_size["height"], extractor.crop_size["width"])
-        for name, value in (("image_mean", extractor.image_mean), ("image_std", extractor.image_std)):
-            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
-        pipeline._guidance_scale = 1.0  # what the pipeline's call sets, and its text encoding reads
-        encoder = pipeline.text_encoder
+    def _prepare(self) -> None:
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
+        self._scale = float(self.pipeline.vae.config.scaling_factor)
+        extractor = self.pipeline.feature_extractor
+        self._clip_size = (extractor.crop_size["height"], extractor.crop_size["width"])
+        for name in ("image_mean", "image_std"):
+            self.register_buffer(name, torch.tensor(getattr(extractor, name)).view(1, 3, 1, 1), persistent=False)
+        self.pipeline._guidance_scale = 1.0  # what the pipeline's call sets, and its text encoding reads
+        encoder = self.pipeline.text_encoder
         if encoder is not None and not hasattr(encoder, "text_model"):
             # Since transformers 5 the layers lie here; the pipeline looks for them there. No submodule: that would be a circle.
             object.__setattr__(encoder, "text_model", encoder)
 
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, channels, frames, latent height, latent width)`."""
-        return (batch, *self._shape)
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(channels, frames, latent height, latent width)`."""
+        space = self.pipeline.vae_scale_factor
+        check_size("I2VGen-XL", self.height, self.width, max(MULTIPLE, space))
+        check_length("I2VGen-XL", self.num_frames, 1)
+        return (self.pipeline.unet.config.in_channels, self.num_frames, self.height // space, self.width // space)
 
     def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
-        """Noise of standard deviation s = √((1 − ᾱ)/ᾱ) on the latents has the share s / (1 + s), also where ᾱ is 0.
+        """See `shares_of_alphas`.
 
         The first step starts from pure noise although its share is below 1: the published schedule leaves the noisiest out.
         """
-        kept = scheduler.alphas_cumprod[scheduler.timesteps.cpu()]
-        shares: Tensor = (1 - kept).sqrt() / (kept.sqrt() + (1 - kept).sqrt())
-        return shares
+        return shares_of_alphas(scheduler)
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`encoder_hidden_states` `(prompts, length, channels)`: the states before the last layer."""
@@ -83,7 +76,7 @@ class I2VGenXLSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         return {
             "encoder_hidden_states": (
                 (int(self.pipeline.tokenizer.model_max_length), self.pipeline.unet.config.cross_attention_dim),
@@ -92,12 +85,12 @@ class I2VGenXLSurrogate(Surrogate):
         }
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`, scaled, the mode of what the pipeline samples; `image_embeds` `(B, 1, channels)`."""
+        """`latents` `(B, channels, 1, h, w)`, scaled; `image_embeds` `(B, 1, channels)`."""
         latents = self.vae.encode(unit(image) * 2 - 1).latent_dist.mode() * self._scale
-        embeds = self.image_encoder((self.shown_to_clip(unit(image)) - self.image_mean) / self.image_std).image_embeds
+        embeds = self.image_encoder((self.resize_for_clip(unit(image)) - self.image_mean) / self.image_std).image_embeds
         return {"latents": latents.unsqueeze(2), "image_embeds": embeds.unsqueeze(1)}
 
-    def shown_to_clip(self, image: Tensor) -> Tensor:
+    def resize_for_clip(self, image: Tensor) -> Tensor:
         """The middle of photos, as wide and as high as the photo is wide, at CLIP's size; the pipeline rounds it to 8 bits.
 
         Where the photo is not that high, it is first enlarged by repeating pixels. The height can come out one short, as with
@@ -106,17 +99,17 @@ class I2VGenXLSurrogate(Surrogate):
         scale = min(1.0, self.height / self.width)
         rows, columns = (round(side // scale) for side in (self.height, self.width))
         top, left = (rows - self.width) // 2, (columns - self.width) // 2
-        enlarged = image[:, :, repeated(self.height, rows)][:, :, :, repeated(self.width, columns)]
+        enlarged = image[:, :, repeated_pixels(self.height, rows)][:, :, :, repeated_pixels(self.width, columns)]
         middle = F.pad(enlarged, (-left, self.width + left - columns, -top, self.width + top - rows))  # a negative pad cuts off
-        shown: Tensor = F.interpolate(middle, self._shown, mode="bilinear", align_corners=False, antialias=True)
-        return shown
+        resized: Tensor = F.interpolate(middle, self._clip_size, mode="bilinear", align_corners=False, antialias=True)
+        return resized
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.noisy_latents`; signal √ᾱ and noise √(1 - ᾱ) have the shares of `draw.sigma`, their squares sum to 1."""
         if draw.step == 0:
             return draw.noise
-        kept = self.pipeline.scheduler.alphas_cumprod.to(draw.noise)[draw.timestep.long()]
-        noisy: Tensor = kept.sqrt() * condition["latents"].detach() + (1 - kept).sqrt() * draw.noise
+        alpha = self.pipeline.scheduler.alphas_cumprod.to(draw.noise)[draw.timestep.long()]
+        noisy: Tensor = alpha.sqrt() * self.clip_latents(condition, draw) + (1 - alpha).sqrt() * draw.noise
         return noisy
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
@@ -133,20 +126,12 @@ class I2VGenXLSurrogate(Surrogate):
             "cross_attention_kwargs": None,
         }
 
-    def by_photo(self, value: Tensor, batch: int) -> Tensor:
-        """`(B, channels, frames, h, w)`; of a layer that reads tokens h = 1, of one inside temporal attention `(B, tokens, channels)`."""
-        if len(value) == batch * self.num_frames and value.ndim in (3, 4):
-            split = value.reshape(batch, self.num_frames, *value.shape[1:])
-            return split.transpose(1, 2) if value.ndim == 4 else split.permute(0, 3, 1, 2).unsqueeze(3)
-        return value if len(value) == batch else value.reshape(batch, -1, value.shape[-1])
-
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: a clip of one frame for each photo."""
-        return self.decode(condition["latents"])[:, 0]
+    def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
+        """See `frames_of_photos`."""
+        return frames_of_photos(value, batch, self.num_frames)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents `(B, channels, frames, h, w)` → clips `(B, frames, 3, height, width)`, every frame alone."""
         with self._float32():
-            flat = latents.transpose(1, 2).flatten(0, 1) / self._scale
-            frames: Tensor = self.vae.decode(flat, return_dict=False)[0]
+            frames: Tensor = self.vae.decode(latents.transpose(1, 2).flatten(0, 1) / self._scale, return_dict=False)[0]
         return unit(frames / 2 + 0.5).reshape(len(latents), -1, *frames.shape[1:])

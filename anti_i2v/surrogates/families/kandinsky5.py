@@ -14,19 +14,19 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline
+    from diffusers import AutoencoderKLHunyuanVideo
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
-MENDED = 4
+FITTED_FRAMES = 4
 """Latent frames at the start whose brightness and contrast the pipeline fits to those that follow, before it decodes them."""
-PLANNED = "a dog runs"
-"""What a plan takes a prompt to be: the tokens of prompts count for little beside those of a clip."""
+EXAMPLE_PROMPT = "a dog runs"
+"""The prompt of a memory estimate: the tokens of prompts count for little beside those of a clip."""
 
 
 class Kandinsky5Surrogate(Surrogate):
@@ -42,58 +42,46 @@ class Kandinsky5Surrogate(Surrogate):
         "visual_transformer_blocks": "num_visual_blocks",
     }
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    uncast = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
+    encode_prompts_singly = True  # the pipeline would pad the shorter ones
+    float32_arguments = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
 
     vae: AutoencoderKLHunyuanVideo
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        config = pipeline.transformer.config
-        if config.attention_type != "regular":
+    def _prepare(self) -> None:
+        attention = self.pipeline.transformer.config.attention_type
+        if attention != "regular":
             raise UsageError(
-                f"attention_type is {config.attention_type}, attention to chosen blocks of a long clip; supported Kandinsky 5: regular, "
+                f"attention_type is {attention}, attention to chosen blocks of a long clip; supported Kandinsky 5: regular, "
                 "as in the checkpoints for clips of 5 seconds"
             )
-        space, time = pipeline.vae_scale_factor_spatial, pipeline.vae_scale_factor_temporal
-        if height < MULTIPLE or width < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-            raise UsageError(f"height × width is {height} × {width}; Kandinsky 5 needs multiples of {MULTIPLE} × {MULTIPLE}")
-        least = MENDED * time + 1
-        if num_frames < least or (num_frames - 1) % time:
-            raise UsageError(
-                f"num_frames is {num_frames}; Kandinsky 5 needs 1 + a multiple of {time}, at least {least}, "
-                "because of less the pipeline makes no picture"
-            )
-        self._shape = ((num_frames - 1) // time + 1, height // space, width // space, config.in_visual_dim)
-        self._scale = pipeline._get_scale_factor(height, width)
+        self._scale = self.pipeline._get_scale_factor(self.height, self.width)
 
-    def _checked(self, taps: Sequence[str]) -> tuple[str, ...]:
-        blind = [tap for tap in taps if tap.startswith("text_transformer_blocks.")]
-        if blind:
-            raise UsageError(f"tap {blind[0]!r} sees no photo, only the prompt; choose one of visual_transformer_blocks")
-        return super()._checked(taps)
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(latent frames, latent height, latent width, channels)`; of a shorter clip the pipeline makes no picture."""
+        space, time = self.pipeline.vae_scale_factor_spatial, self.pipeline.vae_scale_factor_temporal
+        check_size("Kandinsky 5", self.height, self.width, MULTIPLE)
+        check_length("Kandinsky 5", self.num_frames, time, FITTED_FRAMES * time + 1)
+        frames, channels = (self.num_frames - 1) // time + 1, self.pipeline.transformer.config.in_visual_dim
+        return (frames, self.height // space, self.width // space, channels)
+
+    def _check_taps(self, taps: Sequence[str]) -> tuple[str, ...]:
+        if text_taps := [tap for tap in taps if tap.startswith("text_transformer_blocks.")]:
+            raise UsageError(f"tap {text_taps[0]!r} reads no photo, only the prompt; choose one of visual_transformer_blocks")
+        return super()._check_taps(taps)
 
     @property
     def token_frames(self) -> int:
-        """See `Surrogate.token_frames`."""
-        return int(self._shape[0])
-
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, latent frames, latent height, latent width, channels)`."""
-        return (batch, *self._shape)
+        """See `FrozenPipeline.token_frames`."""
+        return int(self.clip_shape[0])
 
     # ---------------------------------------------------------------------------------------------------------- text
-    def encode_text(self, prompts: list[str]) -> dict[str, Tensor]:
-        """See `Surrogate.encode_text`; prompts are encoded one by one, since the pipeline would pad the shorter ones."""
-        for prompt in prompts:
-            super().encode_text([prompt])
-        return super().encode_text(prompts)
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`encoder_hidden_states` `(prompts, tokens, channels)` of Qwen and `pooled_projections` `(prompts, channels)` of CLIP."""
         states, pooled, _ = self.pipeline.encode_prompt(prompts, device=self.text_device)
         return {"encoder_hidden_states": states, "pooled_projections": pooled}
 
-    def stacked(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def stack_texts(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """With `words` `(prompts, tokens)`, True on a prompt's own tokens, False behind those of a shorter one."""
         states = [text["encoder_hidden_states"] for text in texts]
         return {
@@ -103,60 +91,53 @@ class Kandinsky5Surrogate(Surrogate):
         }
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`; of a short prompt."""
+        """See `FrozenPipeline.text_shapes`; of a short prompt."""
         config, pipeline = self.pipeline.transformer.config, self.pipeline
-        read = pipeline.tokenizer(text=[pipeline.prompt_template.format(PLANNED)], return_tensors="pt")["input_ids"]
-        tokens = read.shape[1] - pipeline.prompt_template_encode_start_idx
+        tokens = pipeline.tokenizer(text=[pipeline.prompt_template.format(EXAMPLE_PROMPT)], return_tensors="pt")["input_ids"]
+        length = tokens.shape[1] - pipeline.prompt_template_encode_start_idx
         return {
-            "encoder_hidden_states": ((tokens, config.in_text_dim), torch.float32),
+            "encoder_hidden_states": ((length, config.in_text_dim), torch.float32),
             "pooled_projections": ((config.in_text_dim2,), torch.float32),
-            "words": ((tokens,), torch.bool),
+            "words": ((length,), torch.bool),
         }
 
-    def _alone(self, text: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    def _split_by_photo(self, text: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """The texts of photos one by one, each without padding; none if there is no padding."""
         words = text["words"]
         if not bool((~words).any()):
             return []
-        own = [{key: value[i : i + 1] for key, value in text.items()} for i in range(len(words))]
+        rows = [{key: value[i : i + 1] for key, value in text.items()} for i in range(len(words))]
         return [
             {**each, "encoder_hidden_states": each["encoder_hidden_states"][:, row], "words": each["words"][:, row]}
-            for each, row in zip(own, words, strict=True)
+            for each, row in zip(rows, words, strict=True)
         ]
 
     # --------------------------------------------------------------------------------------------------------- photo
     def forward(self, image: Tensor, text: Mapping[str, Tensor], draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
         """See `Surrogate.forward`."""
-        photos, texts = self._fitting(image, text)
-        alone = self._alone(texts) if len(photos) == len(draw.noise) else []
-        if not alone:
+        photos, texts = self._check_inputs(image, text)
+        single_texts = self._split_by_photo(texts) if len(photos) == len(draw.noise) else []
+        if not single_texts:
             return super().forward(image, text, draw, early_exit)
         features = []
-        for i, own in enumerate(alone):
-            features.append(super().forward(photos[i : i + 1], own, replace(draw, noise=draw.noise[i : i + 1]), early_exit))
+        for i, single in enumerate(single_texts):
+            features.append(super().forward(photos[i : i + 1], single, replace(draw, noise=draw.noise[i : i + 1]), early_exit))
         return {tap: torch.cat([each[tap] for each in features]) for tap in self.taps}
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, 1, h, w, channels)`: the photo as one scaled latent frame, the mode of what the pipeline samples."""
-        latents = self.vae.encode((unit(image) * 2 - 1).unsqueeze(2)).latent_dist.mode() * self.vae.config.scaling_factor
-        return {"latents": latents.permute(0, 2, 3, 4, 1)}
-
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
-        if draw.step == 0:
-            return draw.noise
-        return (1 - draw.sigma) * condition["latents"].detach() + draw.sigma * draw.noise
+        """`latents` `(B, 1, h, w, channels)`: the photo as one scaled latent frame."""
+        return {"latents": (self.encode_photo(image) * self.vae.config.scaling_factor).permute(0, 2, 3, 4, 1)}
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; where the denoiser has room for it, empty channels and a mask of where the photo stands."""
-        shown = self._with_photo(condition, latents)
+        hidden_states = photo_first(condition["latents"], latents, dim=1)
         if self.pipeline.transformer.config.visual_cond:
             mask = torch.zeros_like(latents[..., :1])
             mask[:, 0] = 1
-            shown = torch.cat([shown, torch.zeros_like(latents), mask], dim=-1)
-        frames, rows, columns, _ = self._shape
+            hidden_states = torch.cat([hidden_states, torch.zeros_like(latents), mask], dim=-1)
+        frames, rows, columns, _ = self.clip_shape
         return {
-            "hidden_states": shown,
+            "hidden_states": hidden_states,
             "encoder_hidden_states": text["encoder_hidden_states"],
             "pooled_projections": text["pooled_projections"],
             "timestep": timestep.expand(len(latents)),
@@ -166,31 +147,23 @@ class Kandinsky5Surrogate(Surrogate):
             "sparse_params": None,
         }
 
-    def _with_photo(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        return torch.cat([condition["latents"], latents[:, 1:]], dim=1)
-
     # ------------------------------------------------------------------------------------------------------ sampling
     def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
-        """See `Surrogate.predict`; this denoiser wraps its answer in no tuple."""
-        alone = self._alone(text)
-        if alone:
+        """See `FrozenPipeline.predict`; this denoiser wraps its output in no tuple."""
+        single_texts = self._split_by_photo(text)
+        if single_texts:
             photos = [{key: value[i : i + 1] for key, value in condition.items()} for i in range(len(latents))]
-            return torch.cat([self.predict(photos[i], own, latents[i : i + 1], timestep) for i, own in enumerate(alone)])
-        output: Tensor = self.denoiser_at(timestep)(**self._typed(self.inputs(condition, text, latents, timestep)), return_dict=False)
+            return torch.cat([self.predict(photos[i], single, latents[i : i + 1], timestep) for i, single in enumerate(single_texts)])
+        output: Tensor = self.denoiser_at(timestep)(**self.typed_inputs(condition, text, latents, timestep), return_dict=False)
         return output.float()
 
-    def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """The photo as frame 0, then the first frames fitted to those that follow, by the pipeline's own statistics of a single clip."""
-        clips = self._with_photo(condition, latents)
+        clips = photo_first(condition["latents"], latents, dim=1)
         return torch.cat([self.pipeline.normalize_first_frame(clips[i : i + 1]) for i in range(len(clips))])
 
     # ------------------------------------------------------------------------------------------------------ pictures
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
-        return self.decode(condition["latents"])[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents `(B, latent frames, h, w, channels)` → clips `(B, num_frames, 3, height, width)`."""
-        with self._float32():
-            video: Tensor = self.vae.decode(latents.permute(0, 4, 1, 2, 3) / self.vae.config.scaling_factor, return_dict=False)[0]
-        return unit(video / 2 + 0.5).transpose(1, 2)
+        return self.decode_video(latents.permute(0, 4, 1, 2, 3) / self.vae.config.scaling_factor)

@@ -8,7 +8,7 @@ noise on the photo.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,9 +19,10 @@ from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTXVideo, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLLTXVideo, SchedulerMixin
 
 MULTIPLE = 32
 """The pipelines insist on it for height and width, whatever the autoencoder."""
@@ -45,15 +46,24 @@ class LTXSurrogate(Surrogate):
 
     vae: AutoencoderKLLTXVideo
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        space, time = pipeline.vae_spatial_compression_ratio, pipeline.vae_temporal_compression_ratio
-        multiple = max(MULTIPLE, space)
-        if height < multiple or width < multiple or height % multiple or width % multiple:
-            raise UsageError(f"height × width is {height} × {width}; this LTX needs multiples of {multiple} × {multiple}")
-        if num_frames < 1 or (num_frames - 1) % time:
-            raise UsageError(f"num_frames is {num_frames}; this LTX needs 1 + a multiple of {time}: {4 * time + 1}, …")
-        self._ratios, self._grid = (time, space, space), ((num_frames - 1) // time + 1, height // space, width // space)
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(channels, latent frames, latent height, latent width)`, as the pipeline draws it, before it is packed into tokens."""
+        time, space, _ = self._ratios
+        check_size("LTX", self.height, self.width, max(MULTIPLE, space))
+        check_length("LTX", self.num_frames, time)
+        return (self.pipeline.transformer.config.in_channels, *self._grid)
+
+    @property
+    def _ratios(self) -> tuple[int, int, int]:
+        """Frames, rows and columns of a clip to one of its latents."""
+        space = self.pipeline.vae_spatial_compression_ratio
+        return self.pipeline.vae_temporal_compression_ratio, space, space
+
+    @property
+    def _grid(self) -> tuple[int, int, int]:
+        """Latent frames, rows and columns."""
+        time, space, _ = self._ratios
+        return (self.num_frames - 1) // time + 1, self.height // space, self.width // space
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """The shift grows with the number of tokens; the last step is stretched to `shift_terminal`."""
@@ -68,10 +78,6 @@ class LTXSurrogate(Surrogate):
         mu = calculate_shift(frames * rows * columns, *limits)
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu, device=self.device)
 
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, channels, latent frames, latent height, latent width)`, as the pipeline draws it, before it is packed into tokens."""
-        return (batch, self.pipeline.transformer.config.in_channels, *self._grid)
-
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """`encoder_hidden_states` `(prompts, tokens, channels)` and `encoder_attention_mask` `(prompts, tokens)`, False on padding."""
         embeds, mask, _, _ = self.pipeline.encode_prompt(
@@ -80,7 +86,7 @@ class LTXSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         width = self.pipeline.transformer.config.caption_channels
         return {
             "encoder_hidden_states": ((self.text_length, width), torch.float32),
@@ -88,21 +94,14 @@ class LTXSurrogate(Surrogate):
         }
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame, the mode of what the pipeline samples."""
-        latents = self.vae.encode((unit(image) * 2 - 1).unsqueeze(2)).latent_dist.mode()
+        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
         mean, std = self._statistics()
-        return {"latents": (latents - mean) / std}  # without the scaling factor, although the decoder's side has it
+        return {"latents": (self.encode_photo(image) - mean) / std}  # without the scaling factor, although the decoder's side has it
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the autoencoder's channels, buffers of its own: `(1, channels, 1, 1, 1)`."""
         mean, std = (value.view(1, -1, 1, 1, 1) for value in (self.vae.latents_mean, self.vae.latents_std))
         return mean, std
-
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
-        if draw.step == 0:
-            return draw.noise
-        return (1 - draw.sigma) * condition["latents"].detach() + draw.sigma * draw.noise
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, packed `(B, tokens, channels)`; one timestep a token, 0 on the photo's."""
@@ -113,25 +112,25 @@ class LTXSurrogate(Surrogate):
             "encoder_hidden_states": text["encoder_hidden_states"],
             "timestep": self._packed(times).squeeze(-1),
             "encoder_attention_mask": text["encoder_attention_mask"],
-            **self._places(len(latents)),
+            **self._positions(len(latents)),
             "attention_kwargs": None,
         }
 
-    def _places(self, batch: int) -> dict[str, object]:
+    def _positions(self, batch: int) -> dict[str, object]:
         """Where each token lies: the grid and, along each of its axes, the pixels or seconds to a token."""
         frames, rows, columns = self._grid
         time, *space = self._ratios
         return {"num_frames": frames, "height": rows, "width": columns, "rope_interpolation_scale": (time / self.frame_rate, *space)}
 
     def with_photo(self, condition: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
-        """The latents with the photo as frame 0, as the denoiser is shown them at a timestep."""
-        return torch.cat([condition["latents"], latents[:, :, 1:]], dim=2)
+        """The latents with the photo as frame 0, as the denoiser is given them at a timestep."""
+        return photo_first(condition["latents"], latents)
 
     def _packed(self, latents: Tensor) -> Tensor:
         """`(B, channels, frames, h, w)` → `(B, tokens, channels)`; every LTX has patches of one latent pixel."""
         return latents.flatten(2).transpose(1, 2)
 
-    def seeded(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
+    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
         """Steps of distilled LTX add noise, which the pipeline draws from the global random state, this from a photo's generator."""
         scheduler.step = partial(scheduler.step, generator=generators)
         return scheduler
@@ -141,25 +140,26 @@ class LTXSurrogate(Surrogate):
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
             output = self.predict(condition, text, scaled, timestep)
-            change = output.transpose(1, 2).reshape(latents.shape)[:, :, 1:]
-            stepped = scheduler.step(change, timestep, latents[:, :, 1:], return_dict=False)[0]
+            velocity = output.transpose(1, 2).reshape(latents.shape)[:, :, 1:]
+            stepped = scheduler.step(velocity, timestep, latents[:, :, 1:], return_dict=False)[0]
             latents = torch.cat([self.with_photo(condition, scaled, timestep)[:, :, :1], stepped], dim=2)
         return latents
 
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: the single latent frame of the photo, decoded alone."""
+    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `FrozenPipeline.reconstruct`; without the scaling factor, as in `condition`."""
         mean, std = self._statistics()
-        return self._painted(condition["latents"] * std + mean)[:, 0]
+        return self._decode_unscaled(condition["latents"] * std + mean)[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents `(B, channels, latent frames, h, w)` → clips `(B, num_frames, 3, height, width)`."""
         mean, std = self._statistics()
-        return self._painted(latents * std / self.vae.config.scaling_factor + mean)
+        return self._decode_unscaled(latents * std / self.vae.config.scaling_factor + mean)
 
-    def _painted(self, latents: Tensor) -> Tensor:
+    def _decode_unscaled(self, latents: Tensor) -> Tensor:
         """The autoencoder's own latents → frames `(B, frames, 3, height, width)` in [0, 1]."""
-        timed = self.vae.config.timestep_conditioning
-        timestep = torch.full((len(latents),), self.decode_timestep, device=latents.device) if timed else None
+        timestep = None
+        if self.vae.config.timestep_conditioning:
+            timestep = torch.full((len(latents),), self.decode_timestep, device=latents.device)
         devices = [latents.device] if latents.device.type == "cuda" else []
         with self._float32(), torch.random.fork_rng(devices):  # the decoder can only draw from the global random state
             torch.manual_seed(DECODER_SEED)
@@ -177,14 +177,14 @@ class LTXConditionSurrogate(LTXSurrogate):
     image_cond_noise_scale = 0.15
     """Standard deviation of the noise on the photo's latents where the clip is pure noise; it falls with the square of the level."""
 
-    places: Tensor
+    positions: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
+    def _prepare(self) -> None:
+        super()._prepare()
         time, space, _ = self._ratios
-        places = pipeline._scale_video_ids(pipeline._prepare_video_ids(1, *self._grid), space, time).float()
-        places[:, 0] = places[:, 0] * (1.0 / self.frame_rate)
-        self.register_buffer("places", places, persistent=False)
+        positions = self.pipeline._scale_video_ids(self.pipeline._prepare_video_ids(1, *self._grid), space, time).float()
+        positions[:, 0] = positions[:, 0] * (1.0 / self.frame_rate)
+        self.register_buffer("positions", positions, persistent=False)
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """Half of the steps, the noisiest, are small and alike; the others grow."""
@@ -198,27 +198,27 @@ class LTXConditionSurrogate(LTXSurrogate):
         timesteps = linear_quadratic_schedule(steps) * TIMESTEPS
         scheduler.set_timesteps(sigmas=timesteps / TIMESTEPS, timesteps=timesteps, device=self.device)
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """As with other LTX; frame 0, where the photo will be, keeps the unit noise, for the photo."""
-        return torch.cat([draw.noise[:, :, :1], super().noisy(condition, draw)[:, :, 1:]], dim=2)
+        return photo_first(draw.noise[:, :, :1], super().noisy_latents(condition, draw))
 
     def with_photo(self, condition: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
         """The latents with the photo as frame 0, with as much of the noise there as belongs to the timestep."""
         share = self.image_cond_noise_scale * (timestep / TIMESTEPS) ** 2
-        return torch.cat([condition["latents"] + share * latents[:, :, :1], latents[:, :, 1:]], dim=2)
+        return photo_first(condition["latents"] + share * latents[:, :, :1], latents)
 
-    def seeded(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
+    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
         """Before a step fresh noise for the photo; the pipeline draws it for all tokens, packed, and throws the rest away."""
         _, channels, *grid = shape = self.latent_shape(1)
 
-        def refreshed(latents: Tensor, timestep: Tensor) -> Tensor:
+        def refresh_photo_noise(latents: Tensor, timestep: Tensor) -> Tensor:
             tokens = [torch.randn(1, math.prod(grid), channels, generator=generator) for generator in generators]
             noise = torch.cat([one.transpose(1, 2).reshape(shape) for one in tokens]).to(latents)
-            return torch.cat([noise[:, :, :1], latents[:, :, 1:]], dim=2)
+            return photo_first(noise[:, :, :1], latents)
 
-        scheduler.scale_model_input = refreshed
-        return super().seeded(scheduler, generators)
+        scheduler.scale_model_input = refresh_photo_noise
+        return super().seed_scheduler(scheduler, generators)
 
-    def _places(self, batch: int) -> dict[str, object]:
+    def _positions(self, batch: int) -> dict[str, object]:
         """Seconds, row and column in pixels of every token, `(B, 3, tokens)`."""
-        return {"video_coords": self.places.expand(batch, -1, -1)}
+        return {"video_coords": self.positions.expand(batch, -1, -1)}

@@ -8,7 +8,7 @@ video's stream. The public checkpoints name `LTX2Pipeline`, from text to video, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.ltx import LTXSurrogate
+from anti_i2v.surrogates.families.shared import photo_first
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 
 class LTX2Surrogate(LTXSurrogate):
@@ -32,9 +33,10 @@ class LTX2Surrogate(LTXSurrogate):
     Prompts are not enhanced, as by default, and a clip is as long as `num_frames` says, whatever a duration head would say.
     """
 
-    never_loaded = ("processor", "prompt_enhancer", "duration_head", "vocoder")
+    unused_parts = ("processor", "prompt_enhancer", "duration_head", "vocoder")
     text_parts = ("text_encoder", "connectors", "tokenizer")
-    uncast = frozenset({"timestep", "audio_timestep", "sigma", "video_coords", "audio_coords"})
+    encode_prompts_singly = True  # the states of all layers take much memory
+    float32_arguments = frozenset({"timestep", "audio_timestep", "sigma", "video_coords", "audio_coords"})
     frame_rate: float = 24.0
     text_length = 1024
     use_cross_timestep = True
@@ -43,18 +45,27 @@ class LTX2Surrogate(LTXSurrogate):
     video_coords: Tensor
     audio_coords: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        config = pipeline.audio_vae.config
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.pipeline.audio_vae = None  # only its configuration was needed
+        device, transformer = torch.device("cpu"), self.pipeline.transformer
+        video = transformer.rope.prepare_video_coords(1, *self._grid, device, fps=self.frame_rate)
+        self.register_buffer("video_coords", video, persistent=False)
+        sound = transformer.audio_rope.prepare_audio_coords(1, self._sound[1], device)
+        self.register_buffer("audio_coords", sound, persistent=False)
+
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(numbers,)`: those of the video, `(channels, latent frames, h, w)`, then those of the sound, `(channels, length, pitches)`.
+
+        That is the order in which the pipeline draws noise, and drawn at once it is the same where the video has a multiple of
+        16 numbers, which its 128 channels see to.
+        """
+        pipeline, config = self.pipeline, self.pipeline.audio_vae.config
         a_second = pipeline.audio_sampling_rate / pipeline.audio_hop_length / float(pipeline.audio_vae_temporal_compression_ratio)
-        length = round(num_frames / self.frame_rate * a_second)
-        self._video = (pipeline.transformer.config.in_channels, *self._grid)
+        length = round(self.num_frames / self.frame_rate * a_second)
+        self._video = super().check_sizes()
         self._sound = (int(config.latent_channels), length, int(config.mel_bins // pipeline.audio_vae_mel_compression_ratio))
-        pipeline.audio_vae = None  # only its configuration was needed
-        device = torch.device("cpu")
-        places = pipeline.transformer.rope.prepare_video_coords(1, *self._grid, device, fps=self.frame_rate)
-        self.register_buffer("video_coords", places, persistent=False)
-        self.register_buffer("audio_coords", pipeline.transformer.audio_rope.prepare_audio_coords(1, length, device), persistent=False)
+        return (math.prod(self._video) + math.prod(self._sound),)
 
     @classmethod
     def text_encoders(cls) -> tuple[str, ...]:
@@ -67,20 +78,17 @@ class LTX2Surrogate(LTXSurrogate):
         `encoder_hidden_states` and `audio_encoder_hidden_states` `(prompts, tokens, channels)`, and `encoder_attention_mask`
         `(prompts, tokens)`, 1 where a token counts.
         """
-        rows = []
-        for prompt in prompts:
-            states, mask, _, _ = self.pipeline.encode_prompt(
-                [prompt],
-                do_classifier_free_guidance=False,
-                max_sequence_length=self.text_length,
-                device=self.text_device,  # by itself the pipeline would take the autoencoder's
-            )
-            rows.append(self.pipeline.connectors(states, mask, padding_side=self.pipeline.tokenizer.padding_side))
-        names = ("encoder_hidden_states", "audio_encoder_hidden_states", "encoder_attention_mask")
-        return {name: torch.cat(parts) for name, parts in zip(names, zip(*rows, strict=True), strict=True)}
+        states, mask, _, _ = self.pipeline.encode_prompt(
+            prompts,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.text_length,
+            device=self.text_device,  # by itself the pipeline would take the autoencoder's
+        )
+        video, sound, mask = self.pipeline.connectors(states, mask, padding_side=self.pipeline.tokenizer.padding_side)
+        return {"encoder_hidden_states": video, "audio_encoder_hidden_states": sound, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `Surrogate.text_shapes`."""
+        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         video, sound = config.cross_attention_dim, config.audio_cross_attention_dim
         if config.use_prompt_embeddings:  # LTX-2 projects the same states for either
@@ -93,48 +101,35 @@ class LTX2Surrogate(LTXSurrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `Surrogate.token_frames`."""
+        """See `FrozenPipeline.token_frames`."""
         return int(self._video[1])
 
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, numbers)`: those of the video, `(channels, latent frames, h, w)`, then those of the sound, `(channels, length, pitches)`.
-
-        That is the order in which the pipeline draws noise, and drawn at once it is the same where the video has a multiple of
-        16 numbers, which its 128 channels see to.
-        """
-        return (batch, math.prod(self._video) + math.prod(self._sound))
-
-    def _apart(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Latents of `latent_shape` → video `(B, channels, frames, h, w)`, sound `(B, length, channels · pitches)`."""
         end = math.prod(self._video)
         video, sound = latents[:, :end].reshape(-1, *self._video), latents[:, end:].reshape(-1, *self._sound)
         return video, sound.transpose(1, 2).flatten(2)
 
-    def _together(self, video: Tensor, sound: Tensor) -> Tensor:
+    def _join(self, video: Tensor, sound: Tensor) -> Tensor:
         channels, length, pitches = self._sound
         sound = sound.reshape(-1, length, channels, pitches).transpose(1, 2)
         return torch.cat([video.flatten(1), sound.flatten(1)], dim=1)
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan.
-
-        It sounds like the average of all sounds, which is the latent 0.
-        """
-        if draw.step == 0:
-            return draw.noise
+    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.clip_latents`; it sounds like the average of all sounds, which is the latent 0."""
         still = condition["latents"].detach().expand(-1, *self._video).flatten(1)
-        return (1 - draw.sigma) * F.pad(still, (0, math.prod(self._sound))) + draw.sigma * draw.noise
+        return F.pad(still, (0, math.prod(self._sound)))
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, packed `(B, tokens, channels)`, a timestep a token, 0 on the photo's; and the sound."""
         batch = len(latents)
         frames, rows, columns = self._grid
-        sound = self._apart(latents)[1]
+        sound = self._split(latents)[1]
         time = timestep.expand(batch)
         times = timestep.expand(batch, 1, *self._grid).clone()
         times[:, :, 0] = 0
         return {
-            "hidden_states": self._packed(self.final(condition, latents)),
+            "hidden_states": self._packed(self.finish(condition, latents)),
             "audio_hidden_states": sound,
             "encoder_hidden_states": text["encoder_hidden_states"],
             "audio_encoder_hidden_states": text["audio_encoder_hidden_states"],
@@ -158,18 +153,18 @@ class LTX2Surrogate(LTXSurrogate):
         }
 
     def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
-        """The denoiser's answer for video and sound, in the shape of the latents."""
-        arguments = self._typed(self.inputs(condition, text, latents, timestep))
+        """The denoiser's prediction for video and sound, in the shape of the latents."""
+        arguments = self.typed_inputs(condition, text, latents, timestep)
         video, sound = self.denoiser_at(timestep)(**arguments, return_dict=False)
-        return self._together(video.float().transpose(1, 2), sound.float())
+        return self._join(video.float().transpose(1, 2), sound.float())
 
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
-        """The pipeline's own loop; it steps video and sound alike. What is stepped where the photo is, `final` replaces."""
+        """The pipeline's own loop; it steps video and sound alike. What is stepped where the photo is, `finish` replaces."""
         for timestep in scheduler.timesteps:
             output = self.predict(condition, text, latents, timestep)
             latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
         return latents
 
-    def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """The video's latents `(B, channels, frames, h, w)` with the photo as frame 0."""
-        return torch.cat([condition["latents"], self._apart(latents)[0][:, :, 1:]], dim=2)
+        return photo_first(condition["latents"], self._split(latents)[0])

@@ -7,25 +7,25 @@ an embedding of the photo by CLIP is what cross-attention reads. How the person 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLTemporalDecoder, SchedulerMixin
 
 CLIP_SIZE = 224
-"""Height and width at which the pipeline shows a photo to CLIP, whatever the size of either."""
+"""Height and width at which the pipeline gives CLIP a photo, whatever the size of either."""
 
 
-def shown_to_clip(pixels: Tensor) -> Tensor:
+def resize_for_clip(pixels: Tensor) -> Tensor:
     """Photos `(B, 3, H, W)` in [-1, 1] at the size CLIP sees, `(B, 3, 224, 224)` about [0, 1], by the pipeline's own resizing."""
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
 
@@ -49,30 +49,24 @@ class SVDSurrogate(Surrogate):
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.image_encoder: nn.Module = pipeline.image_encoder.requires_grad_(False).eval()
-        space = pipeline.vae_scale_factor
-        multiple = max(8, space)  # the pipeline itself insists on 8
-        if height < multiple or width < multiple or height % multiple or width % multiple:
-            raise UsageError(f"height × width is {height} × {width}; this SVD needs multiples of {multiple} × {multiple}")
-        if num_frames < 1:
-            raise UsageError(f"num_frames is {num_frames}; a clip has at least 1")
-        self._shape = (num_frames, pipeline.unet.config.in_channels // 2, height // space, width // space)
-        scheduler = self._schedule(steps)
+    def _prepare(self) -> None:
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
+        scheduler = self._schedule(self.steps)
         self._levels: list[float] = scheduler.sigmas.tolist()
         self._start = float(scheduler.init_noise_sigma)
-        extractor = pipeline.feature_extractor
-        for name, value in (("image_mean", extractor.image_mean), ("image_std", extractor.image_std)):
-            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+        for name in ("image_mean", "image_std"):
+            self.register_buffer(name, torch.tensor(getattr(self.pipeline.feature_extractor, name)).view(1, 3, 1, 1), persistent=False)
 
-    def latent_shape(self, batch: int) -> tuple[int, ...]:
-        """`(B, frames, channels, latent height, latent width)`."""
-        return (batch, *self._shape)
+    def check_sizes(self) -> tuple[int, ...]:
+        """`(frames, channels, latent height, latent width)`."""
+        space = self.pipeline.vae_scale_factor
+        check_size("SVD", self.height, self.width, max(8, space))  # the pipeline itself insists on 8
+        check_length("SVD", self.num_frames, 1)
+        return (self.num_frames, self.pipeline.unet.config.in_channels // 2, self.height // space, self.width // space)
 
     @property
     def token_frames(self) -> int:
-        """See `Surrogate.token_frames`."""
+        """See `FrozenPipeline.token_frames`."""
         return self.num_frames
 
     def image_noise_shape(self, batch: int) -> tuple[int, ...]:
@@ -91,32 +85,35 @@ class SVDSurrogate(Surrogate):
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, h, w)`, not scaled, and `image_embeds` `(B, 1, channels)`; CLIP sees the photo without noise."""
         pixels = unit(image) * 2 - 1
-        noised = pixels if image_noise is None else pixels + self.noise_aug_strength * image_noise
-        embeds = self.image_encoder((shown_to_clip(pixels) - self.image_mean) / self.image_std).image_embeds
-        return {"latents": self.vae.encode(noised).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
+        noisy_pixels = pixels if image_noise is None else pixels + self.noise_aug_strength * image_noise
+        embeds = self.image_encoder((resize_for_clip(pixels) - self.image_mean) / self.image_std).image_embeds
+        return {"latents": self.vae.encode(noisy_pixels).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
 
-    def noisy(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.noisy_latents`; noise of standard deviation s is added, and the sum divided by √(s² + 1)."""
         level = self._levels[draw.step]
         noise = draw.noise * (self._start if draw.step == 0 else level)
-        return (noise if draw.step == 0 else self.clip(condition, draw) + noise) / math.sqrt(level**2 + 1)
+        return (noise if draw.step == 0 else self.clip_latents(condition, draw) + noise) / math.sqrt(level**2 + 1)
 
-    def clip(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.clip_latents`; the photo's latents are not scaled yet."""
         if draw.reference is not None:
             return draw.reference
         return condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        """See `Surrogate.encode_clip`."""
+        """See `FrozenPipeline.encode_clip`."""
         latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
         return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
 
-    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """See `Surrogate.error`; the right answer is the velocity (ε - s x) / √(s² + 1) of noise s ε on the clip x (arXiv 2206.00364)."""
+    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.prediction_error`.
+
+        The true value is the velocity (ε - s x) / √(s² + 1) of noise s ε on the clip x (arXiv 2206.00364).
+        """
         level = self._levels[draw.step]
-        velocity = (draw.noise - level * self.clip(condition, draw)) / math.sqrt(level**2 + 1)
-        return (answer - velocity).transpose(1, 2)
+        velocity = (draw.noise - level * self.clip_latents(condition, draw)) / math.sqrt(level**2 + 1)
+        return (prediction - velocity).transpose(1, 2)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent beside those of every frame; frames per second less one, as SVD was trained."""
@@ -129,15 +126,12 @@ class SVDSurrogate(Surrogate):
             "added_time_ids": hints.expand(len(latents), -1),
         }
 
-    def by_photo(self, value: Tensor, batch: int) -> Tensor:
-        """`(B, channels, frames, h, w)`; of a layer that reads tokens h = 1, of one inside temporal attention `(B, tokens, channels)`."""
-        if len(value) == batch * self.num_frames and value.ndim in (3, 4):
-            split = value.reshape(batch, self.num_frames, *value.shape[1:])
-            return split.transpose(1, 2) if value.ndim == 4 else split.permute(0, 3, 1, 2).unsqueeze(3)
-        return value if len(value) == batch else value.reshape(batch, -1, value.shape[-1])
+    def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
+        """See `frames_of_photos`."""
+        return frames_of_photos(value, batch, self.num_frames)
 
-    def decoded(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `Surrogate.decoded`: a clip of one frame for each photo, of its latent, which is not scaled."""
+    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+        """See `FrozenPipeline.reconstruct`: a clip of one frame for each photo, of its latent, which is not scaled."""
         with self._float32():
             frame: Tensor = self.vae.decode(condition["latents"], num_frames=1, return_dict=False)[0]
         return unit(frame / 2 + 0.5)

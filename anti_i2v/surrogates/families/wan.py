@@ -1,4 +1,4 @@
-"""Wan image-to-video pipelines: the layout of Wan 2.2 TI2V-5B, which the embedded world shares.
+"""Wan image-to-video pipelines: the layout of Wan 2.2 TI2V-5B, which `portrait-dit` shares.
 
 Its autoencoder encodes the photo as a single frame, which replaces the first latent frame at every step, and that
 frame's tokens get timestep 0. Wan 2.1 and 2.2 A14B feed the photo by another route, see `anti_i2v.surrogates.families.wan_concat`.
@@ -6,32 +6,31 @@ frame's tokens get timestep 0. Wan 2.1 and 2.2 A14B feed the photo by another ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH, WanBase
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    pass
 
 
 class WanSurrogate(WanBase):
     """A frozen `WanImageToVideoPipeline` with `expand_timesteps`."""
 
-    keep: Tensor
+    noise_mask: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        keep = torch.ones(1, 1, *self._shape[1:])
-        keep[:, :, 0] = 0  # 1 where the noise stays, 0 where the photo replaces it
-        self.register_buffer("keep", keep, persistent=False)
+    def _prepare(self) -> None:
+        super()._prepare()
+        noise_mask = torch.ones(1, 1, *self.clip_shape[1:])
+        noise_mask[:, :, 0] = 0  # 1 where the noise stays, 0 where the photo replaces it
+        self.register_buffer("noise_mask", noise_mask, persistent=False)
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
@@ -50,26 +49,25 @@ class WanSurrogate(WanBase):
         return min(TEXT_LENGTH, int(self.pipeline.tokenizer.model_max_length))
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame (the posterior's mode)."""
-        frame = (unit(image) * 2 - 1).unsqueeze(2)
-        return {"latents": self.normalised(self.vae.encode(frame).latent_dist.mode())}
+        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
+        return {"latents": self.normalise(self.encode_photo(image))}
 
-    def error(self, answer: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """See `Surrogate.error`; nothing is asked about frame 0."""
-        return self.keep * super().error(answer, condition, draw)
+    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+        """See `FrozenPipeline.prediction_error`; frame 0 does not count, the photo stands there."""
+        return self.noise_mask * super().prediction_error(prediction, condition, draw)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, one timestep a token, 0 on the photo's tokens."""
         _, rows, columns = self._patch
-        per_token = (self.keep[0, 0, :, ::rows, ::columns] * timestep).flatten().expand(len(latents), -1)
+        per_token = (self.noise_mask[0, 0, :, ::rows, ::columns] * timestep).flatten().expand(len(latents), -1)
         return {
-            "hidden_states": self.final(condition, latents),
+            "hidden_states": self.finish(condition, latents),
             "timestep": per_token,
             "encoder_hidden_states": text["prompt_embeds"],
             "encoder_hidden_states_image": None,
             "attention_kwargs": None,
         }
 
-    def final(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """The latents with the photo as frame 0."""
-        return (1 - self.keep) * condition["latents"] + self.keep * latents
+        return (1 - self.noise_mask) * condition["latents"] + self.noise_mask * latents

@@ -1,1 +1,1 @@
-"""Will training against a surrogate fit: its memory, counted without loading a weight."""
+"""Will it fit: the memory of a training step against a surrogate, from configuration files alone. See `estimate.estimate_memory`."""

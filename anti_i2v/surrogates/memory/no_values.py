@@ -1,7 +1,7 @@
-"""Answers for code that looks at the values of fake tensors, which have none: so that a plan runs through it.
+"""Stand-ins for the values of fake tensors, which have none, so that an estimate runs through code that looks at values.
 
-Some denoisers sort the tokens of a prompt by its mask, cut them where it ends, or ask whether there is a photo at all. The
-answers here are those of a photo that is there and a prompt that fills its room.
+Some denoisers sort the tokens of a prompt by its mask, slice them where it ends, or test whether there is a photo at all. The
+values assumed here are those of a photo that is there and a prompt as long as it may be.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class NoValues(TorchFunctionMode):
-    """Of fake tensors: a mask keeps everything, its inverse nothing; a cut cuts nothing off; every question is answered no."""
+    """For fake tensors: a mask keeps everything, its inverse nothing; a slice keeps everything; every truth value is False."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class NoValues(TorchFunctionMode):
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        """Run a function of torch, or answer in its place."""
+        """Run a function of torch, or return what is assumed in its place."""
         name = getattr(func, "__name__", "")
         if name == "__bool__" and isinstance(args[0], FakeTensor):
             return False
@@ -38,13 +38,13 @@ class NoValues(TorchFunctionMode):
             if name == "__getitem__" and isinstance(whole, Tensor) and isinstance(index, FakeTensor) and index.dtype == torch.bool:
                 rows = whole.flatten(0, index.ndim - 1)
                 return rows[:0] if index in self._keep_nothing else rows.clone()
-            args = (whole, tuple(map(_uncut, index)) if isinstance(index, tuple) else _uncut(index), *value)
+            args = (whole, tuple(map(_whole_slice, index)) if isinstance(index, tuple) else _whole_slice(index), *value)
         made = func(*args, **(kwargs or {}))
         if name in ("__invert__", "bitwise_not", "logical_not") and isinstance(made, FakeTensor):
             self._keep_nothing[made] = True
         return made
 
 
-def _uncut(index: object) -> object:
-    """A slice that ends where a fake tensor says goes to the end."""
+def _whole_slice(index: object) -> object:
+    """A slice to the end where a fake tensor would say the end."""
     return slice(index.start, None, index.step) if isinstance(index, slice) and isinstance(index.stop, FakeTensor) else index

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import flop_registry
 class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors made inside; their peak is what was alive at once.
 
-    What an operation needs for itself while it runs (the workspace of a convolution) is not seen, nor what an allocator
-    holds without need.
+    What an operation needs for itself while it runs (the workspace of a convolution) is not counted, nor what an allocator
+    reserves without need.
 
     Args:
         known: Tensors that exist already, such as weights: their views are not counted.
@@ -34,9 +34,9 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now, self.peak, self.flops = 0, 0, 0
-        self._seen: weakref.WeakKeyDictionary[torch.UntypedStorage, bool] = weakref.WeakKeyDictionary()
+        self._counted: weakref.WeakKeyDictionary[torch.UntypedStorage, bool] = weakref.WeakKeyDictionary()
         for tensor in known:
-            self._seen[tensor.untyped_storage()] = True
+            self._counted[tensor.untyped_storage()] = True
 
     def __torch_dispatch__(
         self,
@@ -56,9 +56,9 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return made
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._seen:
+        if storage in self._counted:
             return
-        self._seen[storage] = True
+        self._counted[storage] = True
         size = storage.nbytes()
         self.now += size
         self.peak = max(self.peak, self.now)

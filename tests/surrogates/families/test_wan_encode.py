@@ -11,7 +11,8 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
-from anti_i2v.surrogates.fast_wan_vae import quicken
+from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
+from tests.surrogates.oracle import assert_close
 from tests.tiny import tiny_vae
 from tests.tiny.wan import tiny_causal_vae
 
@@ -46,26 +47,26 @@ def vae(request: pytest.FixtureRequest) -> AutoencoderKLWan:
     return made.requires_grad_(False).eval()
 
 
-def own(vae: AutoencoderKLWan, clip: Tensor) -> Tensor:
+def encode(vae: AutoencoderKLWan, clip: Tensor) -> Tensor:
     latents: Tensor = vae.encode(clip).latent_dist.mode()
     return latents
 
 
-def moving(frames: int) -> Tensor:
+def video(frames: int) -> Tensor:
     """Two clips `(2, 3, frames, 32, 16)` in [-1, 1], every frame of its own."""
     return torch.rand(2, 3, frames, 32, 16, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
-def slope(encode: Encode, vae: AutoencoderKLWan, clip: Tensor) -> tuple[Tensor, Tensor]:
+def slope(function: Encode, vae: AutoencoderKLWan, clip: Tensor) -> tuple[Tensor, Tensor]:
     """Latents, and the gradient of a sum in which each counts differently."""
     leaf = clip.clone().requires_grad_()
-    latents = encode(vae, leaf)
+    latents = function(vae, leaf)
     weights = torch.randn(latents.shape, generator=torch.Generator().manual_seed(4))
     (gradient,) = torch.autograd.grad((latents * weights).sum(), leaf)
     return latents.detach(), gradient
 
 
-def kept(encode: Encode, vae: AutoencoderKLWan, clip: Tensor) -> int:
+def bytes_for_backward(function: Encode, vae: AutoencoderKLWan, clip: Tensor) -> int:
     """Bytes that autograd keeps between the two passes, the weights not counted, a memory shared by several tensors once."""
     weights = {p.untyped_storage().data_ptr() for p in vae.parameters()}
     memory: dict[int, int] = {}
@@ -77,63 +78,63 @@ def kept(encode: Encode, vae: AutoencoderKLWan, clip: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        latents = encode(vae, clip.clone().requires_grad_())
+        latents = function(vae, clip.clone().requires_grad_())
     assert latents.requires_grad
     return sum(memory.values())
 
 
 @pytest.mark.parametrize("frames", [1, 5, 13])
-@pytest.mark.parametrize("quick", [False, True])
-def test_values_and_gradients_are_those_of_the_autoencoder(vae: AutoencoderKLWan, frames: int, quick: bool) -> None:
-    vae = quicken(copy.deepcopy(vae)) if quick else vae
-    theirs, their_slope = slope(own, vae, moving(frames))
-    mine, my_slope = slope(encode_in_chunks, vae, moving(frames))
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_values_and_gradients_are_those_of_the_autoencoder(vae: AutoencoderKLWan, frames: int, accelerated: bool) -> None:
+    vae = accelerate_vae(copy.deepcopy(vae)) if accelerated else vae
+    theirs, their_slope = slope(encode, vae, video(frames))
+    mine, my_slope = slope(encode_in_chunks, vae, video(frames))
     assert torch.equal(mine, theirs)
-    torch.testing.assert_close(my_slope, their_slope, atol=1e-6 * float(their_slope.abs().max()), rtol=0)
+    assert_close(my_slope, their_slope)
 
 
 def test_every_chunk_carries_the_photos_gradient(vae: AutoencoderKLWan) -> None:
-    photo = moving(1).requires_grad_()
+    photo = video(1).requires_grad_()
     latents = encode_in_chunks(vae, torch.cat([photo, torch.zeros(2, 3, 8, 32, 16)], dim=2))
     for frame in range(latents.shape[2]):
         (gradient,) = torch.autograd.grad(latents[:, :, frame].square().sum(), photo, retain_graph=True)
         assert gradient.abs().max() > 0
 
 
-def test_autograd_keeps_a_fraction(vae: AutoencoderKLWan) -> None:
-    assert kept(encode_in_chunks, vae, moving(17)) < 0.3 * kept(own, vae, moving(17))
+def test_chunks_keep_less_than_a_third_for_the_backward_pass(vae: AutoencoderKLWan) -> None:
+    assert bytes_for_backward(encode_in_chunks, vae, video(17)) < 0.3 * bytes_for_backward(encode, vae, video(17))
 
 
-def test_more_frames_cost_little_more(vae: AutoencoderKLWan) -> None:
-    def growth(encode: Encode) -> int:
-        return kept(encode, vae, moving(17)) - kept(encode, vae, moving(9))
+def test_more_frames_keep_little_more_for_the_backward_pass(vae: AutoencoderKLWan) -> None:
+    def growth(function: Encode) -> int:
+        return bytes_for_backward(function, vae, video(17)) - bytes_for_backward(function, vae, video(9))
 
-    assert growth(encode_in_chunks) < 0.3 * growth(own)
+    assert growth(encode_in_chunks) < 0.3 * growth(encode)
 
 
 def test_frames_that_fill_no_chunk_are_not_read_just_as_by_the_autoencoder(vae: AutoencoderKLWan) -> None:
-    clip = moving(7)
-    assert torch.equal(encode_in_chunks(vae, clip), own(vae, clip))
-    assert torch.equal(encode_in_chunks(vae, clip), own(vae, clip[:, :, :5]))
+    clip = video(7)
+    assert torch.equal(encode_in_chunks(vae, clip), encode(vae, clip))
+    assert torch.equal(encode_in_chunks(vae, clip), encode(vae, clip[:, :, :5]))
 
 
-def test_the_autoencoders_own_state_stays_out_of_it(vae: AutoencoderKLWan) -> None:
-    clip = moving(5).requires_grad_()
+def test_another_encoding_between_the_passes_changes_no_gradient(vae: AutoencoderKLWan) -> None:
+    clip = video(5).requires_grad_()
     latents = encode_in_chunks(vae, clip)
-    between = own(vae, moving(9))  # the autoencoder is used before the chunks are computed again
+    between = encode(vae, video(9))  # the autoencoder is used before the chunks are computed again
     (gradient,) = torch.autograd.grad(latents.sum(), clip)
-    leaf = moving(5).requires_grad_()
-    (expected,) = torch.autograd.grad(own(vae, leaf).sum(), leaf)
-    torch.testing.assert_close(gradient, expected, atol=1e-6 * float(expected.abs().max()), rtol=0)
-    assert torch.equal(between, own(vae, moving(9)))
+    leaf = video(5).requires_grad_()
+    (expected,) = torch.autograd.grad(encode(vae, leaf).sum(), leaf)
+    assert_close(gradient, expected)
+    assert torch.equal(between, encode(vae, video(9)))
 
 
 @pytest.mark.parametrize("frames", [1, 9])
-def test_the_quick_autoencoder_is_the_same_function_of_clips_too(vae: AutoencoderKLWan, frames: int) -> None:
-    quick = quicken(copy.deepcopy(vae))
-    theirs, their_slope = slope(own, vae, moving(frames))
-    mine, my_slope = slope(own, quick, moving(frames))
-    torch.testing.assert_close(mine, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)
-    torch.testing.assert_close(my_slope, their_slope, atol=1e-5 * float(their_slope.abs().max()), rtol=0)
+def test_the_accelerated_autoencoder_is_the_same_function_of_clips(vae: AutoencoderKLWan, frames: int) -> None:
+    fast = accelerate_vae(copy.deepcopy(vae))
+    theirs, their_slope = slope(encode, vae, video(frames))
+    mine, my_slope = slope(encode, fast, video(frames))
+    assert_close(mine, theirs)
+    assert_close(my_slope, their_slope)
     with torch.no_grad():
-        torch.testing.assert_close(quick.decode(theirs).sample, vae.decode(theirs).sample, atol=1e-5, rtol=0)
+        assert_close(fast.decode(theirs).sample, vae.decode(theirs).sample)

@@ -1,4 +1,4 @@
-"""Code that looks at values, run on fake tensors: as if a prompt filled its room."""
+"""Code that looks at values, run on fake tensors: as if a prompt were as long as it may be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anti_i2v.surrogates.memory.no_values import NoValues
 
 
 def sorted_by_mask(states: Tensor, mask: Tensor) -> Tensor:
-    """What denoisers do that move padding to the end: tokens, then room for the padding."""
+    """What denoisers do that move padding to the end: tokens, then zeros for the padding."""
     return torch.cat([states[mask], torch.zeros_like(states[~mask])])
 
 
@@ -23,7 +23,7 @@ def test_a_mask_keeps_everything_and_its_inverse_nothing() -> None:
         assert torch.zeros(2, 7, 3)[torch.zeros(2, 7, dtype=torch.bool)].shape == (14, 3)
 
 
-def test_a_cut_where_a_tensor_says_cuts_nothing_off() -> None:
+def test_a_slice_up_to_the_value_of_a_tensor_keeps_everything() -> None:
     with FakeTensorMode(), NoValues():
         states, length = torch.zeros(2, 7, 3), torch.tensor([4, 5]).sum()
         assert states[:, :length].shape == (2, 7, 3)
@@ -31,7 +31,7 @@ def test_a_cut_where_a_tensor_says_cuts_nothing_off() -> None:
         states[0, :length] = 1
 
 
-def test_questions_are_answered_no() -> None:
+def test_truth_values_are_false() -> None:
     with FakeTensorMode(), NoValues():
         assert not (torch.zeros(3) == 0).all()
 
