@@ -71,16 +71,6 @@ def output_suffix(suffix: str, format: str) -> str:
     return suffix if suffix.lower() in unchanged else ".png"
 
 
-def _is_companion(file: Path) -> bool:
-    """A hidden file that is no photo, or what a system keeps beside one."""
-    return file.name.startswith("._") or (file.name.startswith(".") and file.suffix.lower() not in PHOTO_SUFFIXES)
-
-
-def output_name(name: PurePath, format: str) -> PurePath:
-    """The name of the protected file; a shard keeps its own."""
-    return name if name.suffix.lower() == ".tar" else name.with_suffix(output_suffix(name.suffix, format))
-
-
 def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
     """Pair every photo and shard with its output.
 
@@ -99,7 +89,10 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
             for file in _files(source, out, result.refused):
                 if is_photo(file) or file.suffix.lower() == ".tar":
                     _add_job(result, file, file.relative_to(source), out, format)
-                elif not _is_companion(file) and not (out is None and file.name.endswith(BACKUP)):
+                elif not (out is None and file.name.endswith(BACKUP)) and (
+                    # Not what a system keeps beside a photo, and no hidden file but a hidden photo.
+                    not file.name.startswith(".") or (file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith("._"))
+                ):
                     result.other_files.append(file)
         else:
             _refuse_same_folder(source.parent, out)
@@ -121,29 +114,26 @@ def _expand_patterns(sources: Sequence[Path]) -> Iterator[Path]:
 
 def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
     """Add the job of a file that is called `name` below its source, or the reason why there is none."""
-    if reason := _refusal(file, out):
-        plan.refused[file] = reason
+    if not os.path.exists(file):  # noqa: PTH110
+        is_link = os.path.islink(file)  # noqa: PTH114
+        problem = f"{file} is a link to a file that is not there" if is_link else f"no such file or folder: {file}; check the path"
+    elif file.name.lower().endswith(ARCHIVES):
+        problem = f"{file} is packed; unpack it first (an uncompressed .tar need not be)"
     elif out is not None:
-        plan.jobs.append(Job(file, out / output_name(name, format)))
+        is_shard = name.suffix.lower() == ".tar"
+        plan.jobs.append(Job(file, out / (name if is_shard else name.with_suffix(output_suffix(name.suffix, format)))))
+        return
+    elif file.is_symlink():
+        problem = f"{file} is a symbolic link; name the file that it points to, which is what would change"
+    elif file.suffix.lower() not in {*LOSSLESS, *LOSSY, ".tar"}:
+        problem = f"{file} cannot be replaced, because {file.suffix or 'its format'} is not written; give --out, where it becomes PNG"
     else:
         try:
             plan.jobs.append(job_in_place(file))
+            return
         except UsageError as error:
-            plan.refused[file] = str(error)
-
-
-def _refusal(file: Path, out: Path | None) -> str | None:
-    """Why a file cannot even be tried, in one line; None if it can."""
-    if not os.path.exists(file):  # noqa: PTH110
-        is_link = os.path.islink(file)  # noqa: PTH114
-        return f"{file} is a link to a file that is not there" if is_link else f"no such file or folder: {file}; check the path"
-    if file.name.lower().endswith(ARCHIVES):
-        return f"{file} is packed; unpack it first (an uncompressed .tar need not be)"
-    if out is None and file.is_symlink():
-        return f"{file} is a symbolic link; name the file that it points to, which is what would change"
-    if out is None and file.suffix.lower() not in {*LOSSLESS, *LOSSY, ".tar"}:
-        return f"{file} cannot be replaced, because {file.suffix or 'its format'} is not written; give --out, where it becomes PNG"
-    return None
+            problem = str(error)
+    plan.refused[file] = problem
 
 
 def job_in_place(photo: Path) -> Job:

@@ -92,7 +92,7 @@ def test_without_matplotlib_it_says_what_to_install_before_the_work(
         (["--height", "-1"], "--height is -1"),
         (["--num-frames", "4"], "num_frames is 4"),
         (["--steps", "0,20"], "steps [0, 20]: the schedule has the steps 0 … 19"),
-        (["--steps", "first"], "--steps 'first'"),
+        (["--steps", "first"], "--steps is 'first'"),
         (["--taps", "blocks.9,blocks.1,blocks.2"], "no tap 'blocks.9'"),
         (["--count", "4"], "--count 4 of 4 layers"),
         (["--device", "nowhere"], "--device nowhere"),
