@@ -67,7 +67,7 @@ def per_photo(epsilon: float | Tensor, image: Tensor) -> Tensor:
 def fit_to_budget(image: Tensor, residual: Tensor, epsilon: float | Tensor) -> Tensor:
     """Add a residual to a photo within epsilon, on the 8-bit grid.
 
-    The value is `image + ε·tanh(residual / ε)` clamped to [0, 1], rounded to k/255 and then held to these levels:
+    The value is `image + ε·tanh(residual / ε)` clamped to [0, 1], rounded to k/255 and then bounded to these levels:
     no further than ε from 255·image, and no further than ⌊ε⌋ from the 8-bit file of the unprotected photo. Where a
     photo off the grid leaves no such level (only for ε < ½), its own value stays. Every step but tanh is
     straight-through, so pixels at 0 and 1 still learn, and so does whatever rounding hides.

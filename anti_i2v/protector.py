@@ -174,7 +174,7 @@ class Protector:
         weights = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
         with write_folder(folder) as part:
             (part / "config.json").write_text(json.dumps({**extra, **own}, indent=2) + "\n", "utf-8")
-            (part / "model.safetensors").write_bytes(save(weights))  # `save_file` would let nobody else read it
+            (part / "model.safetensors").write_bytes(save(weights))  # `save_file` would make it readable for its owner only
             (part / "README.md").write_text(card, "utf-8")
 
     def push_to_hub(

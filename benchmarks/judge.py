@@ -23,12 +23,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.evaluation.identity import load_identity_judge, rank1, similarity
 from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.imaging.tensors import to_pil, to_tensor
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.references import portrait_references
 from anti_i2v.resources import commit
 
 Change = Callable[[Tensor], Tensor]
@@ -61,17 +62,17 @@ def smooth_tint(video: Tensor, epsilon: float, random: torch.Generator) -> Tenso
     return (video + field[:, None]).clamp(0, 1)
 
 
-def changes(judge: FaceNetwork, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)) -> dict[str, Change]:
+def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)) -> dict[str, Change]:
     """What is done to the clips, by the name of its row."""
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        other = FaceNetwork("mobilenetv3_small_050", judge.dim, judge.size).eval().requires_grad_(False)
+        other = IdentityEmbedder("mobilenetv3_small_050", judge.dim, judge.size).eval().requires_grad_(False)
 
     def noise(video: Tensor) -> Tensor:
         return (video + torch.empty_like(video).uniform_(-1, 1, generator=random) * (8.0 / 255.0)).clamp(0, 1)
 
-    def against(network: FaceNetwork, epsilon: float) -> Change:
+    def against(network: IdentityEmbedder, epsilon: float) -> Change:
         return lambda video: attack(network, video, epsilon, 10, random)
 
     named: dict[str, Change] = {
@@ -85,10 +86,10 @@ def changes(judge: FaceNetwork, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)
 
 
 @torch.no_grad()
-def measure(judge: FaceNetwork, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
+def measure(judge: IdentityEmbedder, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
     """Row → measure → one value a person."""
     clips = PortraitClips("test", 3, size, size)
-    gallery = portrait_gallery(judge, "test", range(people), size, size)
+    references = portrait_references(judge, "test", range(people), size, size)
     rows: dict[str, Change] = {"clean": lambda video: video, **changes(judge, seed)}
     parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in rows}
     for first in tqdm(range(0, people, batch), unit="batch"):
@@ -97,16 +98,17 @@ def measure(judge: FaceNetwork, people: int, size: int, batch: int, seed: int) -
         for name, change in rows.items():
             worse = change(video)
             embedding = judge(worse)
-            own, strangers = similarity(embedding, gallery, who)
+            own, strangers = similarity(embedding, references, who)
             clean_own = own if name == "clean" else clean_own
-            part = {"rank1": rank1(embedding, gallery, who), "own": own, "strangers": strangers, "kept": own / clean_own}
-            parts[name].append({**part, "presence": judge.frames(worse)[1].mean(1)})
+            part = {"rank1": rank1(embedding, references, who), "identity_similarity": own, "strangers_similarity": strangers}
+            part["similarity_share"] = own / clean_own
+            parts[name].append({**part, "presence": judge.embed_frames(worse)[1].mean(1)})
     return {row: {name: torch.cat([part[name] for part in values]) for name in values[0]} for row, values in parts.items()}
 
 
 def table(result: dict[str, dict[str, dict[str, float]]]) -> str:
     """A Markdown table of means and intervals."""
-    heads = ["rank1", "own", "strangers", "kept", "presence"]
+    heads = ["rank1", "identity_similarity", "strangers_similarity", "similarity_share", "presence"]
     lines = ["| clip | rank 1 | own cosine | strangers' cosine | share of the clean own cosine | presence |", "|---|---|---|---|---|---|"]
     for row, values in result.items():
         cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**values[name]) for name in heads]

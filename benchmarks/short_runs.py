@@ -107,7 +107,7 @@ def trained(options: argparse.Namespace, method: Method, seed: int) -> tuple[Pro
             enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=1.0, default_root_dir=folder, callbacks=[timer],
         )  # fmt: skip
         trainer.fit(module, data)
-    return module.protector(), timer.time_elapsed()
+    return module.averaged_protector, timer.time_elapsed()
 
 
 @torch.no_grad()

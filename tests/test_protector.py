@@ -61,7 +61,7 @@ def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple
         batch = protector(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
     difference = np.abs(values(protector.protect(photo, 8.0)) - batch)
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-4
+    assert (difference > 0).sum() <= 3 + 1e-4 * difference.size
     assert np.abs(batch - values(photo)).max() >= 3  # it does something
 
 

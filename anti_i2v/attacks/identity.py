@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from anti_i2v.attacks.base import Method
 from anti_i2v.attacks.loop import Settings
-from anti_i2v.embedders.network import FACES
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.objectives import IdentityObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import DECODED, PHOTO
 
 
 def identity(surrogate: Surrogate) -> Method:
-    """The photo that the autoencoder paints again shows somebody else to face networks, and the photo itself still its person.
+    """The photo that the autoencoder paints again shows somebody else to identity embedders, and the photo itself still its person.
 
     Steps are as long as epsilon at first and shorten; see `optimise.step_length` for why.
     """
-    objective = IdentityObjective(list(FACES), keep=1.0, jitter=0.1)
+    objective = IdentityObjective(list(OBJECTIVE_EMBEDDERS), keep=1.0, input_diversity=0.1)
     return Method(objective.to(surrogate.device), (DECODED, PHOTO), 200, Settings())

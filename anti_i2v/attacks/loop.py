@@ -18,7 +18,7 @@ from anti_i2v.budget import check_epsilon, fit_to_budget
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.training.feature_loss import compare, fitted, one_clip
+from anti_i2v.training.feature_loss import feature_loss, needs_reference, resize_to
 from anti_i2v.training.transforms import Identity, Transform
 
 
@@ -136,9 +136,9 @@ def _checked(epsilon: float, steps: int, keep: Sequence[int]) -> set[int]:
 
 def _still(surrogate: Surrogate, image: Tensor, objective: Objective) -> Tensor | None:
     """The clip that all versions are asked about, the same at every step; None where each has its own."""
-    if not one_clip(surrogate, objective):
+    if not needs_reference(surrogate, objective):
         return None
-    return surrogate.with_reference(surrogate.draw(len(image), torch.Generator().manual_seed(0)), fitted(surrogate, image)).reference
+    return surrogate.with_reference(surrogate.draw(len(image), torch.Generator().manual_seed(0)), resize_to(surrogate, image)).reference
 
 
 def _slope(
@@ -157,7 +157,7 @@ def _slope(
     with torch.enable_grad():
         clean = worn(image, generator.clone_state())  # both versions are worn alike
         leaf = protected.detach().requires_grad_()
-        loss, _ = compare(surrogate, objective, clean, worn(leaf, generator), text, draw)
+        loss, _ = feature_loss(surrogate, objective, clean, worn(leaf, generator), text, draw)
         (gradient,) = torch.autograd.grad(loss, leaf)
     return loss.item(), gradient
 

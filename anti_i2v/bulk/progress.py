@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 INTERVAL = 10.0  # seconds between lines that go to a file
 
 
@@ -23,7 +21,12 @@ def show_progress(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
     Yields:
         To be called after each photo, whatever became of it.
     """
-    silent, lines = quiet or total < 2, not sys.stderr.isatty()
+    if quiet or total < 2:
+        yield lambda: None
+        return
+    from tqdm import tqdm  # late: it takes as long to import as a small photo to protect
+
+    lines = not sys.stderr.isatty()
     begin = last_line = time.monotonic()
     done = 0
 
@@ -32,9 +35,9 @@ def show_progress(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
         done += 1
         bar.update()
         now = time.monotonic()
-        if lines and not silent and now - last_line >= INTERVAL:
+        if lines and now - last_line >= INTERVAL:
             last_line = now
             print(tqdm.format_meter(done, total, now - begin, ncols=0, unit="photo"), file=sys.stderr, flush=True)
 
-    with tqdm(total=total, unit="photo", disable=silent or lines) as bar:
+    with tqdm(total=total, unit="photo", disable=lines) as bar:
         yield advance

@@ -1,4 +1,4 @@
-"""What a source of photos owes the data module, and the picture work that sources of real photos share."""
+"""The contract of photo sources, and what sources of real photos share: cropping, prompts, batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anti_i2v.imaging.tensors import resize, to_tensor
 Split = Literal["train", "validation", "test"]
 
 PROMPTS = ("a person talks to the camera", "a person smiles", "a person nods", "a person turns the head to the left")
-"""What is asked of people in photos that come without a prompt; a prompts file replaces them."""
+"""Prompts of photos that come without one; a prompts file replaces them."""
 
 
 class Sample(TypedDict):
@@ -33,8 +33,8 @@ class Sample(TypedDict):
 class PhotoBatch(TypedDict):
     """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings.
 
-    `identity` (B,) int64 says who it is, as the person's index in the split of rendered portraits; other sources, which do not
-    know who is in a photo, leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, for who has some.
+    `identity` (B,) int64 is the person's index in the split of rendered portraits; sources that do not know who is in a photo
+    leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, from sources that have some.
     """
 
     image: Tensor
@@ -44,12 +44,12 @@ class PhotoBatch(TypedDict):
 
 
 class PhotoSource(ABC):
-    """Photos of people, split so that nobody met in training is met again in validation or test."""
+    """Photos of people, split so that nobody in training is in validation or test."""
 
     @property
     @abstractmethod
     def prompts(self) -> tuple[str, ...]:
-        """Every prompt that can occur: they are encoded once, and then the text encoder is dropped."""
+        """Every prompt that can occur: all are encoded once, then the text encoder is dropped."""
 
     @abstractmethod
     def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
@@ -63,13 +63,27 @@ class PhotoSource(ABC):
             seed: Decides order, crops and prompts of `train`.
         """
 
+    def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor] | None:
+        """Clips of the same people in other scenes, by which a judge knows them; None where a source has none.
+
+        Args:
+            split: Whose `identity` the numbers are.
+            people: `identity` of each person.
+            height: H in pixels.
+            width: W in pixels.
+
+        Returns:
+            For each person (scenes, T, 3, H, W) in [0, 1], made when it is asked for.
+        """
+        return None
+
 
 def collate(samples: Sequence[Sample]) -> PhotoBatch:
     """Stack samples to a batch; it has identities or clips if all of them have."""
     batch = PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
-    known = [s["identity"] for s in samples if "identity" in s]
-    if len(known) == len(samples):
-        batch["identity"] = torch.tensor(known)
+    identities = [s["identity"] for s in samples if "identity" in s]
+    if len(identities) == len(samples):
+        batch["identity"] = torch.tensor(identities)
     clips = [s["video"] for s in samples if "video" in s]
     if len(clips) == len(samples):
         batch["video"] = torch.stack(clips)

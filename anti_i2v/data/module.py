@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from anti_i2v.data.base import PhotoBatch, PhotoSource
 from anti_i2v.errors import UsageError
@@ -33,6 +34,10 @@ class PhotoDataModule(LightningDataModule):
     def prompts(self) -> tuple[str, ...]:
         """Every prompt that a batch can carry."""
         return self.source.prompts
+
+    def test_references(self, people: Sequence[int], height: int, width: int) -> Iterable[Tensor] | None:
+        """Clips of test people in other scenes, if the source has some; see `PhotoSource.references`."""
+        return self.source.references("test", people, height, width)
 
     def train_dataloader(self) -> Iterable[PhotoBatch]:
         """Shuffled training photos."""

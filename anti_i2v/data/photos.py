@@ -24,7 +24,7 @@ class FolderPhotos(PhotoSource):
 
     Args:
         folder: Folder with photos; in a config relative to that config.
-        prompts_file: Text file, one prompt a line; common prompts if not given.
+        prompts_file: Text file, one prompt a line; common prompts by default.
     """
 
     def __init__(self, folder: Path, prompts_file: Path | None = None) -> None:
@@ -47,10 +47,10 @@ class FolderPhotos(PhotoSource):
         root = own if own.is_dir() else self.folder
         paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
         if root == self.folder:
-            kept = {"train": range(8), "validation": [8], "test": [9]}[split] if len(paths) >= 10 else range(10)
+            digits = {"train": range(8), "validation": [8], "test": [9]}[split] if len(paths) >= 10 else range(10)
             if paths and len(paths) < 10:
                 warnings.warn(f"{root} has {len(paths)} photos: training, validation and test share them", stacklevel=2)
-            paths = [path for i, path in enumerate(paths) if i % 10 in kept]
+            paths = [path for i, path in enumerate(paths) if i % 10 in digits]
         if not paths:
             raise UsageError(f"no photos for {split} in {root}; known types: {', '.join(sorted(PHOTO_SUFFIXES))}")
         return paths
@@ -66,23 +66,23 @@ class FolderPhotos(PhotoSource):
 class _FileDataset(Dataset[Sample]):
     def __init__(self, files: list[Path], prompts: tuple[str, ...], size: int, seed: int | None) -> None:
         self.files, self.prompts, self.size, self.seed = files, prompts, size, seed
-        self.bad: set[int] = set()
+        self.unreadable: set[int] = set()
         self.generator: torch.Generator | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
-        """A photo; one that cannot be read is named once in a warning, and its successor takes its place."""
+        """A photo; a warning names one that cannot be read once, and the next takes its place."""
         if self.seed is not None and self.generator is None:
             self.generator = worker_generator(self.seed)  # here, because here the process is the worker
         for candidate in [*range(index, len(self)), *range(index)]:
-            if candidate in self.bad:
+            if candidate in self.unreadable:
                 continue
             try:
                 image = square(read_photo(self.files[candidate]), self.size, self.generator)
             except UsageError as error:
-                self.bad.add(candidate)
+                self.unreadable.add(candidate)
                 warnings.warn(f"skipped: {error}", stacklevel=2)
                 continue
             choice = index if self.generator is None else int(torch.randint(1 << 30, (1,), generator=self.generator))

@@ -1,7 +1,6 @@
-"""A loader that an interrupted run goes on with where it stopped, so that it ends where the uninterrupted one does.
+"""A loader that continues where an interrupted run stopped, so that the run ends as the uninterrupted one does.
 
-Lightning keeps the state of a loader that has one in the checkpoint. Photos that were seen are skipped by their indices, not
-loaded and thrown away.
+Lightning keeps the loader's state in the checkpoint. Photos of earlier batches are skipped by their indices, without loading them.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from anti_i2v.data.base import PhotoBatch, Sample, Split, collate
 
 
 class ResumableBatches(BatchSampler):
-    """A `BatchSampler` that can leave out what an earlier process has already handed out.
+    """A `BatchSampler` that can skip what an earlier process has already given.
 
     The arguments are those of `BatchSampler`, which is what lets Lightning rebuild it around a distributed sampler.
     """
 
     epochs = 0
-    """Epochs to leave out: each takes the draw of its order from a shuffling sampler's generator."""
+    """Epochs to skip: each takes the draw of its order from a shuffling sampler's generator."""
     batches = 0
-    """Batches of the next epoch to leave out."""
+    """Batches of the next epoch to skip."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches of the next epoch that were not left out."""
+        """The batches of the next epoch that are not skipped."""
         for _ in range(self.epochs):
             next(iter(self.sampler), None)
         skipped, self.epochs, self.batches = self.batches, 0, 0
@@ -41,7 +40,7 @@ class ResumableLoader(DataLoader[PhotoBatch]):
     batches = 0
 
     def __iter__(self) -> Iterator[PhotoBatch]:  # type: ignore[override]
-        """Batches, counted when they are handed out: those that workers have ready are none yet."""
+        """Batches, counted when they are taken: those that workers have ready do not count yet."""
         for batch in super().__iter__():
             self.batches += 1
             if self.batches >= len(self):
@@ -49,11 +48,11 @@ class ResumableLoader(DataLoader[PhotoBatch]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How far it is."""
+        """Epochs and batches taken."""
         return {"epochs": self.epochs, "batches": self.batches}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from there at the next epoch's start."""
+        """Continue from there when the next epoch starts."""
         self.epochs, self.batches = state["epochs"], state["batches"]
         if isinstance(self.batch_sampler, ResumableBatches):
             self.batch_sampler.epochs, self.batch_sampler.batches = self.epochs, self.batches

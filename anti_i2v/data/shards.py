@@ -24,10 +24,10 @@ class ShardPhotos(PhotoSource):
     Args:
         train: Folder with the training shards; in a config relative to that config.
         validation: Folder with the validation shards.
-        test: Folder with the test shards; those of validation if not given.
-        prompts_file: Text file, one prompt a line; common prompts if not given. Text members of the shards are not
-            read: every prompt must be known before training starts.
-        shuffle: Photos held back to mix shards with.
+        test: Folder with the test shards; those of validation by default.
+        prompts_file: Text file, one prompt a line; common prompts by default. Text members of the shards are not
+            read: all prompts are encoded before training starts.
+        shuffle: Size of the buffer from which photos are drawn, to mix shards.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ShardPhotos(PhotoSource):
         train = split == "train"
         shards = self.shards[split]
         # `resampled=True` mixes process ids and the clock into its seed; only `deterministic` makes a run repeatable.
-        # Judged photos are split between processes and workers, so that each is judged once.
+        # Photos of validation and test are split between processes and workers, so that each counts once.
         source = (
             [wds.ResampledShards(shards, seed=seed, deterministic=True)]
             if train
@@ -76,10 +76,10 @@ class ShardPhotos(PhotoSource):
 
 
 def _shards(folder: Path) -> list[str]:
-    found = sorted(str(path) for path in folder.glob("*.tar"))
-    if not found:
-        raise UsageError(f"no .tar shards in {str(folder)!r}; a relative path in a config is relative to that config")
-    return found
+    shards = sorted(str(path) for path in folder.glob("*.tar"))
+    if not shards:
+        raise UsageError(f"no .tar shards in {str(folder)!r}; give a folder with some; a path in a config is relative to that config")
+    return shards
 
 
 def _skip(error: Exception) -> bool:
@@ -89,7 +89,7 @@ def _skip(error: Exception) -> bool:
 
 
 def _samples(records: Iterable[dict[str, object]], prompts: tuple[str, ...], size: int, seed: int | None) -> Iterator[Sample]:
-    """Decode the photo of each record; one that cannot be read is named in a warning."""
+    """Decode the photo of each record; a warning names one that cannot be read."""
     generator = None if seed is None else worker_generator(seed)
     for index, record in enumerate(records):
         suffix = next((key for key in record if f".{key}".lower() in PHOTO_SUFFIXES), None)
@@ -106,7 +106,7 @@ def _samples(records: Iterable[dict[str, object]], prompts: tuple[str, ...], siz
 
 
 def _batches(samples: Iterable[Sample], size: int, whole: bool) -> Iterator[PhotoBatch]:
-    """Group samples; `whole` leaves out a smaller last batch."""
+    """Group samples; `whole` drops a smaller last batch."""
     batch: list[Sample] = []
     for sample in samples:
         batch.append(sample)

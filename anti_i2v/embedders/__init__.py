@@ -1,1 +1,6 @@
 """Identity embedders: networks that tell people apart, as objectives to train against or as judges, never both."""
+
+from anti_i2v.embedders.embedder import IdentityEmbedder
+from anti_i2v.embedders.folder import OBJECTIVE_EMBEDDERS, Role, load_embedder, save_embedder
+
+__all__ = ["OBJECTIVE_EMBEDDERS", "IdentityEmbedder", "Role", "load_embedder", "save_embedder"]

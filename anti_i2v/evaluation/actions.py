@@ -6,6 +6,7 @@ It reads grey frames over time, so neither colour nor who the person is can tell
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,20 +23,22 @@ class ActionClassifier(nn.Module):
     """An image backbone over the grey frames of a clip, stacked as channels.
 
     Args:
-        actions: Names of the classes, in the order of the logits.
+        actions: Name of each class, in the order of the logits → the prompts that ask for it.
         num_frames: Frames of a clip.
         backbone: A timm model.
         size: Height and width at which the backbone looks.
     """
 
-    def __init__(self, actions: list[str], num_frames: int = 9, backbone: str = "resnet10t", size: int = 64) -> None:
+    def __init__(self, actions: Mapping[str, Sequence[str]], num_frames: int = 9, backbone: str = "resnet10t", size: int = 64) -> None:
         super().__init__()
         import timm
 
-        self.actions, self.num_frames, self.backbone, self.size = list(actions), num_frames, backbone, size
+        self.actions = {name: list(prompts) for name, prompts in actions.items()}
+        self.num_frames, self.backbone, self.size = num_frames, backbone, size
+        self.class_of = {prompt: i for i, prompts in enumerate(self.actions.values()) for prompt in prompts}
         self.network = timm.create_model(backbone, pretrained=False, in_chans=num_frames, num_classes=len(actions))
 
-    def config(self) -> dict[str, str | int | list[str]]:
+    def config(self) -> dict[str, str | int | dict[str, list[str]]]:
         """The constructor's arguments."""
         return {"actions": self.actions, "num_frames": self.num_frames, "backbone": self.backbone, "size": self.size}
 
@@ -56,6 +59,20 @@ class ActionClassifier(nn.Module):
         logits: Tensor = self.network(4.0 * centred)
         return logits
 
+    @torch.no_grad()
+    def shows(self, clips: Tensor, prompts: Sequence[str]) -> Tensor:
+        """1 where a clip shows the action that its prompt asks for, else 0; lower is more protection.
+
+        Args:
+            clips: (B, T, 3, H, W) in [0, 1].
+            prompts: B prompts, each one that an action is known to be asked for by.
+
+        Returns:
+            (B,).
+        """
+        logits: Tensor = self(clips)
+        return (logits.argmax(1) == torch.tensor([self.class_of[prompt] for prompt in prompts], device=clips.device)).float()
+
 
 def load_action_classifier(folder: str | Path) -> ActionClassifier:
     """The trained classifier of a folder, in fp32, in eval mode, frozen.
@@ -75,7 +92,7 @@ def load_action_classifier(folder: str | Path) -> ActionClassifier:
             raise UsageError(f"no {file.name} in {path}; give the folder of an action classifier, e.g. portrait-actions")
     try:
         model = ActionClassifier(**json.loads(config.read_text()))
-    except (TypeError, json.JSONDecodeError) as error:
+    except (TypeError, AttributeError, json.JSONDecodeError) as error:
         raise UsageError(f"{config} does not describe an action classifier: {error}; give e.g. portrait-actions") from error
     model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()})
     return model.eval().requires_grad_(False)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders.network import FaceNetwork
-from anti_i2v.evaluation.clips import movement
-from anti_i2v.evaluation.identity import Gallery, rank1, similarity, way_to_strangers
+from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.evaluation.clips import clip_changes
+from anti_i2v.evaluation.identity import References, identity_shift, rank1, similarity
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.surrogates import Surrogate
 
@@ -28,7 +28,7 @@ class Batch:
     Attributes:
         photo: (B, 3, H, W) in [0, 1], at the surrogate's size.
         text: From `Surrogate.encode_text`.
-        who: (B,) their rows in the gallery.
+        who: (B,) their rows in the references.
         clips: Of the clean photos, one (B, T, 3, H, W) a seed of the clips.
     """
 
@@ -50,13 +50,13 @@ class Bench:
     Attributes:
         surrogate: Makes the clips.
         judge: Says who is in them; on the surrogate's device.
-        gallery: References of at least the people judged.
+        references: References of at least the people judged.
         clip_seeds: Clips are made from each; measures are averaged over them for each person.
     """
 
     surrogate: Surrogate
-    judge: FaceNetwork
-    gallery: Gallery
+    judge: IdentityEmbedder
+    references: References
     clip_seeds: list[int]
 
     def animate(self, photo: Tensor, text: dict[str, Tensor], shift: int) -> list[Tensor]:
@@ -68,19 +68,20 @@ class Bench:
         """What the judge says of clips (B, T, 3, H, W), beside the clips of the clean photos.
 
         Returns:
-            (B,) each: `own` and `strangers` (cosines), `clean_own` (that of the clean clip), `way` to strangers, `rank1` and
+            (B,) each: `identity_similarity` and `strangers_similarity` (cosines), `clean_identity_similarity` (that of the
+            clean clip), `identity_shift`, `rank1` and
             `presence` of a face, 0 to 1.
         """
         embedding = self.judge(video)
-        own, strangers = similarity(embedding, self.gallery, who)
-        clean_own, _ = similarity(self.judge(clean), self.gallery, who)
+        own, strangers = similarity(embedding, self.references, who)
+        clean_own, _ = similarity(self.judge(clean), self.references, who)
         return {
-            "own": own,
-            "strangers": strangers,
-            "clean_own": clean_own,
-            "way": way_to_strangers(clean_own, own, strangers),
-            "rank1": rank1(embedding, self.gallery, who),
-            "presence": self.judge.frames(video)[1].mean(1),
+            "identity_similarity": own,
+            "strangers_similarity": strangers,
+            "clean_identity_similarity": clean_own,
+            "identity_shift": identity_shift(clean_own, own, strangers),
+            "rank1": rank1(embedding, self.references, who),
+            "presence": self.judge.embed_frames(video)[1].mean(1),
         }
 
     def measure(self, batch: Batch, photo: Tensor, clips: list[Tensor]) -> Measures:
@@ -92,13 +93,16 @@ class Bench:
             clips: From `animate` of the version.
 
         Returns:
-            The measures of `likeness` and of `clips.movement`, averaged over the seeds; `photo_own` and `photo_way` of the photo
-            itself; `rms` and `true_epsilon` (the largest change) of the residual in 1/255; `latent_gain`.
+            The measures of `likeness` and of `clips.clip_changes`, averaged over the seeds; `photo_identity_similarity` and
+            `photo_identity_shift` of the photo itself; `rms` and `true_epsilon` (the largest change) of the residual in 1/255;
+            `latent_gain`.
         """
-        seeds = [{**self.likeness(clip, clean, batch.who), **movement(clip, clean)} for clip, clean in zip(clips, batch.clips, strict=True)]
+        pairs = zip(clips, batch.clips, strict=True)
+        seeds = [{**self.likeness(clip, clean, batch.who), **clip_changes(clip, clean)} for clip, clean in pairs]
         still = self.likeness(photo[:, None], batch.photo[:, None], batch.who)
         values = {name: torch.stack([seed[name] for seed in seeds]).nanmean(0) for name in seeds[0]}
-        values |= {"photo_own": still["own"], "photo_way": still["way"], "rms": rms255(photo - batch.photo)}
+        values |= {f"photo_{name}": still[name] for name in ("identity_similarity", "identity_shift")}
+        values["rms"] = rms255(photo - batch.photo)
         values["true_epsilon"] = 255 * (photo - batch.photo).abs().flatten(1).amax(1)
         values["latent_gain"] = latent_gain(self.surrogate, batch.photo, photo)
         return {name: value.float().cpu() for name, value in values.items()}

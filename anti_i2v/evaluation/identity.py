@@ -1,4 +1,4 @@
-"""Who is in a clip? A small network names rendered people across clothes, light, pose, grain and background.
+"""Who is in a clip? A small network recognises people across clothes, light, pose, grain and background.
 
 No generator is ever trained against it, and it was itself trained under attack. That does not make it proof: a residual of 8/255
 computed against the judge itself still misleads it (`benchmarks/judge.py`), so never optimise what it is to judge against it.
@@ -6,7 +6,7 @@ computed against the judge itself still misleads it (`benchmarks/judge.py`), so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,36 +14,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.network import FaceNetwork, load_face_network
+from anti_i2v.embedders import IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits import PortraitClips
-from anti_i2v.portraits.clips import Split
 
 FACE = 0.5
 """Presence from which a frame counts as showing a face."""
 
 
-def load_identity_judge(folder: str | Path = "portrait-judge") -> FaceNetwork:
-    """The judge of a folder, or of the name of a shipped one, frozen; see `load_face_network` for what it raises."""
-    return load_face_network(folder, "judge")
+def load_identity_judge(folder: str | Path = "portrait-judge") -> IdentityEmbedder:
+    """The judge of a folder, or of the name of a shipped one, frozen; see `load_embedder` for what it raises."""
+    return load_embedder(folder, "judge")
 
 
 @dataclass(frozen=True)
-class Gallery:
+class References:
     """Reference embeddings of N people: `people` are their indices in the split, `embeddings` is (N, dim), unit norm."""
 
     people: list[int]
     embeddings: Tensor
 
 
-def reference(judge: FaceNetwork, person: int, video: Tensor) -> Tensor:
+def reference(judge: IdentityEmbedder, person: int, video: Tensor) -> Tensor:
     """The normalised mean embedding (dim,) of the frames of one person's clips (B, T, 3, H, W) that show a face.
 
     Raises:
         UsageError: No frame shows a face.
     """
     with torch.no_grad():
-        embedding, presence = judge.frames(video)
+        embedding, presence = judge.embed_frames(video)
     seen = presence >= FACE
     if not bool(seen.any()):
         best = float(presence.max())
@@ -51,61 +49,50 @@ def reference(judge: FaceNetwork, person: int, video: Tensor) -> Tensor:
     return F.normalize(embedding[seen].mean(0), dim=0)
 
 
-def portrait_gallery(
-    judge: FaceNetwork, split: Split, people: Sequence[int], height: int, width: int, scenes: int = 4, num_frames: int = 3
-) -> Gallery:
-    """References of rendered people, from other scenes than scene 0, whose first frame is the photo that is attacked.
+def embed_references(judge: IdentityEmbedder, people: Sequence[int], clips: Iterable[Tensor]) -> References:
+    """The references of people from clips of each.
 
     Args:
         judge: Who embeds.
-        split: Of the rendered people.
-        people: Their indices in the split.
-        height: H in pixels of what is rendered.
-        width: W in pixels.
-        scenes: Scenes of each person, at least one: 1, 2, … `scenes`.
-        num_frames: Frames of each scene, from the start to the end of its action.
+        people: Numbers that messages and the result call them by.
+        clips: For each person (scenes, T, 3, H, W) in [0, 1].
 
     Raises:
-        UsageError: There are fewer than two people, too many scenes, or no reference of a person shows a face.
+        UsageError: There are fewer than two people, or no clip of a person shows a face.
     """
     from tqdm import tqdm
 
     if len(people) < 2:
         raise UsageError(f"a photo set with one person only ({len(people)} given): rank and strangers need two people or more")
-    clips = PortraitClips(split, num_frames, height, width)
-    if not 1 <= scenes < clips.each:
-        raise UsageError(f"{scenes} reference scenes; the split {split} has 1 to {clips.each - 1} beside scene 0")
-    parts = []
-    for person in tqdm(people, desc="references", unit="person", leave=False):
-        indices = [person % clips.people + scene * clips.people for scene in range(1, scenes + 1)]
-        parts.append(reference(judge, person, clips.batch(indices).video))
-    return Gallery(list(people), torch.stack(parts))
+    device = next(judge.parameters()).device
+    pairs = zip(tqdm(people, desc="references", unit="person", leave=False), clips, strict=True)
+    return References(list(people), torch.stack([reference(judge, person, video.to(device)) for person, video in pairs]))
 
 
-def similarity(embedding: Tensor, gallery: Gallery, who: Tensor) -> tuple[Tensor, Tensor]:
+def similarity(embedding: Tensor, references: References, who: Tensor) -> tuple[Tensor, Tensor]:
     """How like themselves people look, and how like others.
 
     Args:
         embedding: (B, dim), unit norm.
-        gallery: N people.
-        who: (B,) the row of each clip's person in the gallery.
+        references: N people.
+        who: (B,) the row of each clip's person in the references.
 
     Returns:
         Cosine to the person's own reference (B,), and the mean cosine to all others' (B,), both in [-1, 1]. A lower own cosine is
         more protection; the strangers' cosine is the level at which the person is nobody in particular.
     """
-    cosine = embedding @ gallery.embeddings.to(embedding).T
+    cosine = embedding @ references.embeddings.to(embedding).T
     own = cosine.gather(1, who[:, None]).squeeze(1)
     return own, (cosine.sum(1) - own) / (cosine.shape[1] - 1)
 
 
-def rank1(embedding: Tensor, gallery: Gallery, who: Tensor) -> Tensor:
+def rank1(embedding: Tensor, references: References, who: Tensor) -> Tensor:
     """1 where the nearest reference is the person's own, else 0: (B,). Lower is more protection; guessing gives 1 / N."""
-    cosine = embedding @ gallery.embeddings.to(embedding).T
+    cosine = embedding @ references.embeddings.to(embedding).T
     return (cosine.argmax(1) == who).float()
 
 
-def way_to_strangers(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tensor:
+def identity_shift(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tensor:
     """How far a clip went from looking like the person to looking like nobody in particular.
 
     Args:
@@ -114,8 +101,8 @@ def way_to_strangers(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tenso
         strangers: Its mean cosine to all others.
 
     Returns:
-        The share of the way in the same shape: 0 is as alike as the clean clip, 1 the strangers' level; it can be negative or
-        exceed 1. Higher is more protection. NaN where the clean clip is no nearer to the person than to strangers.
+        The same shape: 0 is as like the person as the clean clip, 1 no liker than strangers; it can be negative or exceed 1.
+        Higher is more protection. NaN where the clean clip is no nearer to the person than to strangers.
     """
-    way = clean_own - strangers
-    return torch.where(way > 0, (clean_own - own) / way, torch.full_like(way, torch.nan))
+    whole = clean_own - strangers
+    return torch.where(whole > 0, (clean_own - own) / whole, torch.full_like(whole, torch.nan))

@@ -1,41 +1,44 @@
 """What trained judges say of clips: who is in them, whether a face is there at all, and what the person does.
 
-The first judge is a `faces.FaceNetwork` in the role of a judge, the second `actions.ActionClassifier`. Both know rendered people.
+The first judge is an identity embedder in the role of a judge, the second `actions.ActionClassifier`. Those that ship know rendered people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
-from anti_i2v.evaluation.identity import FACE, Gallery, load_identity_judge, portrait_gallery, rank1, similarity
-from anti_i2v.portraits import ACTIONS
+from anti_i2v.evaluation.identity import FACE, References, embed_references, load_identity_judge, rank1, similarity
 
 IDENTITY = {
     "action": "action shown",
-    "own": "like the person, cosine",
-    "strangers": "like strangers, cosine",
-    "drop": "likeness lost, cosine",
-    "way": "way to strangers",
-    "rank1": "named right",
+    "identity_similarity": "identity similarity",
+    "strangers_similarity": "similarity to strangers",
+    "similarity_drop": "similarity drop",
+    "identity_shift": "identity shift",
+    "rank1": "rank-1 accuracy",
     "face": "frames with a face",
     "consistency": "frame to frame, cosine",
-    "photo_own": "photo like the person, cosine",
-    "photo_drop": "photo's likeness lost, cosine",
-    "photo_way": "photo's way to strangers",
+    "photo_identity_similarity": "photo's identity similarity",
+    "photo_similarity_drop": "photo's similarity drop",
+    "photo_identity_shift": "photo's identity shift",
 }
-"""Name of each measure of the judges → heading. `way` and `photo_way` are of a set of people, all others of each."""
+"""Name of each measure of the judges → heading. `identity_shift` and `photo_identity_shift` are of a set of people, all others of each."""
+
+
+PeopleClips = Callable[[Sequence[int]], Iterable[Tensor] | None]
+"""Identities → for each person clips (scenes, T, 3, H, W) in [0, 1] from other scenes; see `data.base.PhotoSource.references`."""
 
 
 @dataclass(frozen=True)
-class Impression:
+class Reading:
     """What the judge of identity saw of one version of B photos.
 
     Attributes:
@@ -58,7 +61,7 @@ class Impression:
 class Judges:
     """The judges that can be used here; `notes` say which are left out and why."""
 
-    identity: FaceNetwork | None = None
+    identity: IdentityEmbedder | None = None
     actions: ActionClassifier | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -84,7 +87,7 @@ def load_judges(identity: Path | None, actions: Path | None, num_frames: int, pr
     if actions is None:
         return judges
     classifier = load_action_classifier(actions)
-    unknown = sorted(set(prompts) - set(_actions(classifier)))
+    unknown = sorted(set(prompts) - set(classifier.class_of))
     if classifier.num_frames != num_frames:
         judges.notes.append(f"actions are not judged: the classifier reads {classifier.num_frames} frames, clips have {num_frames}")
     elif unknown or not prompts:
@@ -94,26 +97,12 @@ def load_judges(identity: Path | None, actions: Path | None, num_frames: int, pr
     return judges
 
 
-def _actions(classifier: ActionClassifier) -> dict[str, int]:
-    """Prompt → index of the action that it asks for, of the classifier's classes."""
-    return {prompt: classifier.actions.index(a.name) for a in ACTIONS if a.name in classifier.actions for prompt in a.prompts}
-
-
 @torch.no_grad()
-def action_shown(classifier: ActionClassifier, clip: Tensor, prompts: Sequence[str]) -> Tensor:
-    """1 where a clip shows the action that its prompt asks for, else 0: (B, T, 3, H, W) in [0, 1] → (B,); lower is more protection."""
-    known = _actions(classifier)
-    asked = torch.tensor([known[prompt] for prompt in prompts], device=clip.device)
-    logits: Tensor = classifier(clip)
-    return (logits.argmax(1) == asked).float()
-
-
-@torch.no_grad()
-def look(judge: FaceNetwork, clip: Tensor, photo: Tensor) -> Impression:
+def read_identity(judge: IdentityEmbedder, clip: Tensor, photo: Tensor) -> Reading:
     """Let the judge look at clips (B, T, 3, H, W) and at the photos they were made from, (B, 3, H, W), all in [0, 1]."""
-    embedding, presence = judge.frames(clip)
-    photo_embedding, photo_presence = judge.frames(photo[:, None])
-    return Impression(
+    embedding, presence = judge.embed_frames(clip)
+    photo_embedding, photo_presence = judge.embed_frames(photo[:, None])
+    return Reading(
         clip=torch.nn.functional.normalize(embedding.mean(1), dim=1),  # as judge(clip) does, without looking twice
         photo=photo_embedding[:, 0],
         face=(presence >= FACE).float().mean(1),
@@ -122,70 +111,73 @@ def look(judge: FaceNetwork, clip: Tensor, photo: Tensor) -> Impression:
     )
 
 
-def identity_measures(impressions: Mapping[str, Impression], gallery: Gallery, who: Tensor) -> dict[str, dict[str, Tensor]]:
+def identity_measures(readings: Mapping[str, Reading], references: References, who: Tensor) -> dict[str, dict[str, Tensor]]:
     """Compare what the judge saw with the references of the people.
 
     Args:
-        impressions: Version → impression of B photos; `clean` must be among them.
-        gallery: References.
-        who: (B,) row of each person in the gallery.
+        readings: Version → reading of B photos; `clean` must be among them.
+        references: References.
+        who: (B,) row of each person in the references.
 
     Returns:
         Version → measure → (B,):
 
-        * `own`, `strangers`: cosine of the clip to its person's reference, and the mean to all others', in [-1, 1]; see
-          `identity.similarity`. Lower `own` is more protection.
-        * `drop`: `own` of the clean photo's clip minus `own`, in [-2, 2]; higher is more protection.
+        * `identity_similarity`, `strangers_similarity`: cosine of the clip to its person's reference, and the mean to all
+          others', in [-1, 1]; see `identity.similarity`. Lower `identity_similarity` is more protection.
+        * `similarity_drop`: `identity_similarity` of the clean photo's clip minus that of this one, in [-2, 2]; higher is
+          more protection.
         * `rank1`: 1 where the nearest reference is the person's own, else 0; lower is more protection.
-        * `face`, `consistency`: see `Impression`.
-        * `photo_own`, `photo_strangers`, `photo_drop`: the same for the photo itself, against the clean photo. This is the
+        * `face`, `consistency`: see `Reading`.
+        * `photo_identity_similarity`, `photo_strangers_similarity`, `photo_similarity_drop`: the same for the photo itself,
+          against the clean photo. This is the
           control of validity: a person is still in a protected photo, so what changes here is a judge that the residual
           fools, and the clip's figures are worth no more than they exceed this. Nearer to 0 is better.
     """
     measures = {}
-    clean_own, _ = similarity(impressions["clean"].clip, gallery, who)
-    photo_clean, _ = similarity(impressions["clean"].photo, gallery, who)
-    for version, seen in impressions.items():
-        own, strangers = similarity(seen.clip, gallery, who)
-        photo_own, photo_strangers = similarity(seen.photo, gallery, who)
+    clean_own, _ = similarity(readings["clean"].clip, references, who)
+    photo_clean, _ = similarity(readings["clean"].photo, references, who)
+    for version, seen in readings.items():
+        own, strangers = similarity(seen.clip, references, who)
+        photo_own, photo_strangers = similarity(seen.photo, references, who)
         measures[version] = {
-            "own": own,
-            "strangers": strangers,
-            "drop": clean_own - own,
-            "rank1": rank1(seen.clip, gallery, who),
+            "identity_similarity": own,
+            "strangers_similarity": strangers,
+            "similarity_drop": clean_own - own,
+            "rank1": rank1(seen.clip, references, who),
             "face": seen.face,
             "consistency": seen.consistency,
-            "photo_own": photo_own,
-            "photo_strangers": photo_strangers,
-            "photo_drop": photo_clean - photo_own,
+            "photo_identity_similarity": photo_own,
+            "photo_strangers_similarity": photo_strangers,
+            "photo_similarity_drop": photo_clean - photo_own,
         }
     return measures
 
 
-def references(judge: FaceNetwork, clean: Impression, identity: Tensor | None, height: int, width: int) -> tuple[Gallery, Tensor, str]:
+def find_references(
+    judge: IdentityEmbedder, clean: Reading, identity: Tensor | None, people_clips: PeopleClips | None
+) -> tuple[References, Tensor, str]:
     """References for the people of a test set, the row of each photo in them, and in words what they are.
 
     Args:
         judge: Who embeds.
         clean: What the judge saw of all N clean photos.
-        identity: (N,) indices in the test split of rendered people; None where it is not known who is in the photos. Then
-            the clean photo itself is the reference, and the other photos stand for strangers.
-        height: H in pixels at which references are rendered.
-        width: W in pixels.
+        identity: (N,) who is in the photos; None where that is not known.
+        people_clips: Gives clips of people in other scenes. Where there are none, or nobody knows who is in the photos, the clean
+            photo itself is the reference, and the other photos stand for strangers.
 
     Raises:
         UsageError: There is one person only, or no reference of a person shows a face.
     """
-    if identity is not None:
+    if identity is not None and people_clips is not None:
         people = sorted(set(identity.tolist()))
-        device = next(judge.parameters()).device
-        gallery = portrait_gallery(judge.cpu(), "test", people, height, width)  # rendering is on the CPU
-        judge.to(device)
-        who = torch.tensor([people.index(person) for person in identity.tolist()], device=identity.device)
-        return gallery, who, "the same person in other clothes, light and poses; strangers are the other people of the test"
+        clips = people_clips(people)
+        if clips is not None:
+            rows = torch.tensor([people.index(person) for person in identity.tolist()], device=identity.device)
+            words = "the same person in other clothes, light and poses; strangers are the other people of the test"
+            return embed_references(judge, people, clips), rows, words
     rows = torch.arange(len(clean.photo), device=clean.photo.device)
     if len(rows) < 2:
         raise UsageError(f"a set of {len(rows)} photo has no strangers: likeness needs two photos or more, of different people")
-    seen = int(clean.photo_face.sum())
-    words = f"the clean photo itself, strangers are the other photos; the judge sees a face in {seen} of {len(rows)} clean photos"
-    return Gallery(rows.tolist(), clean.photo), rows, words
+    faces = int(clean.photo_face.sum())
+    words = f"the clean photo itself, strangers are the other photos; the judge sees a face in {faces} of {len(rows)} clean photos"
+    return References(rows.tolist(), clean.photo), rows, words

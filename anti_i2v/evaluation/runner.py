@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.clips import check_finite, fidelity, mean_damage, movement
-from anti_i2v.evaluation.judging import Impression, Judges, action_shown, identity_measures, look, references
+from anti_i2v.evaluation.clips import check_finite, clip_changes, fidelity, mean_damage
+from anti_i2v.evaluation.judging import Judges, PeopleClips, Reading, find_references, identity_measures, read_identity
 from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.imaging.metrics import ciede2000, psnr, rms255
 from anti_i2v.imaging.tensors import encode_photo, read_photo, resize, to_pil, to_tensor
@@ -31,14 +31,14 @@ class Trial:
         photos: Version (and `clean`) → (B, 3, H, W) in [0, 1] as read from the file.
         clips: Version (and `clean`) → (B, T, 3, h, w) in [0, 1].
         measures: Version → measure → (B,).
-        impressions: Version → what the judge of identity saw; empty without one.
+        readings: Version → what the judge of identity saw; empty without one.
         identity: (B,) who is in the photos, if that is known; see `PhotoBatch`.
     """
 
     photos: dict[str, Tensor]
     clips: dict[str, Tensor]
     measures: dict[str, dict[str, Tensor]]
-    impressions: dict[str, Impression] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
     identity: Tensor | None = None
 
 
@@ -112,7 +112,7 @@ def animate_versions(
         UsageError: A clip or its features hold NaN or infinite values.
     """
     text = surrogate.encode_text(prompts)
-    clips, measures, impressions = {}, {}, {}
+    clips, measures, readings = {}, {}, {}
     clean = resize(photos["clean"], surrogate.height, surrogate.width)
     for name, photo in photos.items():
         seen = resize(photo, surrogate.height, surrogate.width)
@@ -123,31 +123,30 @@ def animate_versions(
             "residual_rms": rms255(photo - photos["clean"]),
             "psnr": psnr(photos["clean"], photo),
             "delta_e": ciede2000(photos["clean"], photo),
-            **movement(clips[name], clips["clean"]),
+            **clip_changes(clips[name], clips["clean"]),
             "feature_damage": damage,
             **fidelity(clips[name], clips["clean"], clean),
         }
         if judges is not None and judges.actions is not None:
-            measures[name]["action"] = action_shown(judges.actions, clips[name], prompts)
+            measures[name]["action"] = judges.actions.shows(clips[name], prompts)
         if judges is not None and judges.identity is not None:
-            impressions[name] = look(judges.identity, clips[name], seen)
-    return Trial(photos, clips, measures, impressions, identity)
+            readings[name] = read_identity(judges.identity, clips[name], seen)
+    return Trial(photos, clips, measures, readings, identity)
 
 
-def with_identity(trials: Sequence[Trial], judge: FaceNetwork, height: int, width: int) -> tuple[list[Trial], str]:
+def with_identity(trials: Sequence[Trial], judge: IdentityEmbedder, people_clips: PeopleClips | None = None) -> tuple[list[Trial], str]:
     """Add to all trials of a test whether people are still recognised: strangers are the others of the test.
 
     Args:
         trials: From `run_trial` with this judge.
         judge: The judge of identity.
-        height: H in pixels of the clips.
-        width: W in pixels.
+        people_clips: Gives clips of the same people in other scenes, if anybody does.
 
     Returns:
         The trials with more measures, and a note that says what the people were compared with, or why they were not.
     """
-    parts = [trial.impressions["clean"] for trial in trials]
-    clean = Impression(
+    parts = [trial.readings["clean"] for trial in trials]
+    clean = Reading(
         clip=torch.cat([part.clip for part in parts]),
         photo=torch.cat([part.photo for part in parts]),
         face=torch.cat([part.face for part in parts]),
@@ -157,14 +156,14 @@ def with_identity(trials: Sequence[Trial], judge: FaceNetwork, height: int, widt
     identities = [trial.identity for trial in trials if trial.identity is not None]
     identity = torch.cat(identities) if len(identities) == len(trials) else None
     try:
-        gallery, rows, words = references(judge, clean, identity, height, width)
+        references, rows, words = find_references(judge, clean, identity, people_clips)
     except UsageError as error:  # everything else was measured at a cost
         return list(trials), f"likeness is not judged: {error}"
     judged, first = [], 0
     for trial, part in zip(trials, parts, strict=True):
         who = rows[first : first + len(part.clip)]
         first += len(who)
-        more = identity_measures(trial.impressions, gallery, who)
+        more = identity_measures(trial.readings, references, who)
         judged.append(replace(trial, measures={name: {**old, **more[name]} for name, old in trial.measures.items()}))
     return judged, f"likeness is the cosine to {words}"
 

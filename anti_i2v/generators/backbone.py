@@ -1,7 +1,7 @@
 """A timm backbone with a light pyramid decoder and one head for each perturbation space.
 
 The backbone is trained from scratch (nothing can be downloaded where this trains), on batches of a few photos. That
-decides the details: batch norm becomes group norm, or keeps fixed statistics where the weights of a face network are taken
+decides the details: batch norm becomes group norm, or keeps fixed statistics where the weights of an identity embedder are taken
 over. Both heads paint at full strength from the first step on; what is learned is the pattern.
 
 The default backbone was chosen by how well it follows a fixed random network's photo-dependent fields on unseen
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anti_i2v.embedders.network import load_face_network
+from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator
 from anti_i2v.spaces import SPACES
@@ -48,12 +48,12 @@ class BackboneGenerator(Generator):
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
         frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
-        start_from: Folder of a face network made for objectives, or the name of a shipped one: the backbone begins with its weights, so
+        start_from: Folder of an objective embedder, or the name of a shipped one: the backbone begins with its weights, so
             that it knows faces before its first step. Of the same backbone, with `frozen_norm`; not part of the configuration.
 
     Raises:
-        UsageError: Unknown backbone (close names are listed), one without feature maps, impossible sizes, or a face network that does not
-            fit.
+        UsageError: Unknown backbone (close names are listed), one without feature maps, impossible sizes, or an identity embedder
+            that does not fit.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class BackboneGenerator(Generator):
         self.backbone_width, self.frozen_norm = backbone_width, frozen_norm
         self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, frozen_norm)
         if start_from is not None:
-            _begin(self.backbone, start_from)
+            _start_from(self.backbone, start_from)
         self.sides = {name: cutoff if name == "frequency" else chroma_size for name in names}
         wanted = max(self.sides.values())
         # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
@@ -131,13 +131,13 @@ class BackboneGenerator(Generator):
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
         strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(image.dtype)
         plane = strength[:, :, None, None].expand(-1, 1, *image.shape[-2:])
-        seen = torch.cat(((image - 0.5) * 4, plane), dim=1)
-        features = self.backbone(seen)
+        stacked = torch.cat(((image - 0.5) * 4, plane), dim=1)
+        features = self.backbone(stacked)
         deepest = features[self.used[0]]
         context = self.context(torch.cat((deepest.mean((2, 3)), strength), dim=1))
         x = self.laterals[0](deepest) + context[:, :, None, None]
         skips = [lateral(features[i]) for lateral, i in zip(self.laterals[1:], self.used[1:], strict=True)]
-        skips += [stem(seen) for stem in self.stems]
+        skips += [stem(stacked) for stem in self.stems]
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
         x = x * (1 + self.gain(strength))[:, :, None, None]
@@ -183,21 +183,21 @@ def _head(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(_block(width, width), last)
 
 
-def _begin(backbone: nn.Module, source: str) -> None:
-    """Copy a face network's weights; the two name their layers alike but for dots, and differ in scale and channels of what they see."""
-    held = {name.replace(".", "_"): value for name, value in load_face_network(source, "objective").network.state_dict().items()}
+def _start_from(backbone: nn.Module, source: str) -> None:
+    """Copy an embedder's weights; the two name their layers alike but for dots, and differ in scale and channels of their input."""
+    weights = {name.replace(".", "_"): value for name, value in load_embedder(source, "objective").network.state_dict().items()}
     own = backbone.state_dict()
-    missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in held]
+    missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in weights]
     if missing:
-        raise UsageError(f"{source} has no {missing[0]}; start_from needs a face network of the same backbone")
+        raise UsageError(f"{source} has no {missing[0]}; start_from needs an identity embedder of the same backbone")
     for i, (name, value) in enumerate(own.items()):
-        given = held.get(name.replace(".", "_"), value)
-        if i == 0:  # it saw colours from -1 to 1, here they run from -2 to 2, and the fourth channel is epsilon
-            given = torch.cat([given / 2, torch.zeros_like(given[:, :1])], dim=1)
-        if given.shape != value.shape:
-            shapes = f"{tuple(given.shape)} instead of {tuple(value.shape)}"
+        initial = weights.get(name.replace(".", "_"), value)
+        if i == 0:  # its colours ran from -1 to 1, here they run from -2 to 2, and the fourth channel is epsilon
+            initial = torch.cat([initial / 2, torch.zeros_like(initial[:, :1])], dim=1)
+        if initial.shape != value.shape:
+            shapes = f"{tuple(initial.shape)} instead of {tuple(value.shape)}"
             raise UsageError(f"{name} of {source} is {shapes}; give backbone and backbone_width of that network")
-        value.copy_(given)
+        value.copy_(initial)
 
 
 def _backbone(name: str, size: int, width: int, frozen_norm: bool) -> tuple[nn.Module, list[int], list[int]]:

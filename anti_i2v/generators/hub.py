@@ -1,6 +1,6 @@
 """Generator folders by name, here and on the Hugging Face hub: `owner/name`, fetched once and then kept in the hub's cache.
 
-The network is used only where somebody names a hub id, and huggingface_hub, a second of import, is needed only then. What comes is a
+The network is used only for a hub id, and huggingface_hub, a second of import, is needed only then. What is fetched is a
 configuration, numbers and a text, never code.
 """
 
@@ -27,7 +27,7 @@ tags:
 - adversarial-perturbation
 ---
 """
-"""The hub's part of a card, by which models are found there; the licence is this project's, and whoever trains may name another."""
+"""The hub's part of a card, by which models are found there; the licence is this project's, and a card of your own may name another."""
 
 
 def hub_id(source: str | Path) -> tuple[str, str | None] | None:

@@ -1,4 +1,4 @@
-"""Internal representation anchoring: features shall be those of an unrelated picture, or at least not those of the photo."""
+"""Internal representation anchoring: features become those of an unrelated picture, or at least not those of the photo."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class AnchorObjective(Objective):
     Args:
         target: The target image, see `targets.target_image`.
         away: Instead leave the photo's own features, without a target image: minus the mean of MSE / Var(f(photo)).
-        weights: Tap → weight; without, all layers alike, of the denoiser and of the autoencoder (`vae.encoder.…`).
-        balance: Measure every latent frame by its own variance and count it alike, so that the photo's own frame, which gives way most
-            easily, is not enough (per-frame balance: Immune2V, arXiv 2604.10837). Away it counts ln(1 + distance), see `departure`.
+        weights: Tap → weight; by default equal for all layers, of the denoiser and of the autoencoder (`vae.encoder.…`).
+        balance: Measure every latent frame by its own variance and give all equal weight, so that the photo's own frame, which
+            changes most easily, is not enough (per-frame balance: Immune2V, arXiv 2604.10837). With `away` of ln(1 + distance), see
+            `departure`.
 
     Raises:
         UsageError: Weights are unusable, or there is no such target image.
@@ -53,7 +54,7 @@ class AnchorObjective(Objective):
         self.check_taps(protected)
         reference = clean if self.away else target
         if reference is None:
-            raise UsageError(f"{type(self).__name__} came without the features of its target image; compute them, or set away: true")
+            raise UsageError(f"{type(self).__name__} needs the features of its target image; compute them, or set away: true")
         measure, frames = departure if self.away else _mean_relative, draw.frames if self.balance else None
         distances = {}
         for tap in self.weights or [tap for tap in protected if tap not in SPECIAL]:
@@ -64,5 +65,5 @@ class AnchorObjective(Objective):
 
 
 def _mean_relative(away: Tensor, reference: Tensor, frames: int | None) -> Tensor:
-    """What `relative` gives, over photos and frames: every frame must come near, so none needs to be held back."""
+    """The mean of `relative` over photos and frames: every frame must come near, so none needs a logarithm."""
     return relative(away, reference, frames).mean()

@@ -12,10 +12,10 @@ from anti_i2v.surrogates.draw import Draw
 
 
 class Objective(nn.Module, ABC):
-    """A training objective. It knows tap names and tensors, and nothing of the family they come from."""
+    """A training objective. It knows tap names and tensors, and not the family that they come from."""
 
     target_image: Tensor | None
-    """The unrelated picture `(3, H, W)` in [0, 1] whose features shall be reached; None where there is none."""
+    """The unrelated picture `(3, H, W)` in [0, 1] whose features are the target; None where there is none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class Objective(nn.Module, ABC):
 
     @property
     def reads_clean(self) -> bool:
-        """Whether the features of the photos count; if not, `clean` may be empty, and a third of a step is spared."""
+        """Whether the features of the photos are read; if not, `clean` may be empty, which saves a third of a step."""
         return True
 
     def check_taps(self, taps: Collection[str]) -> None:
         """Refuse taps without those that the objective names.
 
         Raises:
-            UsageError: Some are lacking; the message names them.
+            UsageError: Some are missing; the message names them.
         """
         if missing := [tap for tap in self.needs if tap not in taps]:
             raise UsageError(f"{type(self).__name__} needs the taps {', '.join(self.needs)}; add {', '.join(missing)} to the taps")
@@ -49,12 +49,12 @@ class Objective(nn.Module, ABC):
         Args:
             clean: Tap → features `(B, …)` of the photos, in the order of computation; no gradient is needed in them.
             protected: The same taps of the protected photos.
-            draw: The noise level and noise both were seen at.
+            draw: The noise level and noise of both.
             target: The same taps of `target_image` at the same draw; needed where there is one.
 
         Returns:
             The scalar to minimise, float32, and its named parts (detached scalars, for logging).
 
         Raises:
-            UsageError: Taps are lacking that the objective needs, or their shapes do not serve it.
+            UsageError: Taps that the objective needs are missing, or have unusable shapes.
         """

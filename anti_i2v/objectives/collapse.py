@@ -1,4 +1,4 @@
-"""Internal representation collapse: deep layers shall say no more than a shallow one."""
+"""Internal representation collapse: deep layers carry no more than a shallow one."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class CollapseObjective(Objective):
                 raise UsageError(f"the deep tap {tap} is computed before the shallow {self.shallow}; name a deeper one, or swap them")
             if protected[tap].shape != shallow.shape:
                 raise UsageError(_shapes(tap, self.shallow, protected))
-            away = protected[tap].float() - shallow
-            distances[tap] = relative(away, clean[self.shallow]).mean() if self.normalise else away.square().mean()
+            difference = protected[tap].float() - shallow
+            distances[tap] = relative(difference, clean[self.shallow]).mean() if self.normalise else difference.square().mean()
         return torch.stack(list(distances.values())).mean(), {tap: distance.detach() for tap, distance in distances.items()}
 
 
 def _shapes(deep: str, shallow: str, features: Mapping[str, Tensor]) -> str:
     """Why two layers cannot be compared, and which of the taps could be: those of the one's shape or the other's."""
-    alike = {tap: [n for n, value in features.items() if value.shape == features[tap].shape] for tap in (deep, shallow)}
+    same = {tap: [n for n, value in features.items() if value.shape == features[tap].shape] for tap in (deep, shallow)}
     sizes = {tap: " x ".join(str(n) for n in features[tap].shape[1:]) for tap in (deep, shallow)}
-    listed = "; ".join(f"{sizes[tap]}: {', '.join(alike[tap])}" for tap in (deep, shallow))
-    return f"the deep tap {deep} and the shallow {shallow} have different shapes; name taps of one shape ({listed})"
+    choices = "; ".join(f"{sizes[tap]}: {', '.join(same[tap])}" for tap in (deep, shallow))
+    return f"the deep tap {deep} and the shallow {shallow} have different shapes; name taps of one shape ({choices})"

@@ -1,44 +1,45 @@
-"""How far features lie apart in units of their own spread, and the weighted mean of that over taps."""
+"""The distance of features in units of their own variance, and its weighted mean over taps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.frames import by_frame
 
 
-def relative(away: Tensor, reference: Tensor, frames: int | None = None) -> Tensor:
-    """Mean square of a difference over the variance of what it is measured by, each photo on its own.
+def relative(difference: Tensor, reference: Tensor, frames: int | None = None) -> Tensor:
+    """Mean square of a difference over the variance of the reference, each photo on its own.
 
     Args:
-        away: Difference of features, `(B, …)`.
+        difference: Of features, `(B, …)`.
         reference: Features of one of the two, `(B, …)` or `(1, …)`; no gradient goes there.
-        frames: None takes all values of a photo together; a number parts tokens into so many latent frames, see `by_frame`.
+        frames: None takes all values of a photo together; a number splits tokens into so many latent frames, see `by_frame`.
 
     Returns:
-        `(B, 1)`, or `(B, frames)`, float32: 1 means as far apart as the reference's values are from their mean.
+        `(B, 1)`, or `(B, frames)`, float32: 1 means a distance as large as the reference's values have to their mean.
     """
-    parted = [x.float().flatten(1).unsqueeze(1) if frames is None else by_frame(x.float(), frames) for x in (away, reference.detach())]
-    variance = parted[1].var(2, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
-    return parted[0].square().mean(2) / variance
+    split = [rearrange(x, "b ... -> b 1 (...)") if frames is None else by_frame(x, frames) for x in (difference, reference.detach())]
+    variance = split[1].float().var(2, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
+    return split[0].float().square().mean(2) / variance
 
 
-def departure(away: Tensor, reference: Tensor, frames: int | None = None) -> Tensor:
-    """How far features have gone from the reference, a scalar to raise; arguments as in `relative`.
+def departure(difference: Tensor, reference: Tensor, frames: int | None = None) -> Tensor:
+    """The distance of features to the reference, a scalar to raise; arguments as in `relative`.
 
-    Of parted frames it is the mean of ln(1 + distance). A plain mean could be raised without end in the one frame that gives way
-    most easily, the photo's own; with the logarithm a frame that has moved is worth less than one that has not.
+    With frames it is the mean of ln(1 + distance). A plain mean could be raised without end in the one frame that changes most
+    easily, the photo's own; with the logarithm a frame that has changed is worth less than one that has not.
     """
-    distances = relative(away, reference, frames)
+    distances = relative(difference, reference, frames)
     return distances.mean() if frames is None else distances.log1p().mean()
 
 
 def check_weights(weights: Mapping[str, float]) -> None:
-    """Refuse weights of taps that no mean can be made with.
+    """Refuse weights of taps that allow no mean.
 
     Raises:
         UsageError: A weight is negative or not finite, or none is positive.
@@ -49,10 +50,10 @@ def check_weights(weights: Mapping[str, float]) -> None:
 
 
 def weighted_mean(values: Mapping[str, Tensor], weights: Mapping[str, float] | None) -> Tensor:
-    """The mean over taps of scalars, all alike without weights.
+    """The mean over taps of scalars, with equal weights by default.
 
     Raises:
-        UsageError: There are no taps to take the mean of.
+        UsageError: There are no taps.
     """
     if not values:
         raise UsageError("no taps are left to compare; name layers of the denoiser, such as blocks.11")

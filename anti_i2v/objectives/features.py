@@ -1,8 +1,9 @@
-"""Push the features of the protected photo away from those of the photo, at every tap alike."""
+"""Push the features of the protected photo away from those of the photo, with equal weight at every tap."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
@@ -15,17 +16,17 @@ class FeatureObjective(Objective):
     """Minus the mean over taps of MSE(protected, clean) / Var(clean), each photo on its own.
 
     The variance makes taps comparable: the residual stream of a transformer grows by orders of magnitude with depth.
-    1 means that the features moved by as much as they vary within one photo.
+    1 means that the features changed by as much as they vary within one photo.
 
     Args:
-        weights: Tap → weight of its distance in the mean, other taps left out; all taps alike if not given, but for `photo`, because
-            a changed photo is no damage, and `error`, which has an objective of its own.
-        centred: Leave out of the difference its mean over each latent frame. A uniform tint moves every token alike, so
-            without this it is the cheapest way to move features, and it leaves the person who they are.
-        window: Leave out of the difference of maps, such as `decoded`, its mean over this many cells around each, an odd number; 0 for
-            not. What then counts is shape: `centred` alone still pays for a red face before a green wall.
-        balance: Measure every latent frame by its own variance and count it alike, so that winning the photo's own frame is not
-            enough; see `departure`.
+        weights: Tap → weight of its distance in the mean, other taps left out; by default all taps with equal weight, but for `photo`,
+            because a changed photo is no damage, and `error`, which has an objective of its own.
+        centred: Leave out of the difference its mean over each latent frame. A uniform tint changes every token by the
+            same, so without this it is the cheapest way to change features, and the person stays recognisable.
+        window: Leave out of the difference of maps, such as `decoded`, its mean over this many cells around each, an odd number; 0
+            switches this off. What then counts is shape: `centred` alone still pays for a red face before a green wall.
+        balance: Measure every latent frame by its own variance and give all equal weight, so that changing the photo's own frame is
+            not enough; see `departure`.
 
     Raises:
         UsageError: A weight is negative or not finite, or none is positive; or the window is not odd.
@@ -77,8 +78,8 @@ def centre(features: Tensor, frames: int) -> Tensor:
     if features.ndim != 3 or features.shape[1] % frames:
         shape = tuple(features.shape)
         raise UsageError(f"features {shape} are no tokens (B, tokens, channels) of {frames} latent frames; use centred=False")
-    split = features.reshape(len(features), frames, -1, features.shape[2])
-    return (split - split.mean(2, keepdim=True)).flatten(1, 2)
+    by_frame = rearrange(features, "b (frames tokens) c -> b frames tokens c", frames=frames)
+    return rearrange(by_frame - by_frame.mean(2, keepdim=True), "b frames tokens c -> b (frames tokens) c")
 
 
 def sharpen(maps: Tensor, window: int) -> Tensor:

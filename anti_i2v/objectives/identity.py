@@ -1,4 +1,4 @@
-"""Make the photo that the video model paints again show somebody else."""
+"""Make the photo show somebody else after the video model's autoencoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anti_i2v.embedders.network import FACES, FaceNetwork, load_face_network
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
@@ -18,44 +18,44 @@ class IdentityObjective(Objective):
     """Cosine between the face embeddings of both decoded photos, plus `keep` times 1 - that of the photos themselves.
 
     A distance of features does not know what a person is, and finds tints and textures; an embedding trained to tell people apart
-    does. The second part says that the protected photo itself shall still show its person: what is left to change is what the video
+    does. The second part keeps the person recognisable in the protected photo itself: what is left to change is what the video
     model makes of it. Dodging of face recognition (Sharif et al. 2016, doi 10.1145/2976749.2978392) through an autoencoder. It
     needs the tap `decoded`, and `photo` if `keep` is positive.
 
     Args:
-        networks: Folders of face networks made for objectives, or the names of shipped ones; the judge is refused. The cosine is
-            the mean of theirs: what misleads several misleads others more often.
-        keep: Weight of the likeness of the photo itself.
-        jitter: How much each look at a picture is moved and scaled, as a share of its side; another look at each draw. What misleads
-            a network at one place only misleads no other network (input diversity, arXiv 1803.06978).
+        embedders: Folders of objective embedders, or the names of shipped ones; the judge is refused. The cosine is the mean of
+            theirs: what misleads several misleads others more often.
+        keep: Weight of the identity similarity of the photo itself.
+        input_diversity: Largest random shift and scaling of each picture before embedding, as a share of its side. What misleads an
+            embedder at one position only misleads no other (arXiv 1803.06978).
 
     Raises:
-        UsageError: A folder holds no such network, none is given, or `keep` or `jitter` is out of its range.
+        UsageError: A folder holds no objective embedder, there is none, or `keep` or `input_diversity` is out of its range.
     """
 
-    def __init__(self, networks: Sequence[str] = FACES, keep: float = 1.0, jitter: float = 0.0) -> None:
+    def __init__(self, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, input_diversity: float = 0.0) -> None:
         super().__init__()
         if not 0 <= keep < float("inf"):
             raise UsageError(f"keep is {keep}; give a finite number from 0 on")
-        if not 0 <= jitter <= 0.3:
-            raise UsageError(f"jitter is {jitter}; give a share of the picture's side from 0 to 0.3")
-        self.jitter = jitter
-        if not networks:
-            raise UsageError("no face network is given; give e.g. portrait-faces")
-        self.networks, self.keep = nn.ModuleList(load_face_network(network, "objective") for network in networks), keep
+        if not 0 <= input_diversity <= 0.3:
+            raise UsageError(f"input_diversity is {input_diversity}; give a share of the picture's side from 0 to 0.3")
+        if not embedders:
+            raise UsageError("embedders is empty; give e.g. portrait-faces")
+        self.embedders = nn.ModuleList(load_embedder(folder, "objective") for folder in embedders)
+        self.keep, self.input_diversity = keep, input_diversity
 
     def train(self, mode: bool = True) -> IdentityObjective:
-        """Stay in evaluation mode: the networks are frozen."""
+        """Stay in evaluation mode: the embedders are frozen."""
         return super().train(False)
 
-    def likeness(self, clean: Tensor, protected: Tensor) -> Tensor:
+    def similarity(self, clean: Tensor, protected: Tensor) -> Tensor:
         """Mean cosine, in [-1, 1], of the embeddings of pictures (B, 3, H, W) in [0, 1] and of their other versions: (B,)."""
         cosines = []
-        for network in self.networks:
-            assert isinstance(network, FaceNetwork)
+        for embedder in self.embedders:
+            assert isinstance(embedder, IdentityEmbedder)
             with torch.no_grad():
-                aim, _ = network.embed(network.fitted(clean.float()))
-            cosines.append((network.embed(network.fitted(protected.float()))[0] * aim).sum(1))
+                person, _ = embedder.embed(embedder.resize(clean.float()))
+            cosines.append((embedder.embed(embedder.resize(protected.float()))[0] * person).sum(1))
         return torch.stack(cosines).mean(0)
 
     @property
@@ -66,23 +66,23 @@ class IdentityObjective(Objective):
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective.forward`; the parts are the cosines `likeness` of the decoded photos and, if kept, `photo_likeness`."""
+        """See `Objective.forward`; the parts are the cosines `similarity` of the decoded photos and, with `keep`, `photo_similarity`."""
         self.check_taps(clean)
         cosines = {}
         for tap in self.needs:
-            name = "likeness" if tap == DECODED else "photo_likeness"
-            before, after = (jittered(features[tap].float(), draw, self.jitter) for features in (clean, protected))
-            cosines[name] = self.likeness(before, after).mean()
-        loss = cosines["likeness"]
+            name = "similarity" if tap == DECODED else "photo_similarity"
+            before, after = (shift_and_scale(features[tap].float(), draw, self.input_diversity) for features in (clean, protected))
+            cosines[name] = self.similarity(before, after).mean()
+        loss = cosines["similarity"]
         if self.keep:
-            loss = loss + self.keep * (1.0 - cosines["photo_likeness"])
+            loss = loss + self.keep * (1.0 - cosines["photo_similarity"])
         return loss, {name: cosine.detach() for name, cosine in cosines.items()}
 
 
-def jittered(pictures: Tensor, draw: Draw, amount: float) -> Tensor:
-    """Pictures (B, 3, H, W), each moved and scaled by up to `amount` of its side, as the noise of the draw decides: the same shape.
+def shift_and_scale(pictures: Tensor, draw: Draw, amount: float) -> Tensor:
+    """Shift and scale each picture (B, 3, H, W) by up to `amount` of its side, as the noise of the draw decides: the same shape.
 
-    Both versions of a photo are seen at one draw, so both are moved alike.
+    Both versions of a photo have one draw, so both get the same shift and scale.
     """
     if amount == 0:
         return pictures

@@ -1,4 +1,4 @@
-"""Attack the autoencoder alone: the photo's latent shall be another picture's."""
+"""Attack the autoencoder alone: the photo's latent becomes another picture's."""
 
 from __future__ import annotations
 

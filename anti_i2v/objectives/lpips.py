@@ -40,7 +40,7 @@ class LpipsObjective(PictureObjective):
             raise UsageError(f"LPIPS needs {file.name}, which is not in {file.parent}; put it there, or use PerceptualObjective")
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-        try:  # torchmetrics' function would read the weights again at every call, so its network is kept
+        try:  # torchmetrics' function would read the weights again at every call, so only its network is used
             self.network = LearnedPerceptualImagePatchSimilarity(net_type=network).net
         except Exception as error:  # a truncated file fails in zipfile, pickle or load_state_dict
             raise UsageError(f"cannot read {file}: {str(error).splitlines()[0]}; copy it again") from error

@@ -1,4 +1,4 @@
-"""How different pictures look to a feature network: raised for what the video model repaints, or a price on the photo itself."""
+"""How different pictures look to a feature network: raised for what the video model decodes, or a price on the photo itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anti_i2v.embedders.network import load_face_network
+from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
@@ -61,7 +61,7 @@ class PerceptualObjective(PictureObjective):
     LPIPS (arXiv 1801.03924, eq. 1) with all channel weights 1, on a network of one's own.
 
     Args:
-        network: A folder with a face network made for objectives, or the name of a shipped one; or, with `weights`, a timm model.
+        network: A folder with an objective embedder, or the name of a shipped one; or, with `weights`, a timm model.
         weights: A safetensors file with the timm model's weights; nothing is ever downloaded.
         stages: Numbers of the stages, from 0, the finest; all without.
         tap: See `PictureObjective`.
@@ -84,8 +84,8 @@ class PerceptualObjective(PictureObjective):
         self.size: int | None = None
         mean, spread = [0.5] * 3, [0.5] * 3
         if weights is None:
-            face = load_face_network(network, "objective")
-            self.network, self.size = face.network, face.size
+            embedder = load_embedder(network, "objective")
+            self.network, self.size = embedder.network, embedder.size
         else:
             self.network = load_timm(network, Path(weights).expanduser())
             config = self.network.pretrained_cfg
@@ -129,12 +129,12 @@ def load_timm(name: str, weights: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     if not weights.is_file():
-        raise UsageError(f"no file {weights}; give the safetensors file with the weights of {name}, or a face network instead")
+        raise UsageError(f"no file {weights}; give the safetensors file with the weights of {name}, or an identity embedder instead")
     if not timm.is_model(name):
         raise UsageError(f"timm has no model {name!r}; timm.list_models() names them")
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     try:
-        missing, _ = network.load_state_dict(load_file(weights), strict=False)  # beyond what is asked it may hold a classifier
+        missing, _ = network.load_state_dict(load_file(weights), strict=False)  # the file may hold a classifier beside
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UsageError(f"{weights} does not hold the weights of {name}; give another file ({str(error).splitlines()[0]})") from error
     if missing:

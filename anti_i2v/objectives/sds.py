@@ -13,7 +13,7 @@ class SdsObjective(DiffusionObjective):
     """Score distillation as an attack: SDS(+) and SDS(-) of arXiv 2311.12832 (ICLR 2024), after DreamFusion (arXiv 2209.14988, eq. 3).
 
     The gradient with respect to the latent z is the denoiser's error itself, as if the denoiser's derivative were 1:
-    ∇L = E[error · ∂z/∂photo]. It is that of the inner product of `latent` with `error` held fixed, the mean over values, which has
+    ∇L = E[error · ∂z/∂photo]. It is that of the inner product of `latent` with a constant `error`, the mean over values, which has
     no meaning as a number. A clip's error is a map a frame; where the latent is of one frame it gets the mean over the frames that
     are not the photo's own: for a still clip of the photo that is each frame's gradient added up, over their number.
     Together with `LatentObjective` it is SDST, the variant with a target. It needs the taps `latent` and `error`.
@@ -36,11 +36,11 @@ class SdsObjective(DiffusionObjective):
         """See `Objective.forward`; the part is the diffusion loss `diffusion`, which the inner product is not."""
         self.check_taps(protected)
         latent, error = protected[LATENT].float(), protected[ERROR].detach().float()
-        value = (fitted(error, latent) * latent).mean()
+        value = (match_latent(error, latent) * latent).mean()
         return -self.sign * value, {"diffusion": error.square().mean()}
 
 
-def fitted(error: Tensor, latent: Tensor) -> Tensor:
+def match_latent(error: Tensor, latent: Tensor) -> Tensor:
     """The error `(B, channels, frames, h, w)` in the shape of the latent: itself, or the mean over frames that are not all 0.
 
     Raises:
@@ -48,8 +48,8 @@ def fitted(error: Tensor, latent: Tensor) -> Tensor:
     """
     if error.shape == latent.shape:
         return error
-    asked = error.abs().amax((0, 1, 3, 4)) > 0  # it is 0 in the frames that the photo itself occupies
-    mean = error[:, :, asked].sum(2, keepdim=True) / asked.sum().clamp_min(1)
+    predicted = error.abs().amax((0, 1, 3, 4)) > 0  # it is 0 in the frames that the photo itself occupies
+    mean = error[:, :, predicted].sum(2, keepdim=True) / predicted.sum().clamp_min(1)
     mean = mean.squeeze(2) if latent.ndim == 4 else mean
     if mean.shape != latent.shape:
         raise UsageError(f"the error {tuple(error.shape)} does not fit the latent {tuple(latent.shape)}; use DiffusionObjective here")

@@ -48,10 +48,10 @@ def target_image(source: str, size: int = 256) -> Tensor:
         case _:
             try:
                 file = Path(source).expanduser()
-                found = file.exists()
-            except (OSError, RuntimeError):  # a name too long for a file, and ~ with the name of nobody
-                found = False
-            if not found:
+                exists = file.exists()
+            except (OSError, RuntimeError):  # a name too long for a file, or ~ with an unknown user
+                exists = False
+            if not exists:
                 raise UsageError(f"no target image {source!r}; give {', '.join(NAMES)}, or the path of a picture")
             return resize(to_tensor(read_photo(file))[None], size, size)[0]
     return plane.expand(3, size, size).contiguous()

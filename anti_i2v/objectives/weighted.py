@@ -15,7 +15,7 @@ class WeightedObjective(Objective):
 
     Args:
         objectives: Name → objective.
-        weights: Name → weight of its loss, not negative; 1 for all if not given.
+        weights: Name → weight of its loss, not negative; 1 for all by default.
 
     Raises:
         UsageError: There are no objectives, or one is named with a dot, or the weights name others, or one is negative or not finite,
@@ -26,8 +26,8 @@ class WeightedObjective(Objective):
         super().__init__()
         self.weights = dict.fromkeys(objectives, 1.0) if weights is None else weights
         if not objectives or self.weights.keys() != objectives.keys():
-            named, given = ", ".join(sorted(self.weights)), ", ".join(sorted(objectives))
-            raise UsageError(f"the weights name {named or 'nothing'}, the objectives are {given or 'none'}; give each objective a weight")
+            weighted, names = ", ".join(sorted(self.weights)), ", ".join(sorted(objectives))
+            raise UsageError(f"the weights name {weighted or 'nothing'}, the objectives are {names or 'none'}; give each one a weight")
         if dotted := [name for name in objectives if "." in name]:
             raise UsageError(f"the objective {dotted[0]!r} has a dot in its name; a dot parts levels of a config, choose another")
         if bad := {name: weight for name, weight in self.weights.items() if not 0 <= weight < float("inf")}:
@@ -57,7 +57,7 @@ class WeightedObjective(Objective):
         losses: list[Tensor] = []
         parts: dict[str, Tensor] = {}
         for name, objective in self.objectives.items():
-            loss, found = objective(clean, protected, draw, None if objective.target_image is None else target)
+            loss, own_parts = objective(clean, protected, draw, None if objective.target_image is None else target)
             losses.append(self.weights[name] * loss)
-            parts |= {name: loss.detach(), **{f"{name}/{part}": value for part, value in found.items()}}
+            parts |= {name: loss.detach(), **{f"{name}/{part}": value for part, value in own_parts.items()}}
         return torch.stack(losses).sum(), parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from anti_i2v.data.base import PhotoBatch, PhotoSource, Sample, Split
@@ -11,6 +12,7 @@ from anti_i2v.data.resuming import map_loader
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits.actions import ACTIONS
 from anti_i2v.portraits.clips import PortraitClips
+from anti_i2v.portraits.references import reference_clips
 
 
 class PortraitPhotos(PhotoSource):
@@ -37,6 +39,10 @@ class PortraitPhotos(PhotoSource):
         """See `PhotoSource.loader`."""
         dataset = _PortraitDataset(split, size, None, self.num_frames) if split == "train" else _PortraitDataset(split, size, self.people)
         return map_loader(dataset, split, batch_size, workers, seed)
+
+    def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor]:
+        """See `PhotoSource.references`: the same person in other clothes, light and poses."""
+        return reference_clips(split, people, height, width)
 
 
 class _PortraitDataset(Dataset[Sample]):

@@ -18,7 +18,7 @@ from anti_i2v.imaging.tensors import save_photo
 from anti_i2v.probing.blocks import Kind, every_block, kind_of
 from anti_i2v.probing.choice import Choice, as_yaml, choose
 from anti_i2v.probing.photos import PhotoBatches
-from anti_i2v.probing.plot import plot
+from anti_i2v.probing.plot import check_matplotlib, plot
 from anti_i2v.probing.study import Study, steps_near, study
 from anti_i2v.probing.table import as_csv
 from anti_i2v.resources import commit
@@ -83,6 +83,7 @@ def run_study(request: StudyRequest, photos: PhotoBatches) -> list[str]:
     Raises:
         UsageError: The surrogate cannot be loaded, the request does not fit it, or the folder cannot be written to.
     """
+    check_matplotlib()  # now, and not after the work
     kind, denoiser = kind_of(request.surrogate)
     family = find_family(request.surrogate, read_index(request.surrogate)[1])
     surrogate = _load(request, request.taps or every_block(denoiser, family.block_lists), photos.prompts)

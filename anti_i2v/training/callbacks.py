@@ -1,9 +1,11 @@
-"""What a training run shows and leaves behind: progress, pictures in TensorBoard, and a generator folder that protects photos."""
+"""What a training run shows and writes: progress, pictures in TensorBoard, and a generator folder that protects photos."""
 
 from __future__ import annotations
 
 import copy
+import math
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,21 +28,41 @@ from anti_i2v.training.schedule import share_of_run
 
 
 class RunProgressBar(TQDMProgressBar):
-    """A bar that counts to the end of the run: portraits are so many that an epoch's share and time left mislead."""
+    """One bar for the whole run, with steps done of all and the time left: an epoch's share would mislead, photos being so many."""
 
     def init_train_tqdm(self) -> Tqdm:
-        """Leave the epoch's percentage and its time left out."""
-        bar = super().init_train_tqdm()
-        bar.bar_format = "{desc}step {n_fmt} [{elapsed}, {rate_noinv_fmt}{postfix}]"
+        """A bar over the steps of the run; a run that only time ends has no number of them."""
+        bar, steps = super().init_train_tqdm(), self.trainer.estimated_stepping_batches
+        bar.total = int(steps) if math.isfinite(steps) else None
+        bar.bar_format = "step {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         return bar
 
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+        """Remember where this process starts; after a resume that is not the beginning of the run."""
+        super().on_train_start()
+        self._start = time.monotonic(), share_of_run(trainer, trainer.global_step)
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: object) -> None:
+        """The next epoch continues the bar."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        """Show the step, the time left and the logged figures."""
+        if self.is_enabled and trainer.global_step % self.refresh_rate == 0:
+            self.train_progress_bar.n = trainer.global_step
+            self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
-        """The logged figures after the share of the run that is over."""
+        """The logged figures after the time left, which is unknown before the first step."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         if not trainer.training:
             return metrics
-        return {"run": f"{100 * share_of_run(trainer, trainer.global_step):.0f}%", **metrics}
+        begin, share_before = self._start
+        share = share_of_run(trainer, trainer.global_step)
+        if share <= share_before:
+            return metrics
+        seconds = (time.monotonic() - begin) * (1 - share) / (share - share_before)
+        return {"left": Tqdm.format_interval(seconds), **metrics}
 
 
 class ProtectionPictures(Callback):
@@ -69,7 +91,7 @@ class ProtectionPictures(Callback):
         if batch_idx or trainer.sanity_checking or not logs or not isinstance(pl_module, ProtectionModule):
             return
         image, surrogate = batch["image"][: self.people], pl_module.surrogate
-        protected = pl_module.protector()(image)
+        protected = pl_module.averaged_protector(image)
         clips = [] if surrogate.features_only else self._clips(pl_module, (image, protected), batch["prompt"][: self.people])
         rows = [
             [image[i], protected[i], residual_picture(image[i], protected[i])] + [frame for clip in clips for frame in some_frames(clip[i])]
@@ -91,14 +113,14 @@ class GeneratorExport(Callback):
     The folder gets a `model.onnx` as well, so that photos are protected without torch.
 
     Args:
-        folder: Where to; `generator` in the run's log folder if not given.
+        folder: Where to; by default `generator` in the run's log folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the folder; a `fast_dev_run` leaves nothing behind."""
+        """Write the folder; a `fast_dev_run` writes nothing."""
         folder = self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "generator"  # log_dir: on every rank
         if trainer.fast_dev_run or not trainer.is_global_zero or not isinstance(pl_module, ProtectionModule):  # type: ignore[attr-defined]
             return
@@ -107,7 +129,7 @@ class GeneratorExport(Callback):
         if code := commit():
             facts["commit"] = code
         del facts["epsilon"]  # the protector carries it
-        protector = pl_module.protector()
+        protector = pl_module.averaged_protector
         card = model_card(folder.name, Checkpoint(protector.generator, pl_module.epsilon, True, facts))
         protector.save_pretrained(folder, card=card, extra=facts)
         print(f"\nwrote {folder}")

@@ -1,8 +1,7 @@
-"""The training door: `python train.py fit|validate|test|predict [--config FILE] [--key value]`.
+"""The training command line: `python train.py fit|validate|test|predict [--config FILE] [--key value]`.
 
-A LightningCLI with one habit of its own: without `--config` it runs `configs/default.yaml`. Every LightningModule and
-LightningDataModule of the package goes through this door, those that train the embedded world as well; a config names
-them by class path.
+A LightningCLI with one addition: without `--config` it runs `configs/default.yaml`. Every LightningModule and
+LightningDataModule of the package is run by it, those of Portraits as well; a config names them by class path.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.resources import shipped
 
 # jsonargparse finds a class by its short name (`--data PhotoDataModule`) only once its module is imported.
-PARTS = (
+MODULES = (
     "anti_i2v.generators.backbone",
     "anti_i2v.objectives",
     "anti_i2v.training.transforms",
@@ -45,12 +44,12 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     _silence()
     # Lightning warns when a list is handed over while sys.argv is not empty, so the list goes where Lightning reads it.
-    given = list(sys.argv[1:] if args is None else args)
+    arguments = list(sys.argv[1:] if args is None else args)
     program, sys.argv = sys.argv, [sys.argv[0]]
     try:
-        for part in PARTS:
-            import_module(part)
-        register_type(Path, Path.as_posix, _beside_config, type_check=lambda value, _: isinstance(value, Path))
+        for module in MODULES:
+            import_module(module)
+        register_type(Path, Path.as_posix, _resolve_path, type_check=lambda value, _: isinstance(value, Path))
         TrainingCLI(
             LightningModule,
             LightningDataModule,
@@ -60,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"exit_on_error": False},
-            args=with_default_config(given),
+            args=with_default_config(arguments),
         )
     except argparse.ArgumentError as mistake:
         _refuse(mistake)
@@ -77,10 +76,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI that looks at `--ckpt_path` before anything is built or loaded from it."""
+    """LightningCLI that checks `--ckpt_path` before anything is built or loaded from it."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, then refuse a checkpoint that is none: Lightning would say so with a traceback, or after loading models."""
+        """Parse, then refuse what is no checkpoint: Lightning would say so with a traceback, or after loading models."""
         super().parse_arguments(parser, args)
         path = self.config[self.config["subcommand"]].get("ckpt_path")
         if path in (None, "last", "best", "hpc") or str(path).startswith("registry"):
@@ -93,18 +92,18 @@ class TrainingCLI(LightningCLI):
 
 def with_default_config(args: Sequence[str]) -> list[str]:
     """Insert `--config configs/default.yaml` after the subcommand when the user names no config."""
-    named = any(a in ("-c", "--config", "-h", "--help") or a.startswith(("--config=", "-c=")) for a in args)
-    if named or not args or args[0] not in LightningCLI.subcommands():
+    has_config = any(a in ("-c", "--config", "-h", "--help") or a.startswith(("--config=", "-c=")) for a in args)
+    if has_config or not args or args[0] not in LightningCLI.subcommands():
         return list(args)
     return [args[0], "--config", str(shipped("configs") / "default.yaml"), *args[1:]]
 
 
-def _beside_config(value: str | Path) -> Path:
+def _resolve_path(value: str | Path) -> Path:
     """Read a path of a config or of the command line.
 
-    While jsonargparse reads a config it stands in that config's folder, so a path that exists from here means that
-    place, and is kept absolute, so that the saved `config.yaml` of a run can be run again. Anything else (the name of a
-    shipped checkpoint, a hub id) is left as written.
+    While jsonargparse reads a config, that config's folder is the working directory, so a path that exists from here is
+    relative to it, and is made absolute, so that the saved `config.yaml` of a run can be run again. Anything else (the name of a
+    shipped checkpoint, a hub id) stays as it is.
     """
     path = Path(value).expanduser()
     return path.absolute() if path.exists() else path
@@ -116,7 +115,7 @@ def _refuse(mistake: BaseException) -> NoReturn:
 
 
 def _short(text: str) -> str:
-    """Keep the part of a jsonargparse message that names the class and the key; it lists every type a value might have had."""
+    """The part of a jsonargparse message that names the class and the key; the rest lists every type that the value could have."""
     problem = re.search(r".*Problem with given class_path '([^']+)': (.*?)(?: - Expected a <class 'NoneType'>.*)?$", text)
     if problem is None:
         return text
@@ -128,23 +127,23 @@ def _short(text: str) -> str:
 
 
 def _silence() -> None:
-    """Switch off notices that are expected here, each for its reason."""
+    """Switch off warnings that are expected here, each for its reason."""
     # A frozen surrogate is in eval mode on purpose.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # Rendering is part of the training process: two cores leave none for workers, and a dataset in memory needs none.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers")
     # The logging interval of a short run is what the config says.
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
-    # After a resume the loaders begin anew: training photos are drawn at random, and no epoch is ever counted.
+    # Loaders continue by themselves after a resume (`data.resuming`).
     warnings.filterwarnings("ignore", message=r"You're resuming from a checkpoint that ended before the epoch ended")
     # Every run has a folder of its own, a resumed one too.
     warnings.filterwarnings("ignore", message=r"The dirpath has changed from")
     # Lightning 2.6 calls functions that jsonargparse renames in 5.0 and tree specs that torch renames.
     warnings.filterwarnings("ignore", message=r".*(LeafSpec|instantiate_classes|add_instantiator|skip_none)")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(_no_advertisement)
+        logging.getLogger(name).addFilter(_is_no_tip)
 
 
-def _no_advertisement(record: logging.LogRecord) -> bool:
+def _is_no_tip(record: logging.LogRecord) -> bool:
     """Lightning's tips for its own services are no message of this program."""
     return "Tip:" not in record.getMessage()

@@ -1,8 +1,8 @@
-"""The frozen models that a training protects against: one, or several by name, and which of them a step asks.
+"""The frozen models that a training protects against: one, or several by name, and which of them a step uses.
 
 What the generator minimises is Σ share · loss over the members, shares being weights by their sum. A step computes all of
 it, or one member drawn in proportion to its share, which is the same in the mean and costs one member. With several
-processes each may hold members of its own: every process scales its loss so that the mean gradient, which is what
+processes each may have members of its own: every process scales its loss so that the mean gradient, which is what
 processes exchange, is the gradient of the whole sum.
 """
 
@@ -19,8 +19,8 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import Objective
 from anti_i2v.probing.choice import read_taps
-from anti_i2v.surrogates import Surrogate
-from anti_i2v.training.feature_loss import compare
+from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.training.feature_loss import feature_loss
 
 AUTO = "auto"
 """In place of taps: those that `anti-i2v layers` chose."""
@@ -28,23 +28,23 @@ AUTO = "auto"
 
 @dataclass
 class SurrogateConfig:
-    """One frozen model: what to load, and how a training looks at it.
+    """One frozen model: what to load, and how training uses it.
 
     Attributes:
         source: Pipeline folder, name of a shipped checkpoint, or hub id.
         taps: Layers of its denoiser, such as `blocks.11`, and the other taps that `Surrogate` names; `auto`, alone or among them, stands
             for the deep layers of `taps_file`.
-        height, width: Size in pixels at which it sees photos.
+        height, width: Size in pixels of its input.
         num_frames: Length of the clips.
         steps: Length of its schedule.
         min_sigma: Training draws noise levels at least this high, where a video model decides what happens.
-        weight: What it counts beside the others.
+        weight: Relative to those of the others.
         dtype: Of its denoiser.
         checkpointing: Compute its layers again in the backward pass instead of keeping what they need.
-        features_only: Load what training needs and no more; then there are no clips of it, in pictures or in `test`.
-        objective: What is minimised on its features; the training's own unless given.
+        features_only: Load only what training needs; then it makes no clips for pictures or `test`.
+        objective: What is minimised on its features; by default that of the training.
         max_sigma: Training draws noise levels at most this high.
-        taps_file: What `anti-i2v layers` found out about this model, a `taps.yaml`.
+        taps_file: The `taps.yaml` that `anti-i2v layers` wrote for this model.
     """
 
     source: Path
@@ -63,7 +63,7 @@ class SurrogateConfig:
     taps_file: Path | None = None
 
 
-def chosen_taps(taps: Sequence[str] | str, file: Path | None, source: str) -> list[str]:
+def resolve_taps(taps: Sequence[str] | str, file: Path | None, source: str) -> list[str]:
     """Taps by name, `auto` replaced by the deep layers of a `taps.yaml`.
 
     Raises:
@@ -78,21 +78,27 @@ def chosen_taps(taps: Sequence[str] | str, file: Path | None, source: str) -> li
     return [*names[:where], *read_taps(file, source), *names[where + 1 :]]
 
 
+@dataclass
 class Member:
-    """A loaded surrogate with its objective.
+    """A loaded surrogate with its objective and how training looks at it."""
 
-    Args:
-        config: What to load.
-        objective: Where the config has none.
-        prompts: All that will be asked for; empty if that is not known, and then the text encoder is kept.
-    """
+    config: SurrogateConfig
+    surrogate: Surrogate
+    objective: Objective
 
-    def __init__(self, config: SurrogateConfig, objective: Objective, prompts: Sequence[str] = ()) -> None:
-        self.config = config
-        self.objective = config.objective if config.objective is not None else objective
-        self.surrogate = Surrogate.from_pretrained(
-            config.source.as_posix(),  # also where it is a hub id
-            chosen_taps(config.taps, config.taps_file, config.source.as_posix()),
+    @classmethod
+    def load(cls, config: SurrogateConfig, objective: Objective, prompts: Sequence[str] = ()) -> Member:
+        """Load what a config describes.
+
+        Args:
+            config: What to load.
+            objective: Where the config has none.
+            prompts: All that can occur; empty if that is not known, and then the text encoder is kept.
+        """
+        source = config.source.as_posix()  # also where it is a hub id
+        surrogate = Surrogate.from_pretrained(
+            source,
+            resolve_taps(config.taps, config.taps_file, source),
             config.height,
             config.width,
             config.num_frames,
@@ -102,29 +108,15 @@ class Member:
             config.checkpointing,
             config.features_only,
         )
-        self.objective.check_taps(self.surrogate.taps)
+        objective = objective if config.objective is None else config.objective
+        objective.check_taps(surrogate.taps)
+        return cls(config, surrogate, objective)
 
-    def to(self, device: torch.device) -> None:
-        """Move the frozen model and the objective."""
-        self.surrogate.to(device)
-        self.objective.to(device)
-
-    def loss(
-        self, clean: Tensor, protected: Tensor, prompts: list[str], random: torch.Generator, video: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on what the model makes of two versions of photos at one draw.
-
-        Args:
-            clean: (B, 3, H, W) in [0, 1].
-            protected: Likewise.
-            prompts: One a photo.
-            random: Decides the draw.
-            video: (B, T, 3, H, W) in [0, 1], clips that begin with the photos, where there are any: noise is put on them.
-        """
-        with torch.no_grad():
-            text = self.surrogate.encode_text(prompts)
-            draw = self.surrogate.draw(len(clean), random, self.config.min_sigma, self.config.max_sigma)
-        return compare(self.surrogate, self.objective, clean, protected, text, draw, video)
+    @torch.no_grad()
+    def draw(self, prompts: list[str], random: torch.Generator) -> tuple[Mapping[str, Tensor], Draw]:
+        """The text and the draw of B prompts."""
+        text = self.surrogate.encode_text(prompts)
+        return text, self.surrogate.draw(len(prompts), random, self.config.min_sigma, self.config.max_sigma)
 
 
 class Ensemble:
@@ -133,8 +125,12 @@ class Ensemble:
     Args:
         configs: Name → model; at least one.
         objective: For those without one of their own.
-        use: A step asks `one` of the members, drawn by weight, or `all`.
-        assign: Every process holds all members (`every`), or the process of rank r members r, r + R, … of R processes (`by-rank`).
+        use: A step uses `one` of the members, drawn by weight, or `all`.
+        assign: Every process has all members (`every`), or the process of rank r members r, r + R, … of R processes (`by-rank`).
+
+    Attributes:
+        rank: Of this process; set before `load`.
+        processes: How many there are; set before `load`.
 
     Raises:
         UsageError: No members, or weights that are not positive.
@@ -153,64 +149,51 @@ class Ensemble:
         if wrong:
             raise UsageError(f"weights of surrogates must be positive, not {wrong}; leave out what should not count")
         self.configs, self.objective, self.use, self.assign = dict(configs), objective, use, assign
-        self.names = list(configs)
+        self.names, self.rank, self.processes = list(configs), 0, 1
         total = sum(config.weight for config in configs.values())
         self.shares = [config.weight / total for config in configs.values()]
         self.members: dict[str, Member] = {}
 
-    def held(self, rank: int = 0, processes: int = 1) -> list[int]:
-        """Numbers of the members that a process holds; with more processes than members several hold the same."""
-        everyone = range(len(self.names))
+    def members_of(self, rank: int) -> list[int]:
+        """Numbers of the members of a process; with more processes than members several have the same."""
+        count = len(self.names)
         if self.assign == "every":
-            return list(everyone)
-        return [k for k in everyone if k % processes == rank] if rank < len(self.names) else [rank % len(self.names)]
+            return list(range(count))
+        return list(range(rank, count, self.processes)) or [rank % count]
 
-    def load(self, rank: int = 0, processes: int = 1, prompts: Sequence[str] = ()) -> None:
-        """Load what this process holds, once; see `Member`."""
-        for k in self.held(rank, processes):
-            name = self.names[k]
+    def load(self, prompts: Sequence[str] = ()) -> None:
+        """Load the members of this process, once; see `Member.load`."""
+        for name in (self.names[k] for k in self.members_of(self.rank)):
             if name not in self.members:
-                self.members[name] = Member(self.configs[name], self.objective, prompts)
+                self.members[name] = Member.load(self.configs[name], self.objective, prompts)
 
     @property
     def first(self) -> Member:
-        """The first member this process holds: what validation and test look at."""
+        """The first member of this process: what validation and test look at."""
         if not self.members:
             raise RuntimeError("the surrogate is loaded by the trainer or by configure_model()")
         return next(iter(self.members.values()))
 
     def to(self, device: torch.device) -> None:
-        """Move all members that are loaded."""
+        """Move all members that are loaded, and their objectives."""
         for member in self.members.values():
-            member.to(device)
+            member.surrogate.to(device)
+            member.objective.to(device)
 
-    def asked(self, seed: int, rank: int = 0, processes: int = 1) -> list[tuple[int, float]]:
-        """Which members a step asks, and by how much their losses count in this process: number, factor.
+    def choose_members(self, seed: int) -> list[tuple[int, float]]:
+        """Which members the step of a seed uses, and by how much their losses count in this process: number, factor."""
+        own = self.members_of(self.rank)
+        everywhere = [k for rank in range(self.processes) for k in self.members_of(rank)]
+        factors = [self.shares[k] * self.processes / everywhere.count(k) for k in own]
+        if self.use == "all" or len(own) == 1:
+            return list(zip(own, factors, strict=True))
+        choice = int(torch.multinomial(torch.tensor(factors), 1, generator=torch.Generator().manual_seed(seed)))
+        return [(own[choice], sum(factors))]
 
-        Args:
-            seed: Of the step; decides the draw.
-            rank: Of this process.
-            processes: How many there are.
-        """
-        held = self.held(rank, processes)
-        holders = [sum(k in self.held(r, processes) for r in range(processes)) for k in held]
-        factors = [self.shares[k] * processes / count for k, count in zip(held, holders, strict=True)]
-        if self.use == "all" or len(held) == 1:
-            return list(zip(held, factors, strict=True))
-        drawn = int(torch.multinomial(torch.tensor(factors), 1, generator=torch.Generator().manual_seed(seed)))
-        return [(held[drawn], sum(factors))]
-
-    def loss(
-        self,
-        clean: Tensor,
-        protected: Tensor,
-        prompts: list[str],
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
-        video: Tensor | None = None,
+    def feature_loss(
+        self, clean: Tensor, protected: Tensor, prompts: list[str], seed: int, video: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What a step minimises.
+        """What a step minimises: the weighted sum of the members' `feature_loss`, each at a draw of its own.
 
         Of several members each goes backward to the protected photo on its own, so that never more than one keeps its
         activations: the gradient is complete although the value's own graph is a product with a constant.
@@ -219,30 +202,29 @@ class Ensemble:
             clean: (B, 3, H, W) in [0, 1].
             protected: Likewise, with a graph.
             prompts: One a photo.
-            seed: Of the step; each member draws from a generator of its own, whoever else is asked.
-            rank: Of this process.
-            processes: How many there are.
-            video: See `Member.loss`.
+            seed: Of the step; each member draws from a generator of its own, whichever others are used.
+            video: See `feature_loss`.
 
         Returns:
             The scalar to minimise, and its named parts; of several members with their names before.
         """
-        asked = self.asked(seed, rank, processes)
-        several, apart = len(self.names) > 1, len(asked) > 1 and torch.is_grad_enabled()
-        leaf = protected.detach().requires_grad_() if apart else protected
-        total, slope = protected.new_zeros((), dtype=torch.float32), torch.zeros_like(protected, dtype=torch.float32)
+        chosen = self.choose_members(seed)
+        separate = len(chosen) > 1 and torch.is_grad_enabled()
+        leaf = protected.detach().requires_grad_() if separate else protected
+        total, gradient = protected.new_zeros((), dtype=torch.float32), torch.zeros_like(protected, dtype=torch.float32)
         parts: dict[str, Tensor] = {}
-        for k, factor in asked:
+        for k, factor in chosen:
             name = self.names[k]
-            random = torch.Generator().manual_seed(seed * 64 + k)
-            loss, own = self.members[name].loss(clean, leaf, prompts, random, video)
+            member = self.members[name]
+            text, draw = member.draw(prompts, torch.Generator().manual_seed(seed * 64 + k))
+            loss, member_parts = feature_loss(member.surrogate, member.objective, clean, leaf, text, draw, video)
             loss = factor * loss
-            if apart:
-                slope += torch.autograd.grad(loss, leaf)[0]
+            if separate:
+                gradient += torch.autograd.grad(loss, leaf)[0]
                 loss = loss.detach()
             total = total + loss
-            parts |= {f"{name}/{part}" if several else part: value for part, value in own.items()}
-        if apart:
-            through = (protected.float() * slope).sum()
-            total = total.detach() + through - through.detach()
+            parts |= {f"{name}/{part}" if len(self.names) > 1 else part: value for part, value in member_parts.items()}
+        if separate:
+            product = (protected.float() * gradient).sum()
+            total = total.detach() + product - product.detach()
         return total, parts

@@ -1,4 +1,4 @@
-"""What an objective makes of two versions of photos: the one question that training and per-photo methods both ask."""
+"""The loss of training and of the per-photo attacks: an objective on a surrogate's features of a photo and its protected version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.draw import ERROR, denoiser_layers
 
 
-def compare(
+def feature_loss(
     surrogate: Surrogate,
     objective: Objective,
     clean: Tensor,
@@ -24,8 +24,8 @@ def compare(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective on the features of both versions, and of its target image where it has one, at one draw.
 
-    In float32 whatever autocast says: reduced precision moves latents more than a residual does. Where `one_clip` says so and there is
-    no video, noise is put on a still clip of the clean photo, so that all versions are asked about the same clip.
+    In float32 whatever autocast says: reduced precision moves latents more than a residual does. Where `needs_reference` says so and
+    there is no video, noise is put on a still clip of the clean photo, the same for all versions.
 
     Args:
         surrogate: Frozen; on the photos' device.
@@ -44,21 +44,21 @@ def compare(
     """
     with torch.autocast(clean.device.type, enabled=False):
         with torch.no_grad():
-            photo = fitted(surrogate, clean)
+            photo = resize_to(surrogate, clean)
             if video is not None:
-                draw = surrogate.with_reference(draw, fitted(surrogate, video[:, : surrogate.num_frames]))
-            elif draw.reference is None and one_clip(surrogate, objective):
+                draw = surrogate.with_reference(draw, resize_to(surrogate, video[:, : surrogate.num_frames]))
+            elif draw.reference is None and needs_reference(surrogate, objective):
                 draw = surrogate.with_reference(draw, photo)
-            found, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
+            features, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
             if objective.target_image is not None:
-                picture = fitted(surrogate, objective.target_image.to(photo)[None])
+                picture = resize_to(surrogate, objective.target_image.to(photo)[None])
                 target = surrogate(picture.expand_as(photo), text, draw)
-        result: tuple[Tensor, dict[str, Tensor]] = objective(found, surrogate(fitted(surrogate, protected), text, draw), draw, target)
+        result: tuple[Tensor, dict[str, Tensor]] = objective(features, surrogate(resize_to(surrogate, protected), text, draw), draw, target)
     return result
 
 
-def one_clip(surrogate: Surrogate, objective: Objective) -> bool:
-    """Whether all versions must be asked about the same clip: the denoiser's error is read, or its layers on a target image.
+def needs_reference(surrogate: Surrogate, objective: Objective) -> bool:
+    """Whether noise must be put on one clip for all versions: the denoiser's error is read, or its layers on a target image.
 
     L_IRA of Anti-I2V (arXiv 2603.24570) has one z_t for photo and target: noise on a clip of the target would be a distance that
     no change of the photo can make up for. Where a family encodes no clips, each version keeps its own.
@@ -68,7 +68,7 @@ def one_clip(surrogate: Surrogate, objective: Objective) -> bool:
     return ERROR in surrogate.taps or (objective.target_image is not None and bool(denoiser_layers(surrogate.taps)))
 
 
-def fitted(surrogate: Surrogate, pictures: Tensor) -> Tensor:
+def resize_to(surrogate: Surrogate, pictures: Tensor) -> Tensor:
     """Pictures (…, 3, H, W) at the surrogate's size, differentiably."""
     flat = resize(pictures.float().flatten(0, -4), surrogate.height, surrogate.width)
     return flat.reshape(*pictures.shape[:-2], *flat.shape[-2:])

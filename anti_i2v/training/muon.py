@@ -1,4 +1,4 @@
-"""Muon, the optimiser of autoencoders, face networks and the default generator: momentum whose matrix is made orthogonal before each step.
+"""Muon, the optimiser of autoencoders, identity embedders and the default generator: momentum made orthogonal before each step.
 
 Why not AdamW: the autoencoder had after 200 steps of 16 frames rebuilt validation frames at 22.6 dB (chroma 25.2, faces 18.9), Muon at
 26.5 dB (31.9, 21.8), for a quarter more time a step. Adam learns what varies most first, the walls; here every direction of a

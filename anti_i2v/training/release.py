@@ -99,9 +99,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
     """The generator's own entries, the moving average if it is there."""
     for prefix in ("ema.module.", "ema."):  # the first is how torch's AveragedModel names them
-        found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        if found:
-            return found, True
+        average = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if average:
+            return average, True
     return {k.removeprefix("generator."): v for k, v in state.items() if k.startswith("generator.")}, False
 
 
@@ -119,7 +119,7 @@ def model_card(name: str, checkpoint: Checkpoint, recipe: str = "") -> str:
     rows = {
         "Protects against": against,
         "Surrogates": one_line(facts.get("surrogates") or facts.get("surrogate"), "not stated"),
-        "Seen by the surrogate": one_line(facts.get("size"), "not stated"),
+        "Input of the surrogate": one_line(facts.get("size"), "not stated"),
         "Taps": one_line(facts.get("taps"), "not stated"),
         "Objective": one_line(facts.get("objective"), "not stated"),
         "Budget": f"L∞ epsilon, default {checkpoint.epsilon:g}, in 1/255 steps of the 8-bit pixel, hard",

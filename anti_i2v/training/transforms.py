@@ -1,4 +1,4 @@
-"""What happens to a picture after its release, differentiable: expectation over transformation (EOT) for training.
+"""What happens to a picture after its release, differentiably: expectation over transformation (EOT) for training.
 
 A protection that dies at the first JPEG protects nobody. Each transform takes a batch and an explicit
 `torch.Generator`, so that a step can be repeated and the same draw can be given to a photo and its protected version.
@@ -37,7 +37,7 @@ class Transform(nn.Module, ABC):
 
 
 class Identity(Transform):
-    """The picture is used as it was released."""
+    """The picture stays as it is."""
 
     def forward(self, image: Tensor, generator: torch.Generator) -> Tensor:
         return image.float()
@@ -58,7 +58,7 @@ class Jpeg(Transform):
         quality = _uniform(self.quality, len(image), generator, image.device)
         height, width = image.shape[-2:]
         with torch.autocast(image.device.type, enabled=False):
-            # Whole 16 × 16 blocks, as encoders do it; kept here so that no codec version has to.
+            # Whole 16 × 16 blocks, as encoders do it; done here because not every version of the codec does.
             padded = F.pad(image.float(), (0, -width % 16, 0, -height % 16), mode="replicate")
             coded = kornia.enhance.jpeg_codec_differentiable(padded, quality)
             return unit(coded[..., :height, :width])
@@ -158,5 +158,5 @@ def _interval(name: str, value: tuple[float, float], low: float, high: float) ->
 
 
 def _uniform(interval: tuple[float, float], count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    drawn = torch.rand(count, generator=generator, device=generator.device)
-    return (interval[0] + (interval[1] - interval[0]) * drawn).to(device)
+    uniform = torch.rand(count, generator=generator, device=generator.device)
+    return (interval[0] + (interval[1] - interval[0]) * uniform).to(device)

@@ -7,11 +7,12 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from anti_i2v.attacks import SPACES, Settings, SpaceName, white_noise
-from anti_i2v.attacks import loop as optimise
+from anti_i2v.attacks import Settings, optimise
+from anti_i2v.attacks.descent import SPACES, SpaceName
 from anti_i2v.attacks.loop import step_length
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import feature_damage
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.imaging.metrics import rms255, srgb_to_lab
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.objectives import AnchorObjective, DiffusionObjective, FeatureObjective, LatentObjective, Objective

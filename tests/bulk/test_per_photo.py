@@ -19,7 +19,7 @@ from anti_i2v.imaging.tensors import read_photo
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.training.feature_loss import compare
+from anti_i2v.training.feature_loss import feature_loss
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 from tests.tiny.unet import FRAMES as UNET_FRAMES
 from tests.tiny.unet import tiny_unet_world
@@ -116,7 +116,9 @@ def test_refine_begins_with_the_generators_output_bit_for_bit_and_lowers_the_obj
     clean, *versions = (colours(read_photo(tmp_path / folder / "a.png"), CPU) for folder in ("photos", "0", "4"))
     draw, text = surrogate.draw(1, torch.Generator().manual_seed(0)), surrogate.encode_text([""])
     with torch.no_grad():
-        before, after = (float(compare(surrogate.with_taps(method.taps), method.objective, clean, one, text, draw)[0]) for one in versions)
+        before, after = (
+            float(feature_loss(surrogate.with_taps(method.taps), method.objective, clean, one, text, draw)[0]) for one in versions
+        )
     assert after < before
 
 
@@ -135,7 +137,9 @@ def test_a_shipped_video_model_has_its_own_size_and_identity_is_what_refines(pro
     method, draw = named_method("identity", surrogate), surrogate.draw(1, torch.Generator().manual_seed(0))
     clean, *versions = (colours(read_photo(tmp_path / name), CPU) for name in ("a.png", "0/a.png", "3/a.png"))
     with torch.no_grad():
-        before, after = (float(compare(surrogate.with_taps(method.taps), method.objective, clean, one, {}, draw)[0]) for one in versions)
+        before, after = (
+            float(feature_loss(surrogate.with_taps(method.taps), method.objective, clean, one, {}, draw)[0]) for one in versions
+        )
     assert after < before - 0.05
 
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from anti_i2v.bulk.engines import Engine, choose_engine, run_in_turn
+from anti_i2v.bulk.loading import on_gpu
 from anti_i2v.bulk.plan import plan_jobs
-from anti_i2v.bulk.protectors import PhotoProtector, on_gpu
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs

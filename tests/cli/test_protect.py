@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -212,13 +211,11 @@ def test_an_interrupt_leaves_no_half_file(protect: Protect, tmp_path: Path, monk
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_help_answers_at_once_and_imports_no_torch() -> None:
+def test_help_imports_no_torch() -> None:
     code = "import sys, anti_i2v.__main__ as m\ntry: m.main(['protect', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip().endswith("False")
     assert "--epsilon" in done.stdout
-    assert time.perf_counter() - begin < 5  # about 0.2 s; loaded machines need slack
 
 
 def test_protecting_imports_no_training_and_no_video_library(generator: Path, tmp_path: Path) -> None:

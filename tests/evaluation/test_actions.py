@@ -15,7 +15,9 @@ from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
 
 def tiny() -> ActionClassifier:
     torch.manual_seed(0)
-    return ActionClassifier(["nod", "talk"], num_frames=3, backbone="mobilenetv3_small_050", size=32).eval()
+    return ActionClassifier(
+        {"nod": ["a person nods"], "talk": ["a person talks", "the person talks"]}, num_frames=3, backbone="mobilenetv3_small_050", size=32
+    ).eval()
 
 
 def write(folder: Path, model: ActionClassifier) -> Path:
@@ -36,6 +38,13 @@ def test_clips_of_other_sizes_are_scaled_and_of_other_lengths_refused() -> None:
     assert model(torch.rand(1, 3, 3, 48, 64)).shape == (1, 2)
     with pytest.raises(UsageError, match="5 frames"):
         model(torch.rand(1, 5, 3, 32, 32))
+
+
+def test_a_clip_shows_its_action_if_the_prompt_asks_for_what_is_recognised() -> None:
+    model, clips = tiny(), torch.rand(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    action = int(model(clips).argmax())
+    shows = {prompt: float(model.shows(clips, [prompt])) for prompts in model.actions.values() for prompt in prompts}
+    assert shows == {"a person nods": action == 0, "a person talks": action == 1, "the person talks": action == 1}
 
 
 def test_loads_what_was_saved_frozen(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from anti_i2v.embedders.network import FaceNetwork
+from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.adversary import attack
 
 
 def test_the_attack_stays_within_epsilon_and_misleads_more_than_noise() -> None:
     torch.manual_seed(0)
-    judge = FaceNetwork(dim=8, size=32, width=8).eval().requires_grad_(False)
+    judge = IdentityEmbedder(dim=8, size=32, width=8).eval().requires_grad_(False)
     video = torch.rand(2, 1, 3, 32, 32) * 0.8 + 0.1
     worse = attack(judge, video, 8.0, 5, torch.Generator().manual_seed(0))
     assert (worse - video).abs().max() <= 8.0 / 255.0 + 1e-6

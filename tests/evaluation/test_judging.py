@@ -8,49 +8,42 @@ import pytest
 import torch
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.identity import Gallery
-from anti_i2v.evaluation.judging import Impression, action_shown, identity_measures, load_judges, look, references
+from anti_i2v.evaluation.identity import References
+from anti_i2v.evaluation.judging import Reading, find_references, identity_measures, load_judges, read_identity
 from anti_i2v.portraits import ACTIONS
 from tests.tiny import FRAMES
-from tests.tiny.judges import tiny_actions, tiny_judge, write_judges
+from tests.tiny.judges import tiny_judge, write_judges
 
 PROMPTS = [action.prompts[0] for action in ACTIONS]
 CPU = torch.device("cpu")
 
 
-def impression(clip: list[list[float]], photo: list[list[float]]) -> Impression:
+def reading(clip: list[list[float]], photo: list[list[float]]) -> Reading:
     ones = torch.ones(len(clip))
-    return Impression(torch.tensor(clip), torch.tensor(photo), ones, ones, ones)
+    return Reading(torch.tensor(clip), torch.tensor(photo), ones, ones, ones)
 
 
 def test_likeness_is_measured_against_the_clean_clip_and_the_photo_is_the_control() -> None:
-    gallery = Gallery([4, 7], torch.eye(2))
-    seen = {"clean": impression([[0.8, 0.6]], [[1.0, 0.0]]), "protected": impression([[0.6, 0.8]], [[0.8, 0.6]])}
-    clean, protected = identity_measures(seen, gallery, torch.tensor([0])).values()
-    assert protected["own"].item() == pytest.approx(0.6)
-    assert protected["strangers"].item() == pytest.approx(0.8)
-    assert protected["drop"].item() == pytest.approx(0.2)
-    assert protected["photo_drop"].item() == pytest.approx(0.2)
+    references = References([4, 7], torch.eye(2))
+    seen = {"clean": reading([[0.8, 0.6]], [[1.0, 0.0]]), "protected": reading([[0.6, 0.8]], [[0.8, 0.6]])}
+    clean, protected = identity_measures(seen, references, torch.tensor([0])).values()
+    assert protected["identity_similarity"].item() == pytest.approx(0.6)
+    assert protected["strangers_similarity"].item() == pytest.approx(0.8)
+    assert protected["similarity_drop"].item() == pytest.approx(0.2)
+    assert protected["photo_similarity_drop"].item() == pytest.approx(0.2)
     assert (clean["rank1"].item(), protected["rank1"].item()) == (1, 0)
-    assert (clean["drop"].item(), clean["photo_drop"].item()) == (0, 0)
+    assert (clean["similarity_drop"].item(), clean["photo_similarity_drop"].item()) == (0, 0)
 
 
 def test_the_judge_looks_at_frames_and_photo() -> None:
     judge, video = tiny_judge(), torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    seen = look(judge, video, video[:, 0])
+    seen = read_identity(judge, video, video[:, 0])
     torch.testing.assert_close(seen.clip, judge(video))
     torch.testing.assert_close(seen.photo, judge(video[:, :1]))
     assert torch.all(seen.face == 1)
-    still = look(judge, video[:, :1].expand(-1, 3, -1, -1, -1), video[:, 0])
+    still = read_identity(judge, video[:, :1].expand(-1, 3, -1, -1, -1), video[:, 0])
     torch.testing.assert_close(still.consistency, torch.ones(2))
     assert torch.all(seen.consistency < 1)
-
-
-def test_an_action_counts_if_it_is_the_one_asked_for() -> None:
-    classifier, clip = tiny_actions(), torch.rand(1, FRAMES, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    shown = int(classifier(clip).argmax())
-    right = [float(action_shown(classifier, clip, [action.prompts[-1]])) for action in ACTIONS]
-    assert right == [float(i == shown) for i in range(len(ACTIONS))]
 
 
 def test_judges_that_cannot_judge_such_clips_are_left_out_with_a_note(tmp_path: Path) -> None:
@@ -68,14 +61,17 @@ def test_judges_that_cannot_judge_such_clips_are_left_out_with_a_note(tmp_path: 
         load_judges(Path("nowhere"), None, FRAMES, PROMPTS, CPU)
 
 
-def test_rendered_people_are_compared_with_other_scenes_and_photos_with_themselves() -> None:
-    judge, seen = tiny_judge(), impression([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
-    gallery, who, words = references(judge, seen, torch.tensor([5, 2, 5]), 16, 16)
-    assert (gallery.people, who.tolist()) == ([2, 5], [1, 0, 1])
+def test_people_are_compared_with_other_clips_of_them_or_with_the_clean_photos() -> None:
+    judge, clean = tiny_judge(), reading([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
+    identity, clips = torch.tensor([5, 2, 5]), torch.rand(2, 1, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    references, rows, words = find_references(judge, clean, identity, lambda people: clips[: len(people)])
+    assert (references.people, rows.tolist()) == ([2, 5], [1, 0, 1])
+    torch.testing.assert_close(references.embeddings, torch.cat([judge(clip) for clip in clips]))
     assert "other clothes" in words
-    gallery, who, words = references(judge, seen, None, 16, 16)
-    assert torch.equal(gallery.embeddings, seen.photo)
-    assert who.tolist() == [0, 1, 2]
-    assert "a face in 3 of 3" in words
+    for who, people_clips in ((None, lambda people: clips), (identity, None), (identity, lambda people: None)):
+        references, rows, words = find_references(judge, clean, who, people_clips)
+        assert torch.equal(references.embeddings, clean.photo)
+        assert rows.tolist() == [0, 1, 2]
+        assert "a face in 3 of 3" in words
     with pytest.raises(UsageError, match="a set of 1 photo has no strangers"):
-        references(judge, impression([[1.0, 0.0]], [[1.0, 0.0]]), None, 16, 16)
+        find_references(judge, reading([[1.0, 0.0]], [[1.0, 0.0]]), None, None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import random_residual, white_noise
+from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.protector import Protector

@@ -79,7 +79,7 @@ def test_output_depends_on_photo_and_epsilon_and_each_photo_stands_alone() -> No
     alone = generator(photos()[1:], EPSILON[1:])
     stronger = generator(photos()[1:], EPSILON[:1])
     for name in both:
-        torch.testing.assert_close(both[name][1:], alone[name], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(both[name][1:], alone[name], atol=1e-4, rtol=0)  # of values about one
         assert not torch.allclose(stronger[name], alone[name], atol=1e-3)
         assert not torch.allclose(both[name][0], both[name][1], atol=1e-3)
 
@@ -90,7 +90,7 @@ def test_training_and_evaluation_mode_agree() -> None:
     assert not [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d)]
     assert not [n for n, _ in generator.named_buffers() if "running" in n]
     train, evaluation = generator.train()(photos(), EPSILON), copy.deepcopy(generator).eval()(photos(), EPSILON)
-    torch.testing.assert_close(train, evaluation)
+    torch.testing.assert_close(train, evaluation, atol=1e-4, rtol=0)
 
 
 def test_config_rebuilds_the_same_architecture() -> None:
@@ -145,7 +145,7 @@ def test_impossible_settings_are_refused_with_the_remedy() -> None:
 FACE = {"backbone": "resnet10t", "backbone_width": 8, "frozen_norm": True, "working_size": 32, "chroma_size": 8, "cutoff": 8, "width": 16}
 
 
-def test_a_backbone_that_starts_from_a_face_network_sees_what_that_network_sees(tmp_path: Path) -> None:
+def test_a_backbone_that_starts_from_an_identity_embedder_sees_what_that_network_sees(tmp_path: Path) -> None:
     generator = BackboneGenerator(**FACE, start_from=str(write_faces(tmp_path)))  # type: ignore[arg-type]
     network, image = tiny_faces().half().float(), torch.rand(2, 3, 32, 32)
     seen = torch.cat(((image - 0.5) * 4, torch.rand(2, 1, 32, 32)), dim=1)  # whatever epsilon is
@@ -156,7 +156,7 @@ def test_a_backbone_that_starts_from_a_face_network_sees_what_that_network_sees(
     assert "start_from" not in generator.config()
 
 
-def test_a_face_network_that_does_not_fit_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_an_identity_embedder_that_does_not_fit_is_refused_with_the_remedy(tmp_path: Path) -> None:
     folder = str(write_faces(tmp_path))
     with pytest.raises(UsageError, match="frozen_norm=true"):
         BackboneGenerator(**{**FACE, "frozen_norm": False}, start_from=folder)  # type: ignore[arg-type]

@@ -17,12 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "chroma_size", "cutoff"), [("", 16, 16), ("test_resnet", 20, 32)])
-def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path, backbone: str, chroma_size: int, cutoff: int) -> None:
+def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    generator = BackboneGenerator(backbone, 32, chroma_size, cutoff, 16) if backbone else BackboneGenerator()
+    generator = BackboneGenerator(chroma_size=20, cutoff=32)  # a chroma field that is resized, in one export: each takes ten seconds
     path = export_onnx(generator, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     assert str(ROOT).encode() not in path.read_bytes(), "a path of the machine that exported"

@@ -48,7 +48,7 @@ def test_it_is_what_the_torch_backend_gives_at_the_epsilon_of_each_photo(shipped
         expected = np.asarray(protect_photo(TorchBackend(shipped), photo, 1 + photo.height % 7), dtype=int)
         apart = np.abs(np.asarray(protected, dtype=int) - expected)
         assert apart.max() <= 1
-        assert (apart > 0).mean() < 1e-3
+        assert (apart > 0).sum() <= 3 + 1e-3 * apart.size  # where rounding is at a tie
         assert np.abs(np.asarray(protected, dtype=int) - np.asarray(photo, dtype=int)).max() == 1 + photo.height % 7
 
 

@@ -71,7 +71,7 @@ def test_a_photo_is_protected_from_file_to_file_where_torch_is_not_installed(tmp
     pytest.importorskip("onnxruntime")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "photo.jpg")
     code = """
-from anti_i2v.bulk.protectors import one_pass
+from anti_i2v.bulk.loading import one_pass
 from anti_i2v.bulk.photo import protect_file
 from anti_i2v.bulk.request import Request
 folder = Path(sys.argv[1])

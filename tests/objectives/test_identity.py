@@ -1,4 +1,4 @@
-"""The identity objective on tiny face networks, against cosines computed from the networks' own embeddings."""
+"""The identity objective on tiny identity embedders, against cosines computed from their own embeddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.network import load_face_network, save_face_network
+from anti_i2v.embedders import load_embedder, save_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import IdentityObjective
 from anti_i2v.surrogates import Draw
@@ -25,22 +25,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def pictures(seed: int) -> dict[str, Tensor]:
-    """What a surrogate with the taps `decoded` and `photo` says of two photos of 40 x 48."""
+    """What a surrogate with the taps `decoded` and `photo` gives for two photos of 40 x 48."""
     random = torch.Generator().manual_seed(seed)
     return {tap: torch.rand(2, 3, 40, 48, generator=random) for tap in ("decoded", "photo")}
 
 
 def cosine(folder: str, clean: Tensor, other: Tensor) -> float:
     """Mean cosine of the embeddings that the network of a folder gives clips of one frame."""
-    network = load_face_network(folder, "objective")
+    network = load_embedder(folder, "objective")
     return float(F.cosine_similarity(network(clean[:, None]), network(other[:, None]), dim=1).mean())
 
 
 def test_an_unchanged_photo_is_its_person(folders: list[str]) -> None:
-    seen = pictures(0)
-    loss, parts = IdentityObjective(folders, keep=3.0)(seen, seen, DRAW)
+    features = pictures(0)
+    loss, parts = IdentityObjective(folders, keep=3.0)(features, features, DRAW)
     assert float(loss) == pytest.approx(1.0, abs=1e-5)  # 1 + 3 · (1 − 1)
-    assert parts.keys() == {"likeness", "photo_likeness"}
+    assert parts.keys() == {"similarity", "photo_similarity"}
     assert [float(value) for value in parts.values()] == pytest.approx([1.0, 1.0], abs=1e-5)
 
 
@@ -49,14 +49,14 @@ def test_loss_is_the_cosine_of_the_decoded_photos_and_keep_times_what_the_photo_
     decoded, photo = (cosine(folders[0], clean[tap], protected[tap]) for tap in ("decoded", "photo"))
     assert abs(decoded - photo) > 0.01  # else the test could not tell them apart
     loss, parts = IdentityObjective(folders[:1], keep=3.0)(clean, protected, DRAW)
-    assert float(parts["likeness"]) == pytest.approx(decoded, abs=1e-5)
-    assert float(parts["photo_likeness"]) == pytest.approx(photo, abs=1e-5)
+    assert float(parts["similarity"]) == pytest.approx(decoded, abs=1e-5)
+    assert float(parts["photo_similarity"]) == pytest.approx(photo, abs=1e-5)
     assert float(loss) == pytest.approx(decoded + 3 * (1 - photo), abs=1e-4)
     assert loss.shape == ()
     assert not any(value.requires_grad for value in parts.values())
 
 
-def test_several_networks_are_averaged(folders: list[str]) -> None:
+def test_several_embedders_are_averaged(folders: list[str]) -> None:
     clean, protected = pictures(0), pictures(1)
     each = [cosine(folder, clean["decoded"], protected["decoded"]) for folder in folders]
     loss, _ = IdentityObjective(folders, keep=0.0)(clean, protected, DRAW)
@@ -67,7 +67,7 @@ def test_without_keep_the_photo_is_not_needed(folders: list[str]) -> None:
     clean, protected = pictures(0), pictures(1)
     del clean["photo"], protected["photo"]
     _, parts = IdentityObjective(folders, keep=0.0)(clean, protected, DRAW)
-    assert list(parts) == ["likeness"]
+    assert list(parts) == ["similarity"]
     with pytest.raises(UsageError, match="needs the taps decoded, photo; add photo to the taps"):
         IdentityObjective(folders, keep=1.0)(clean, protected, DRAW)
     with pytest.raises(UsageError, match="needs the taps decoded; add decoded to the taps"):
@@ -80,17 +80,17 @@ def test_gradient_leads_away_from_the_person_in_the_decoded_photo_and_back_in_th
     protected = {tap: (0.95 * value + 0.05 * pictures(1)[tap]).requires_grad_() for tap, value in clean.items()}
     loss, before = objective(clean, protected, DRAW)
     loss.backward()
-    moved = {}
+    step = {}
     for tap, value in protected.items():
         assert value.grad is not None
-        moved[tap] = value.detach() - 0.5 / 255 * value.grad.sign()
-    _, after = objective(clean, moved, DRAW)
-    assert after["likeness"] < before["likeness"]
-    assert after["photo_likeness"] > before["photo_likeness"]
+        step[tap] = value.detach() - 0.5 / 255 * value.grad.sign()
+    _, after = objective(clean, step, DRAW)
+    assert after["similarity"] < before["similarity"]
+    assert after["photo_similarity"] > before["photo_similarity"]
     assert all(p.grad is None for p in objective.parameters())
 
 
-def test_training_does_not_move_what_the_networks_have_learned(folders: list[str]) -> None:
+def test_training_leaves_the_embedders_unchanged(folders: list[str]) -> None:
     objective = IdentityObjective(folders)
     before = {name: value.clone() for name, value in objective.state_dict().items()}
     loss, _ = objective(pictures(0), pictures(1), DRAW)
@@ -104,8 +104,8 @@ def test_unusable_arguments_are_refused_with_the_value(folders: list[str], tmp_p
     for keep in (-0.5, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=f"keep is {keep}; give a finite number from 0 on"):
             IdentityObjective(folders, keep)
-    with pytest.raises(UsageError, match="no face network is given; give"):
+    with pytest.raises(UsageError, match="embedders is empty; give"):
         IdentityObjective([])
-    save_face_network(tiny_faces(), tmp_path / "judge", "judge")
+    save_embedder(tiny_faces(), tmp_path / "judge", "judge")
     with pytest.raises(UsageError, match="judge is for the role 'judge', not 'objective'"):
         IdentityObjective([*folders, str(tmp_path / "judge")])

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anti_i2v.embedders.network import load_face_network
+from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import LpipsObjective, PerceptualObjective
 from anti_i2v.surrogates import Draw
@@ -65,11 +65,11 @@ def test_it_is_the_squared_distance_of_unit_vectors_over_stages_and_positions(we
     assert float(loss) == pytest.approx(-expected, rel=1e-4)
 
 
-def test_a_face_network_looks_at_its_own_size(faces: str) -> None:
-    face = load_face_network(faces, "objective")
+def test_an_identity_embedder_looks_at_its_own_size(faces: str) -> None:
+    face = load_embedder(faces, "objective")
     a, b = pictures(0), pictures(1)
     with torch.no_grad():
-        before, after = (face.network.forward_intermediates(2 * face.fitted(x) - 1, intermediates_only=True) for x in (a, b))
+        before, after = (face.network.forward_intermediates(2 * face.resize(x) - 1, intermediates_only=True) for x in (a, b))
     loss, _ = PerceptualObjective(faces)({"decoded": a}, {"decoded": b}, DRAW)
     assert float(loss) == pytest.approx(-by_hand(before, after), rel=1e-4)
 

@@ -43,7 +43,7 @@ def test_gradients_add_up_with_their_weights() -> None:
 
 
 def test_each_objective_needs_a_weight_and_no_other_has_one() -> None:
-    with pytest.raises(UsageError, match="the weights name all, the objectives are all, shape; give each objective a weight"):
+    with pytest.raises(UsageError, match="the weights name all, the objectives are all, shape; give each one a weight"):
         WeightedObjective(both(), {"all": 1.0})
     with pytest.raises(UsageError, match="the weights name all, else, shape"):
         WeightedObjective(both(), {"all": 1.0, "shape": 1.0, "else": 1.0})

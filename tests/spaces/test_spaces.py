@@ -33,9 +33,9 @@ def test_bytes_get_the_residual_that_tensors_get_in_strips_of_any_height(name: s
     expected = space.residual(image, torch.from_numpy(values)[None], epsilon)[0].numpy()
     field = space.field(values, 60, 44)
     strips = [space.apply(photo[top : top + 13], field.rows(top, top + 13), np.float32(8)) for top in range(0, 60, 13)]
-    np.testing.assert_allclose(np.concatenate(strips, axis=1), expected, atol=1e-5 * (1 + strength))  # 0.003 steps
+    np.testing.assert_allclose(np.concatenate(strips, axis=1), expected, rtol=0, atol=3e-5 * (1 + strength))  # 0.008 steps
     if strength == 0:
-        assert np.abs(expected).max() < 1e-5
+        assert np.abs(expected).max() < 3e-5
 
 
 def test_residuals_of_several_spaces_add_up() -> None:
@@ -49,4 +49,4 @@ def test_residuals_of_several_spaces_add_up() -> None:
 def test_bicubic_interpolation_is_that_of_torch(count: int, size: int) -> None:
     eye = torch.eye(count)[None, None]
     expected = F.interpolate(eye, (size, count), mode="bicubic", antialias=True, align_corners=False)[0, 0]
-    np.testing.assert_allclose(bicubic(size, count), expected.numpy(), atol=5e-6)
+    np.testing.assert_allclose(bicubic(size, count), expected.numpy(), rtol=0, atol=2e-5)  # torch has them in single precision

@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind."""
+"""What a run shows and writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_exported_folder_protects_as_the_averaged_generator_does(
     folder = tmp_path / "generator"
     image = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(Protector.from_pretrained(folder)(image), module.protector()(image))
+        assert torch.equal(Protector.from_pretrained(folder)(image), module.averaged_protector(image))
     assert (folder / "model.onnx").is_file() == (find_spec("onnxscript") is not None)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["epsilon"] == 8.0
@@ -39,7 +39,7 @@ def test_the_exported_folder_protects_as_the_averaged_generator_does(
     assert f"anti-i2v protect PHOTO --out protected --generator {folder}" in capsys.readouterr().out
 
 
-def test_a_fast_dev_run_leaves_nothing_behind(world: Path, tmp_path: Path) -> None:
+def test_a_fast_dev_run_writes_nothing(world: Path, tmp_path: Path) -> None:
     tiny_trainer(tmp_path, [GeneratorExport()], fast_dev_run=True).fit(tiny_module(world), tiny_data())
     assert list(tmp_path.iterdir()) == []
 
@@ -57,11 +57,11 @@ def test_validation_shows_pictures_in_tensorboard(world: Path, tmp_path: Path) -
     assert {"train/loss", "train/psnr", "train/blocks.1", "train/grad_norm", "train/lr", "val/damage"} <= set(events.Tags()["scalars"])
 
 
-def test_the_bar_counts_to_the_end_of_the_run(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_tells_steps_done_of_all_and_the_time_left(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = tiny_trainer(tmp_path, [RunProgressBar()], max_steps=4, enable_progress_bar=True)
     trainer.fit(tiny_module(world), tiny_data())
     shown = "".join(capsys.readouterr())
-    assert "step 2" in shown
-    assert "run=50%" in shown
+    assert "step 2/4" in shown
+    assert "left=00:0" in shown
     assert "train/loss=" in shown
     assert "131072" not in shown  # batches of an epoch

@@ -18,6 +18,7 @@ from anti_i2v.probing.choice import as_yaml, choose
 from anti_i2v.probing.study import Row
 from anti_i2v.training.cli import main
 from anti_i2v.training.ensemble import Ensemble, Member, SurrogateConfig
+from anti_i2v.training.feature_loss import feature_loss
 from anti_i2v.training.module import ProtectionModule
 from tests.tiny import FRAMES, tiny_world
 from tests.tiny.training import tiny_config, tiny_data, tiny_module, tiny_trainer
@@ -51,45 +52,49 @@ def loaded(configs: dict[str, SurrogateConfig], **options: str) -> Ensemble:
 def test_all_is_the_weighted_mean_of_the_members(configs: dict[str, SurrogateConfig], photos: tuple[Tensor, Tensor]) -> None:
     ensemble, (clean, other) = loaded(configs, use="all"), photos
     leaf = other.clone().requires_grad_()
-    total, parts = ensemble.loss(clean, leaf, ["a", "b"], seed=5)
+    total, parts = ensemble.feature_loss(clean, leaf, ["a", "b"], seed=5)
     total.backward()  # type: ignore[no-untyped-call]
     assert set(parts) == {"wan/blocks.1", "unet/mid_block"}
-    expected, slope = torch.zeros(()), torch.zeros_like(leaf)
+    expected, gradient = torch.zeros(()), torch.zeros_like(leaf)
     for k, (name, share) in enumerate({"wan": 0.75, "unet": 0.25}.items()):
         single = other.clone().requires_grad_()
-        loss, _ = ensemble.members[name].loss(clean, single, ["a", "b"], torch.Generator().manual_seed(5 * 64 + k))
+        member = ensemble.members[name]
+        text, draw = member.draw(["a", "b"], torch.Generator().manual_seed(5 * 64 + k))
+        loss, _ = feature_loss(member.surrogate, member.objective, clean, single, text, draw)
         loss.backward()  # type: ignore[no-untyped-call]
         assert single.grad is not None
-        expected, slope = expected + share * loss.detach(), slope + share * single.grad
+        expected, gradient = expected + share * loss.detach(), gradient + share * single.grad
     torch.testing.assert_close(total.detach(), expected)
-    torch.testing.assert_close(leaf.grad, slope)
+    torch.testing.assert_close(leaf.grad, gradient)
 
 
 def test_one_is_drawn_by_weight_and_the_same_again_for_the_same_seed(configs: dict[str, SurrogateConfig]) -> None:
     ensemble = Ensemble(configs, FeatureObjective(), use="one")
-    drawn = [ensemble.asked(seed) for seed in range(400)]
-    assert all(len(asked) == 1 and asked[0][1] == pytest.approx(1.0) for asked in drawn)
-    share = sum(asked[0][0] == 0 for asked in drawn) / len(drawn)
+    draws = [ensemble.choose_members(seed) for seed in range(400)]
+    assert all(len(chosen) == 1 and chosen[0][1] == pytest.approx(1.0) for chosen in draws)
+    share = sum(chosen[0][0] == 0 for chosen in draws) / len(draws)
     assert share == pytest.approx(0.75, abs=0.07)  # three standard deviations of a share of 400
-    assert drawn == [ensemble.asked(seed) for seed in range(400)]
+    assert draws == [ensemble.choose_members(seed) for seed in range(400)]
 
 
-@pytest.mark.parametrize(("processes", "held"), [(1, [[0, 1]]), (2, [[0], [1]]), (3, [[0], [1], [0]])])
+@pytest.mark.parametrize(("processes", "members"), [(1, [[0, 1]]), (2, [[0], [1]]), (3, [[0], [1], [0]])])
 def test_by_rank_every_member_counts_its_share_in_the_mean_over_processes(
-    configs: dict[str, SurrogateConfig], processes: int, held: list[list[int]]
+    configs: dict[str, SurrogateConfig], processes: int, members: list[list[int]]
 ) -> None:
     ensemble = Ensemble(configs, FeatureObjective(), use="all", assign="by-rank")
-    assert [ensemble.held(rank, processes) for rank in range(processes)] == held
+    ensemble.processes = processes
+    assert [ensemble.members_of(rank) for rank in range(processes)] == members
     total = [0.0, 0.0]
-    for rank in range(processes):
-        for k, factor in ensemble.asked(0, rank, processes):
+    for ensemble.rank in range(processes):
+        for k, factor in ensemble.choose_members(0):
             total[k] += factor / processes
     assert total == pytest.approx([0.75, 0.25])
 
 
-def test_by_rank_a_process_loads_only_what_it_holds(configs: dict[str, SurrogateConfig]) -> None:
+def test_by_rank_a_process_loads_only_its_own_members(configs: dict[str, SurrogateConfig]) -> None:
     ensemble = Ensemble(configs, FeatureObjective(), assign="by-rank")
-    ensemble.load(1, 2)
+    ensemble.rank, ensemble.processes = 1, 2
+    ensemble.load()
     assert list(ensemble.members) == ["unet"]
 
 
@@ -121,9 +126,10 @@ def test_two_processes_with_a_member_each_compute_the_gradient_of_one_with_both(
     alone = gradient_of_a_fit(tmp_path / "alone.safetensors", configs, "every")
     shared = gradient_of_a_fit(tmp_path / "shared.safetensors", configs, "by-rank", devices=2, strategy="ddp_spawn")
     assert alone.keys() == shared.keys()
-    for name, value in alone.items():
-        torch.testing.assert_close(shared[name], value, atol=1e-6 * float(value.abs().max().clamp_min(1e-6)) + 1e-9, rtol=1e-4)
-    assert any(bool(value.any()) for value in alone.values())
+    largest = max(float(value.abs().max()) for value in alone.values())
+    assert largest > 0
+    for name, value in alone.items():  # relative to the largest: what rounds at other places differs by that much on every processor
+        torch.testing.assert_close(shared[name], value, atol=1e-5 * largest, rtol=0)
 
 
 def test_a_config_names_them_relative_to_itself(tmp_path: Path) -> None:
@@ -140,8 +146,8 @@ def test_a_config_names_them_relative_to_itself(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     main(["fit", "--config", str(file)])
     (checkpoint,) = (tmp_path / "run").rglob("last.ckpt")
-    held = torch.load(checkpoint, weights_only=True)["anti_i2v"]
-    assert held["protects_against"] == "wan, unet"
+    facts = torch.load(checkpoint, weights_only=True)["anti_i2v"]
+    assert facts["protects_against"] == "wan, unet"
 
 
 def test_mistakes_are_named(configs: dict[str, SurrogateConfig], tmp_path: Path) -> None:
@@ -149,7 +155,7 @@ def test_mistakes_are_named(configs: dict[str, SurrogateConfig], tmp_path: Path)
         Ensemble({}, FeatureObjective())
     with pytest.raises(UsageError, match=r"weights of surrogates must be positive, not \{'a': 0\.0\}"):
         Ensemble({"a": SurrogateConfig(tmp_path, ["x"], weight=0.0)}, FeatureObjective())
-    with pytest.raises(UsageError, match="no taps given"):
+    with pytest.raises(UsageError, match="taps is empty"):
         tiny_module(tmp_path, taps=None)
     with pytest.raises(UsageError, match="are both given; each of the surrogates has its own taps"):
         tiny_module(tmp_path, surrogates=configs)
@@ -160,13 +166,13 @@ def test_taps_may_be_left_to_a_taps_file(tmp_path: Path) -> None:
     rows = [Row(f"blocks.{i}", 0, 1.0, {"subject_later": 0.5, "person_later": person}) for i, person in enumerate([0.1, 0.4, 0.2, 0.3])]
     file.write_text(as_yaml(choose(rows, 2), kind_of(str(world))[0], {}), encoding="utf-8")
     config = SurrogateConfig(world, ["auto", "photo"], 32, 32, FRAMES, 3, taps_file=file)
-    assert Member(config, FeatureObjective()).surrogate.taps == ("blocks.1", "blocks.3", "photo")
-    assert Member(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3, taps_file=file), FeatureObjective()).surrogate.taps == (
+    assert Member.load(config, FeatureObjective()).surrogate.taps == ("blocks.1", "blocks.3", "photo")
+    assert Member.load(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3, taps_file=file), FeatureObjective()).surrogate.taps == (
         "blocks.1",
         "blocks.3",
     )
     with pytest.raises(UsageError, match="taps are 'auto', but taps_file is not set"):
-        Member(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3), FeatureObjective())
+        Member.load(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3), FeatureObjective())
     unet = tiny_unet_world(tmp_path / "unet")
     with pytest.raises(UsageError, match="was made for"):
-        Member(SurrogateConfig(unet, "auto", 16, 24, UNET_FRAMES, 3, taps_file=file), FeatureObjective())
+        Member.load(SurrogateConfig(unet, "auto", 16, 24, UNET_FRAMES, 3, taps_file=file), FeatureObjective())

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MAX_SIZE = 2**22  # bytes; no honest packet is larger
 MAX_DEPTH = 100
+ESCAPES = str.maketrans({"&": "&amp;", ">": "&gt;", "<": "&lt;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
 EMPTY = (
     f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
     f'<rdf:RDF xmlns:rdf="{RDF}">\n</rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>'
@@ -161,11 +161,19 @@ def _without_zeros(packet: bytes) -> bytes:
     return packet.rstrip(b"\0")  # some writers end it like a string of C
 
 
+def quote(value: str) -> str:
+    """A value as an XML attribute, as `xml.sax.saxutils.quoteattr` has it, which imports an HTTP client."""
+    escaped = value.translate(ESCAPES)
+    if '"' not in escaped:
+        return f'"{escaped}"'
+    return '"' + escaped.replace('"', "&quot;") + '"' if "'" in escaped else f"'{escaped}'"
+
+
 def _encode(description: Description, about: str) -> bytes:
-    clean = {name: quoteattr(FORBIDDEN.sub("?", value)) for name, value in description.values.items()}
+    clean = {name: quote(FORBIDDEN.sub("?", value)) for name, value in description.values.items()}
     attributes = "".join(f" {description.prefix}:{name}={value}" for name, value in clean.items())
     namespaces = f'xmlns:rdf="{RDF}" xmlns:{description.prefix}="{description.namespace}"'
-    return f"<rdf:Description {namespaces} rdf:about={quoteattr(about)}{attributes}/>\n".encode()
+    return f"<rdf:Description {namespaces} rdf:about={quote(about)}{attributes}/>\n".encode()
 
 
 def strip_padding(packet: bytes) -> bytes:

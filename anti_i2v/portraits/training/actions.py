@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.weights import write_network
+from anti_i2v.embedders.folder import save_network
 from anti_i2v.evaluation.actions import ActionClassifier
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training.data import BankData
@@ -123,15 +123,11 @@ class ActionClassifierModule(Stage):
     def configure_model(self) -> None:
         """Build the network once."""
         if self.classifier is None:
-            self.classifier = ActionClassifier([action.name for action in ACTIONS], *self.size)
+            self.classifier = ActionClassifier({action.name: action.prompts for action in ACTIONS}, *self.size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warmup and cosine."""
         return adamw(self.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
-
-    def on_train_start(self) -> None:
-        """Seed the augmentation; a resumed run goes on with other draws."""
-        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy on worsened clips (B, T, 3, H, W)."""
@@ -152,4 +148,4 @@ class ActionClassifierModule(Stage):
     def write(self) -> None:
         """Write `config.json` and `model.safetensors`, each complete or not at all."""
         assert self.classifier is not None
-        write_network(self.classifier, self.classifier.config(), self.folder)
+        save_network(self.classifier, self.classifier.config(), self.folder)

@@ -14,9 +14,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders.network import FaceNetwork, Role, save_face_network
+from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
 from anti_i2v.evaluation.adversary import attack
-from anti_i2v.evaluation.identity import Gallery, rank1, reference, similarity
+from anti_i2v.evaluation.identity import References, rank1, reference, similarity
 from anti_i2v.portraits.training.augment import faceless, smooth, worsened
 from anti_i2v.portraits.training.optimizer import scheduled
 from anti_i2v.portraits.training.people import SEEN
@@ -32,8 +32,8 @@ def contrast(embedding: Tensor, temperature: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(n, device=device).roll(n // 2))
 
 
-class FaceNetworkModule(Stage):
-    """Trains a face network and writes its folder after every validation and at the end.
+class IdentityEmbedderModule(Stage):
+    """Trains an identity embedder and writes its folder after every validation and at the end.
 
     Args:
         folder: Folder to write: `config.json` and `model.safetensors` (fp16).
@@ -77,21 +77,21 @@ class FaceNetworkModule(Stage):
         self.lr, self.warmup, self.presence_weight = lr, warmup, presence_weight
         self.epsilon, self.attacked, self.worsened, self.replays, self.seed = epsilon, attacked, worsened, replays, seed
         self.log_temperature = torch.nn.Parameter(torch.tensor(temperature).log())
-        self.network: FaceNetwork | None = None
+        self.network: IdentityEmbedder | None = None
         self.images: Tensor | None = None
 
     def configure_model(self) -> None:
         """Build the network once; channels last is what its convolutions run fastest in."""
         if self.network is None:
-            self.network = FaceNetwork(*self.shape).to(memory_format=torch.channels_last)
+            self.network = IdentityEmbedder(*self.shape).to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""
         return scheduled(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
-        """Seed the augmentation; a resumed run goes on with other draws."""
-        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
+        """A resumed run begins with new views."""
+        super().on_train_start()
         self.images = None
 
     def renew(self, batch: dict[str, Tensor]) -> None:
@@ -137,19 +137,19 @@ class FaceNetworkModule(Stage):
         assert self.network is not None
         scenes = batch["scenes"]
         clips, who = scenes[:, 0, :, :3], torch.arange(len(scenes), device=scenes.device)
-        gallery = Gallery(who.tolist(), torch.stack([reference(self.network, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
+        references = References(who.tolist(), torch.stack([reference(self.network, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
         random = torch.Generator().manual_seed(batch_idx)
         noise = torch.empty_like(clips).uniform_(-1, 1, generator=random) * (8.0 / 255.0)
         for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack(self.network, clips, 8.0, 10, random))):
             embedding = self.network(video.clamp(0, 1))
-            own, strangers = similarity(embedding, gallery, who)
-            values = {"rank1": rank1(embedding, gallery, who).mean(), "own": own.mean(), "strangers": strangers.mean()}
-            self.log_dict({f"val/{key}_{name}": value for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
-        _, presence = self.network.frames(clips)
+            own, strangers = similarity(embedding, references, who)
+            values = {"rank1": rank1(embedding, references, who), "identity_similarity": own, "strangers_similarity": strangers}
+            self.log_dict({f"val/{key}_{name}": value.mean() for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
+        _, presence = self.network.embed_frames(clips)
         right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= SEEN)
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))
 
     def write(self) -> None:
         """Write `config.json` and `model.safetensors`."""
         assert self.network is not None
-        save_face_network(self.network, self.folder, self.role)
+        save_embedder(self.network, self.folder, self.role)

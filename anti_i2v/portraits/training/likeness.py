@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from anti_i2v.embedders.network import FACES, FaceNetwork, load_face_network
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits.training.people import SEEN
 
@@ -19,19 +19,19 @@ class FaceLoss(nn.Module):
 
     Args:
         weight: 0 loads no network and costs nothing.
-        networks: Folders of face networks made for objectives, or the names of shipped ones.
+        networks: Folders of identity embedders made for objectives, or the names of shipped ones.
 
     Raises:
         UsageError: The weight is negative, or a folder holds no such network.
     """
 
-    def __init__(self, weight: float, networks: Sequence[str] = FACES) -> None:
+    def __init__(self, weight: float, networks: Sequence[str] = OBJECTIVE_EMBEDDERS) -> None:
         super().__init__()
         if weight < 0:
             raise UsageError(f"likeness_weight is {weight}; give 0 or more")
         self.weight = weight
         # In a list: frozen networks are no part of a checkpoint, and none of what is trained.
-        self.networks = [load_face_network(network, "objective") for network in networks] if weight else []
+        self.networks = [load_embedder(network, "objective") for network in networks] if weight else []
 
     def forward(self, rebuilt: Tensor, video: Tensor, face: Tensor) -> Tensor:
         """The loss, a scalar.
@@ -48,7 +48,7 @@ class FaceLoss(nn.Module):
         return self.weight * loss / max(1, len(self.networks))
 
     @staticmethod
-    def _likeness(network: FaceNetwork, rebuilt: Tensor, video: Tensor) -> Tensor:
+    def _likeness(network: IdentityEmbedder, rebuilt: Tensor, video: Tensor) -> Tensor:
         """Cosines (B T,)."""
-        made, true = (network.embed(network.fitted(frames.flatten(0, 1)))[0] for frames in (rebuilt, video))
+        made, true = (network.embed(network.resize(frames.flatten(0, 1)))[0] for frames in (rebuilt, video))
         return (made * true).sum(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from anti_i2v.imaging.metadata import tiff
 from anti_i2v.imaging.metadata.exif import without_directory, without_maker_note, without_pictures
-from anti_i2v.imaging.options import WriteOptions
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
 from tests.tiny.photos import directories, exif, picture, told
@@ -57,8 +56,9 @@ def test_bytes_that_look_like_the_start_of_a_preview_hide_none_behind_them() -> 
     assert b"the end" in clean
 
 
+@pytest.mark.timeout(60)  # about a second in linear time, hours in quadratic
 def test_spans_that_overlap_a_thousandfold_take_no_time() -> None:
-    strips, begin = 200_000, time.process_time()
+    strips = 200_000
     rows = struct.pack("<HHHII", 2, 0x0111, 4, strips, 44) + struct.pack("<HHIII", 0x0117, 4, strips, 44 + 4 * strips, 0)
     data = b"II*\0\x08\0\0\0" + struct.pack("<HI", 0, 14) + rows
     data += struct.pack("<I", 0) * strips + struct.pack("<I", 2**31) * strips
@@ -66,7 +66,6 @@ def test_spans_that_overlap_a_thousandfold_take_no_time() -> None:
     place = struct.pack("<HHHIII", 1, tiff.GPS, 4, 1, 26, 0) + struct.pack("<H", 65535) + struct.pack("<HHII", 1, 7, 2**31, 26) * 65535
     clean = without_directory((b"II*\0\x08\0\0\0" + place).ljust(2**22, b"x"), tiff.GPS)
     assert clean[26:] == bytes(2**22 - 26)
-    assert time.process_time() - begin < 3
 
 
 def test_exif_of_several_maker_notes_is_refused() -> None:

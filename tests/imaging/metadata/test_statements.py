@@ -10,8 +10,8 @@ from PIL import Image
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.metadata import iptc, xmp
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metadata.statements import NAMESPACE, PLUS, PROHIBITED, VOCABULARY, Mark, read_mark
-from anti_i2v.imaging.options import WriteOptions
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
 from tests.tiny.photos import IIM, XMP, chunk, exif, picture, png

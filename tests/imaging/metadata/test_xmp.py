@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from anti_i2v.imaging.metadata.xmp import EMPTY, Description, UnreadableError, edit, read_properties, strip_padding
+from anti_i2v.imaging.metadata.xmp import EMPTY, Description, UnreadableError, edit, quote, read_properties, strip_padding
 from tests.tiny.photos import XMP
 
 DC, EXIF = "http://purl.org/dc/elements/1.1/", "http://ns.adobe.com/exif/1.0/"
@@ -82,14 +82,13 @@ HOSTILE = {
 }
 
 
+@pytest.mark.timeout(60)  # milliseconds if entities are not expanded, for ever if they are
 @pytest.mark.parametrize("packet", HOSTILE.values(), ids=HOSTILE)
 def test_malformed_and_hostile_packets_are_refused_at_once(packet: bytes) -> None:
-    begin = time.process_time()
     with pytest.raises(UnreadableError):
         edit(packet, nothing, [NEW])
     with pytest.raises(UnreadableError):
         read_properties(packet)
-    assert time.process_time() - begin < 2
 
 
 def test_a_packet_without_rdf_has_no_place_for_properties() -> None:
@@ -113,9 +112,13 @@ def test_a_tag_ends_where_it_ends_whatever_the_text_behind_it_looks_like() -> No
     assert read_properties(new)["http://example.org/q/", "Word"].startswith("a ")
 
 
+@pytest.mark.timeout(60)  # milliseconds in linear time, minutes in quadratic
 @pytest.mark.parametrize("tag", ["<a{}/>", "<a{}></a>", "<a b='c'{}/>", "<a b{}='c'/>", "<a></a{}>"])
 def test_a_tag_of_nothing_but_blanks_takes_no_time(tag: str) -> None:
-    begin = time.process_time()
     packet = f"<rdf:RDF {RDF}>{tag.format(' ' * 150_000)}</rdf:RDF>".encode()
     assert edit(packet, nothing) == packet
-    assert time.process_time() - begin < 3
+
+
+@pytest.mark.parametrize("value", ["plain", 'say "a"', "it's", "'a' and \"b\"", "<a & b>", "a\tb\nc\rd", "é"])
+def test_attributes_are_quoted_as_the_standard_library_does(value: str) -> None:
+    assert quote(value) == quoteattr(value)

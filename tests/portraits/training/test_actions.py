@@ -35,7 +35,7 @@ def test_training_writes_a_folder_that_loads(tmp_path: Path) -> None:
     module = ActionClassifierModule(str(tmp_path / "judge"), backbone="mobilenetv3_small_050", num_frames=5, size=32)
     fit(module, ActionData(batch_size=4, **BANK), 2, tmp_path)  # type: ignore[arg-type]
     judge = load_action_classifier(tmp_path / "judge")
-    assert judge.actions == [action.name for action in ACTIONS]
+    assert judge.actions == {action.name: list(action.prompts) for action in ACTIONS}
     video = torch.rand(2, 5, 3, 32, 32)
     assert module.classifier is not None
     torch.testing.assert_close(judge(video), module.classifier.eval()(video), rtol=0.02, atol=0.02)

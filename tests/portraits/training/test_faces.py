@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from world import fit
 
 from anti_i2v.evaluation.identity import load_identity_judge
-from anti_i2v.portraits.training.faces import FaceNetworkModule, contrast
+from anti_i2v.portraits.training.faces import IdentityEmbedderModule, contrast
 from anti_i2v.portraits.training.people import PeopleData
 
 
@@ -23,8 +23,8 @@ def test_contrast_is_the_cross_entropy_of_naming_the_other_view() -> None:
 def test_training_writes_a_folder_that_loads_and_recovers_from_a_resume(tmp_path: Path) -> None:
     torch.manual_seed(0)
 
-    def module() -> FaceNetworkModule:
-        return FaceNetworkModule(str(tmp_path / "judge"), "judge", dim=16, size=32, width=8)
+    def module() -> IdentityEmbedderModule:
+        return IdentityEmbedderModule(str(tmp_path / "judge"), "judge", dim=16, size=32, width=8)
 
     def data() -> PeopleData:
         return PeopleData(batch_people=3, faceless=5, people=4, start=4, scenes=3, frames=2, render=32, size=32, validation_people=4)
@@ -41,7 +41,7 @@ def test_training_writes_a_folder_that_loads_and_recovers_from_a_resume(tmp_path
 
 
 def test_residuals_keep_their_bound_and_move_against_the_weights() -> None:
-    module = FaceNetworkModule("unused", "judge", dim=16, size=32)
+    module = IdentityEmbedderModule("unused", "judge", dim=16, size=32)
     module.bound = torch.tensor([0.0, 4.0]).view(2, 1, 1, 1) / 255.0
     module.smooth = torch.tensor([False, False]).view(2, 1, 1, 1)
     module.residual = torch.zeros(2, 3, 32, 32, requires_grad=True)

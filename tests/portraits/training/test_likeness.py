@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from world import BANK, VAE, fit
 
-from anti_i2v.embedders.network import load_face_network
+from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import pipeline
@@ -27,8 +27,8 @@ def test_the_loss_is_one_less_the_cosine_where_a_face_is_seen() -> None:
     face = clips.face_mask.clone()
     face[0] = 0  # nobody is seen in the first: its frames do not count
     loss = FaceLoss(2.0, ["portrait-faces-2"])
-    network = load_face_network("portrait-faces-2", "objective")
-    cosine = F.cosine_similarity(network.frames(rebuilt)[0], network.frames(clips.video)[0], dim=-1)
+    network = load_embedder("portrait-faces-2", "objective")
+    cosine = F.cosine_similarity(network.embed_frames(rebuilt)[0], network.embed_frames(clips.video)[0], dim=-1)
     torch.testing.assert_close(loss(rebuilt, clips.video, face), 2.0 * (1.0 - cosine[1:]).mean(), rtol=1e-4, atol=1e-5)
     assert loss(clips.video, clips.video, face).item() == pytest.approx(0.0, abs=1e-5)
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import ATTACKS, AttackName, named_attack, white_noise
-from anti_i2v.attacks import loop as optimise
+from anti_i2v.attacks import optimise
 from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.surrogates import Surrogate
+from benchmarks.parts import PARTS, PartName, attack_on
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 from tests.tiny.judges import write_faces, write_judges
 
@@ -37,9 +38,9 @@ def photos() -> Tensor:
     return torch.stack([(0.5 + 0.4 * wave).expand(3, -1, -1), (0.5 - 0.3 * wave).expand(3, -1, -1)]).mul(255).round() / 255
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-def test_it_reaches_its_aim_better_than_noise_of_equal_rms(surrogate: Surrogate, photos: Tensor, faces: Path, name: AttackName) -> None:
-    attack = named_attack(name, surrogate, ["blocks.1"], [str(faces)], keep=0.0)
+@pytest.mark.parametrize("name", PARTS)
+def test_it_reaches_its_aim_better_than_noise_of_equal_rms(surrogate: Surrogate, photos: Tensor, faces: Path, name: PartName) -> None:
+    attack = attack_on(name, surrogate, ["blocks.1"], [str(faces)], keep=0.0)
     text, random = surrogate.encode_text(["a person nods"]), torch.Generator().manual_seed(0)
     protected = optimise(attack.surrogate, photos, text, attack.objective, EPSILON, 8, random)[8]
     assert 255 * (protected - photos).abs().max() <= EPSILON + 1e-3
@@ -58,18 +59,18 @@ def test_encoder_and_taps_weigh_the_same_together(surrogate: Surrogate, photos: 
         "taps": {"blocks.1": 0.5, "blocks.2": 0.5},
         "both": {"latent": 1.0, "blocks.1": 0.5, "blocks.2": 0.5},
     }
-    names: tuple[AttackName, ...] = ("encoder", "taps", "both")
+    names: tuple[PartName, ...] = ("encoder", "taps", "both")
     for name in names:
-        attack = named_attack(name, surrogate, ["blocks.1", "blocks.2", "blocks.1"])
+        attack = attack_on(name, surrogate, ["blocks.1", "blocks.2", "blocks.1"])
         assert isinstance(attack.objective, FeatureObjective)
         assert attack.objective.weights == weights[name]
         assert attack.surrogate.taps == tuple(weights[name])
         assert attack.objective.centred
-        assert not named_attack(name, surrogate, ["blocks.1"], centred=False).objective.centred
+        assert not attack_on(name, surrogate, ["blocks.1"], centred=False).objective.centred
 
 
 def test_identity_sees_the_decoded_photo_and_the_photo_itself(surrogate: Surrogate, photos: Tensor, faces: Path) -> None:
-    attack = named_attack("identity", surrogate, [], [str(faces)], keep=2.0)
+    attack = attack_on("identity", surrogate, [], [str(faces)], keep=2.0)
     assert attack.surrogate.taps == ("decoded", "photo")
     draw = surrogate.draw(2, torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -81,8 +82,8 @@ def test_identity_sees_the_decoded_photo_and_the_photo_itself(surrogate: Surroga
 def test_the_judge_and_unknown_taps_are_refused(surrogate: Surrogate, photos: Tensor, tmp_path: Path) -> None:
     judge, _ = write_judges(tmp_path)
     with pytest.raises(UsageError, match="identity is for the role 'judge', not 'objective'"):
-        named_attack("identity", surrogate, [], [str(judge)])
+        attack_on("identity", surrogate, [], [str(judge)])
     with pytest.raises(UsageError, match=r"no tap 'blocks\.9'"):
-        named_attack("taps", surrogate, ["blocks.9"])
+        attack_on("taps", surrogate, ["blocks.9"])
     with pytest.raises(UsageError, match="no taps given"):
-        named_attack("both", surrogate, [])
+        attack_on("both", surrogate, [])

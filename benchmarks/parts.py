@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from anti_i2v.embedders.network import FACES
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.objectives import FeatureObjective, IdentityObjective, Objective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import DECODED, LATENT, PHOTO
 
-AttackName = Literal["encoder", "taps", "both", "decoded", "identity"]
+PartName = Literal["encoder", "taps", "both", "decoded", "identity"]
 """`encoder`: the latents; `taps`: layers of the denoiser; `both`; `decoded`: the decoded photo's pixels; `identity`: who is seen in it."""
 
-ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
+PARTS: tuple[PartName, ...] = get_args(PartName)
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Attack:
     objective: Objective
 
 
-def named_attack(
-    name: AttackName,
+def attack_on(
+    name: PartName,
     surrogate: Surrogate,
     taps: Sequence[str],
-    faces: Sequence[str] = FACES,
+    faces: Sequence[str] = OBJECTIVE_EMBEDDERS,
     centred: bool = True,
     keep: float = 1.0,
     jitter: float = 0.1,
@@ -40,13 +40,13 @@ def named_attack(
         name: Which.
         surrogate: Frozen; its own taps are left as they are.
         taps: Layers of the denoiser for `taps` and `both`.
-        faces: Face networks for `identity`, each made for objectives; several weigh the same.
+        faces: Identity embedders for `identity`, each made for objectives; several weigh the same.
         centred: Leave a tint out of distances of features; see `FeatureObjective`.
         keep: How much the photo itself shall keep its likeness; see `IdentityObjective`.
         jitter: How much `identity` moves each look at a picture.
 
     Raises:
-        UsageError: A tap is unknown, or a face network is missing or a judge.
+        UsageError: A tap is unknown, or an identity embedder is missing or a judge.
     """
     if name == "identity":
         objective = IdentityObjective(list(faces), keep, jitter)

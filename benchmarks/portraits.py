@@ -1,7 +1,7 @@
-"""How good is the embedded world? Its autoencoder and its clips against the rendered truth, on people it never saw.
+"""How good is a video model of the Portraits? Its autoencoder and its clips against the rendered truth, on people it never saw.
 
-    python benchmarks/world.py --out docs/world
-    python benchmarks/world.py --out docs/world-unet --world portrait-unet --size 64x64 --tap mid_block
+    python benchmarks/portraits.py --out docs/portraits/portrait-dit
+    python benchmarks/portraits.py --out docs/portraits/portrait-unet --surrogate portrait-unet --size 64x64 --tap mid_block
 
 For the first clip of each test person the pipeline gets the first frame and the prompt, through `Surrogate.animate`, so that
 what is judged is what protection will be judged on. The judge of identity recognises each person among `--gallery` people.
@@ -20,10 +20,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v.evaluation.actions import load_action_classifier
-from anti_i2v.evaluation.identity import load_identity_judge, portrait_gallery, rank1, similarity
+from anti_i2v.evaluation.identity import load_identity_judge, rank1, similarity
 from anti_i2v.evaluation.pictures import save_sheet, sheet
 from anti_i2v.imaging.metrics import mean_interval, psnr
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.references import portrait_references
 from anti_i2v.portraits.training import pipeline, unet_pipeline
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
@@ -36,25 +37,25 @@ def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def rebuilt(world: Surrogate, video: Tensor) -> Tensor:
+def rebuilt(surrogate: Surrogate, video: Tensor) -> Tensor:
     """Clips (B, T, 3, H, W) in [0, 1] through the autoencoder and back."""
-    if isinstance(world, SVDSurrogate):
-        return unet_pipeline.decode(world.vae, unet_pipeline.encode(world.vae, video))
-    return pipeline.decode(world.pipeline.vae, pipeline.encode(world.pipeline.vae, video))
+    if isinstance(surrogate, SVDSurrogate):
+        return unet_pipeline.decode(surrogate.vae, unet_pipeline.encode(surrogate.vae, video))
+    return pipeline.decode(surrogate.pipeline.vae, pipeline.encode(surrogate.pipeline.vae, video))
 
 
-def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
+def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
     """One value a person for each measure, and rows of frames: rendered clip over generated clip."""
     people, steps, seed, batch = options.people, options.steps, options.seed, options.batch
-    clips = PortraitClips("test", world.num_frames, world.height, world.width)
+    clips = PortraitClips("test", surrogate.num_frames, surrogate.height, surrogate.width)
     judge, identity = load_action_classifier(options.actions), load_identity_judge(options.judge)
-    gallery = portrait_gallery(identity, "test", range(max(people, options.gallery)), world.height, world.width)
+    references = portrait_references(identity, "test", range(max(people, options.gallery)), surrogate.height, surrogate.width)
     parts: list[dict[str, Tensor]] = []
     rows: list[list[Tensor]] = []
     for first in tqdm(range(0, people, batch), unit="batch"):
         truth = clips.batch(range(first, min(first + batch, people)))
-        made = world.animate(truth.video[:, 0], world.encode_text(truth.prompts), seed + first, steps)
-        again = rebuilt(world, truth.video).clamp(0, 1)
+        made = surrogate.animate(truth.video[:, 0], surrogate.encode_text(truth.prompts), seed + first, steps)
+        again = rebuilt(surrogate, truth.video).clamp(0, 1)
         decibels, inside = frame_psnr(made, truth.video), frame_psnr(again, truth.video)
         part = {
             "autoencoder_first_frame_db": inside[:, 0],
@@ -65,11 +66,11 @@ def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Te
             "still_clip_db": frame_psnr(truth.video[:, :1].expand_as(truth.video)[:, 1:], truth.video[:, 1:]).clamp_max(60).mean(1),
         }
         for name, video in (("rendered", truth.video), ("autoencoder", again), ("generated", made)):
-            if world.has_text:
+            if surrogate.has_text:
                 part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
             who, embedding = torch.arange(first, first + len(video)), identity(video.clamp(0, 1))
-            part[f"rank1_{name}"] = rank1(embedding, gallery, who)
-            part[f"similarity_own_{name}"], part[f"similarity_strangers_{name}"] = similarity(embedding, gallery, who)
+            part[f"rank1_{name}"] = rank1(embedding, references, who)
+            part[f"identity_similarity_{name}"], part[f"strangers_similarity_{name}"] = similarity(embedding, references, who)
         parts.append(part)
         if len(rows) < 20:
             rows += [list(clip) for pair in zip(truth.video, made, strict=True) for clip in pair]
@@ -77,10 +78,10 @@ def measure(world: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Te
 
 
 def main() -> None:
-    """Measure, print a table, write `world.json` and `world.png`."""
+    """Measure, print a table, write `portraits.json` and `portraits.png`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for world.json and world.png")
-    parser.add_argument("--world", default="portrait-dit", help="pipeline folder, or the name of a shipped one")
+    parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and portraits.png")
+    parser.add_argument("--surrogate", default="portrait-dit", help="pipeline folder, or the name of a shipped one")
     parser.add_argument("--size", default="128x128", help="height x width of the clips")
     parser.add_argument("--frames", type=int, default=9, help="their length")
     parser.add_argument("--tap", default="proj_out", help="a layer of the denoiser; nothing is read there")
@@ -94,10 +95,10 @@ def main() -> None:
     options = parser.parse_args()
 
     height, width = (int(side) for side in options.size.split("x"))
-    world = Surrogate.from_pretrained(options.world, [options.tap], height, width, options.frames, options.steps)
-    values, rows = measure(world, options)
+    surrogate = Surrogate.from_pretrained(options.surrogate, [options.tap], height, width, options.frames, options.steps)
+    values, rows = measure(surrogate, options)
     result = {name: dict(zip(("mean", "low", "high"), mean_interval(value), strict=True)) for name, value in values.items()}
-    size = f"{world.num_frames} frames of {world.height} x {world.width}"
+    size = f"{surrogate.num_frames} frames of {surrogate.height} x {surrogate.width}"
     facts = {
         "commit": commit() or "unknown",
         "size": size,
@@ -108,8 +109,8 @@ def main() -> None:
         "interval": "95 % over people, Student t",
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "world.json").write_text(json.dumps({"facts": facts, "measures": result}, indent=2) + "\n", encoding="utf-8")
-    save_sheet(sheet(rows, world.height), options.out / "world.png")
+    (options.out / "portraits.json").write_text(json.dumps({"facts": facts, "measures": result}, indent=2) + "\n", encoding="utf-8")
+    save_sheet(sheet(rows, surrogate.height), options.out / "portraits.png")
     for name, interval in result.items():
         print(f"{name:32} {interval['mean']:7.2f}  [{interval['low']:.2f}, {interval['high']:.2f}]")
 
