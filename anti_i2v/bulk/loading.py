@@ -23,7 +23,7 @@ def load_protector(request: Request) -> PhotoProtector:
     else:
         from anti_i2v.bulk.per_photo import load_method
 
-        protector = PhotoProtector(*load_method(request.method, request.generator, request.device, request.quiet))
+        protector = load_method(request.method, request.generator, request.device, request.quiet)
     if request.epsilon is None and protector.epsilon < 1:
         raise UsageError(
             f"{protector.name} is for epsilon {protector.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more"
