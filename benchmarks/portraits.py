@@ -77,7 +77,7 @@ def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, rows[:20]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, write `portraits.json` and `portraits.png`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and portraits.png")
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     height, width = (int(side) for side in options.size.split("x"))
     surrogate = Surrogate.from_pretrained(options.surrogate, [options.tap], height, width, options.frames, options.steps)

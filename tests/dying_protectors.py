@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from anti_i2v.bulk.protectors import PhotoProtector, one_pass
+from anti_i2v.bulk.loading import one_pass
+from anti_i2v.bulk.protector import PhotoProtector
 
 
 def dying_protector(log: Path, deaths: dict[int, int], when: str = "protecting") -> PhotoProtector:

@@ -13,7 +13,7 @@ from anti_i2v.app.description import summary
 from anti_i2v.app.previews import GAIN
 from anti_i2v.app.storage import Storage
 from anti_i2v.app.uploads import ProtectedPhoto, Upload, protect_uploads, zip_photos
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import STRENGTHS, Request
 
 TITLE = "Protect photos"

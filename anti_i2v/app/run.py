@@ -46,7 +46,7 @@ def _serve(storage: Storage, generator: str | None, port: int | None, browser: b
     os.environ |= {"GRADIO_TEMP_DIR": str(storage.root), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime since 1.29
     tempfile.tempdir = str(storage.root)
-    from anti_i2v.bulk.protectors import one_pass
+    from anti_i2v.bulk.loading import one_pass
 
     protector = one_pass(generator)  # before Gradio, which takes much longer
     from anti_i2v.app.page import build

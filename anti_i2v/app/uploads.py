@@ -13,7 +13,7 @@ from anti_i2v.app import description, previews
 from anti_i2v.app.storage import Storage
 from anti_i2v.bulk.photo import reason
 from anti_i2v.bulk.plan import Job, output_suffix
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Status
 from anti_i2v.bulk.run import run

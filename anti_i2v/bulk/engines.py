@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 
 from anti_i2v.bulk.job import run_job
+from anti_i2v.bulk.loading import load_protector
 from anti_i2v.bulk.plan import Job
-from anti_i2v.bulk.protectors import PhotoProtector, load_protector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 

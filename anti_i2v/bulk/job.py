@@ -13,7 +13,7 @@ from pathlib import Path
 from anti_i2v import atomic
 from anti_i2v.bulk.photo import AlreadyProtectedError, protect_file, reason
 from anti_i2v.bulk.plan import Job, job_in_place
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.shards import protect_shard

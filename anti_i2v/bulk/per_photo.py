@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-
-from PIL import Image
 
 from anti_i2v.attacks.methods import NAMES, named_method
 from anti_i2v.attacks.photo import PhotoMethod, PhotoNoise
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import MethodRequest
 from anti_i2v.errors import UsageError
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
@@ -22,9 +20,7 @@ PROMPT = "a person talks to the camera"
 """What a video model is asked for unless the user says: what an adversary will ask for is not known."""
 
 
-def load_method(
-    request: MethodRequest, generator: str | None, device: str | None, quiet: bool
-) -> tuple[Callable[[Image.Image, float], Image.Image], str, str]:
+def load_method(request: MethodRequest, generator: str | None, device: str | None, quiet: bool) -> PhotoProtector:
     """One attack for each photo.
 
     Args:
@@ -32,9 +28,6 @@ def load_method(
         generator: What noise is as strong as, and where `refine` begins; the default one if None.
         device: Of the video model; None for the CPU.
         quiet: Show no progress of steps.
-
-    Returns:
-        What makes a protected photo of a photo, its limits in a line for people, and its name.
 
     Raises:
         UsageError: No such method, or the surrogate cannot be loaded.
@@ -46,7 +39,7 @@ def load_method(
     protector = Protector.from_pretrained(generator or DEFAULT_GENERATOR, backend="torch") if is_noise or refining else None
     if is_noise and protector is not None:
         limits = "limits: noise as strong as a protection protects nothing; it is there to compare with."
-        return PhotoNoise(protector, seed).protect, limits, "noise"
+        return PhotoProtector(PhotoNoise(protector, seed).protect, limits, "noise")
     prompt = PROMPT if request.prompt is None else request.prompt
     surrogate = _load_surrogate(request, prompt, device, quiet)
     name = request.method or "identity"
@@ -59,7 +52,7 @@ def load_method(
         f"limits: {against}. It does NOT protect against any production video model "
         "yet, and a determined adversary may remove a protection."
     )
-    return PhotoMethod(method, surrogate, text, steps, seed, protector, label).protect, limits, name
+    return PhotoProtector(PhotoMethod(method, surrogate, text, steps, seed, protector, label).protect, limits, name)
 
 
 def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, quiet: bool) -> Surrogate:

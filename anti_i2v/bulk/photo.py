@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from anti_i2v import atomic
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.file_attributes import copy_attributes

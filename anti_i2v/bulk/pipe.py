@@ -6,7 +6,7 @@ import sys
 
 from anti_i2v.bulk.photo import protect_bytes, reason
 from anti_i2v.bulk.plan import Plan, output_suffix
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import STANDARD, Request
 from anti_i2v.bulk.results import Result, Results, Status
 from anti_i2v.errors import UsageError

@@ -25,7 +25,7 @@ from anti_i2v.errors import UsageError
 if TYPE_CHECKING:
     from anti_i2v.bulk.engines import Advance, JobResults
     from anti_i2v.bulk.plan import Job
-    from anti_i2v.bulk.protectors import PhotoProtector
+    from anti_i2v.bulk.protector import PhotoProtector
     from anti_i2v.bulk.request import Request
 
 GRACE_PERIOD = 10.0  # seconds for a process to end in good order

@@ -26,7 +26,7 @@ from anti_i2v.imaging.stderr import silence_stderr
 
 if TYPE_CHECKING:
     from anti_i2v.bulk.engines import Advance, JobResults
-    from anti_i2v.bulk.protectors import PhotoProtector
+    from anti_i2v.bulk.protector import PhotoProtector
     from anti_i2v.bulk.request import Request
 
 RETRIES = 2  # of a job whose actor died; it is known which, because an actor is given one job at a time

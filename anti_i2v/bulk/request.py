@@ -8,8 +8,8 @@ from pathlib import Path
 
 from anti_i2v.budget import check_epsilon
 from anti_i2v.errors import UsageError
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metadata.statements import Mark
-from anti_i2v.imaging.options import WriteOptions
 
 STRENGTHS = {"subtle": 4.0, "standard": 8.0, "strong": 16.0}
 """Name → epsilon."""

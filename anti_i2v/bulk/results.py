@@ -18,7 +18,7 @@ from anti_i2v.imaging.measure import Measurement
 
 if TYPE_CHECKING:
     from anti_i2v.bulk.plan import Plan
-    from anti_i2v.bulk.protectors import PhotoProtector
+    from anti_i2v.bulk.protector import PhotoProtector
     from anti_i2v.bulk.request import Request
 
 DONE_BEFORE = "an earlier call has done it"

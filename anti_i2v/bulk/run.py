@@ -14,11 +14,12 @@ from pathlib import Path
 
 from anti_i2v.bulk.engines import Engine, choose_engine
 from anti_i2v.bulk.job import sweep_abandoned
+from anti_i2v.bulk.loading import load_protector
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.pipe import protect_pipe
 from anti_i2v.bulk.plan import Job, Plan, plan_jobs
 from anti_i2v.bulk.progress import show_progress
-from anti_i2v.bulk.protectors import PhotoProtector, load_protector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import STANDARD, Request
 from anti_i2v.bulk.results import DONE_BEFORE, Result, Results, Status, check_report, write_report
 from anti_i2v.bulk.shards import contents

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from anti_i2v import atomic
 from anti_i2v.bulk.photo import AlreadyProtectedError, has_changed, protect_bytes, reason
 from anti_i2v.bulk.plan import output_suffix
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.tars import Member, Tar, finish, key

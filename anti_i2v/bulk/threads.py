@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from anti_i2v.bulk.job import run_job
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 

@@ -22,9 +22,9 @@ from anti_i2v import atomic
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD, Metadata, added_statements, collect, png_chunks
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metadata.tiff import ORIENTATION
 from anti_i2v.imaging.metadata.xmp import strip_padding
-from anti_i2v.imaging.options import WriteOptions
 from anti_i2v.imaging.reading import BACK, DESCRIPTIVE, HEIF, IPTC_TAG, JPEG, PHOTOSHOP_TAG, load_codec
 
 # Written without loss under their own name; every other format is lossy (or rare) and becomes PNG unless formats are to stay.

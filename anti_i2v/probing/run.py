@@ -83,7 +83,7 @@ def run_study(request: StudyRequest, photos: PhotoBatches) -> list[str]:
     Raises:
         UsageError: The surrogate cannot be loaded, the request does not fit it, or the folder cannot be written to.
     """
-    check_matplotlib()
+    check_matplotlib()  # now, and not after the work
     kind, denoiser = kind_of(request.surrogate)
     family = find_family(request.surrogate, read_index(request.surrogate)[1])
     surrogate = _load(request, request.taps or every_block(denoiser, family.block_lists), photos.prompts)

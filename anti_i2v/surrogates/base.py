@@ -6,7 +6,7 @@ This file has what callers may ask, the same for all families; `frozen.py` has w
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.capture import check_taps, count_blocks, read_layers, record_layers
-from anti_i2v.surrogates.draw import DECODED, ERROR, LATENT, PHOTO, VAE_LAYERS, Draw, denoiser_layers
+from anti_i2v.surrogates.draw import DECODED, ERROR, LATENT, PHOTO, VAE_LAYERS, Draw, Tensors, denoiser_layers
 from anti_i2v.surrogates.frozen import FrozenPipeline
 from anti_i2v.surrogates.loading import load_pipeline, read_index, text_identity
 from anti_i2v.surrogates.registry import find_family
@@ -214,7 +214,7 @@ class Surrogate(FrozenPipeline):
             return replace(draw, reference=self.encode_clip(clip.float()))
 
     # ------------------------------------------------------------------------------------------------------ features
-    def forward(self, image: Tensor, text: Mapping[str, Tensor], draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, text: Tensors, draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
         """Features of photos at the taps, differentiable in the photos.
 
         Args:
@@ -245,7 +245,7 @@ class Surrogate(FrozenPipeline):
                 features[DECODED] = self.reconstruct(condition).float()
             return features | self._read_denoiser(condition, text, draw, early_exit)
 
-    def _read_denoiser(self, condition: dict[str, Tensor], text: Mapping[str, Tensor], draw: Draw, early_exit: bool) -> dict[str, Tensor]:
+    def _read_denoiser(self, condition: dict[str, Tensor], text: Tensors, draw: Draw, early_exit: bool) -> dict[str, Tensor]:
         """Features at the taps that need the denoiser; without any it does not run."""
         layers = [*denoiser_layers(self.taps), *([""] if ERROR in self.taps else [])]  # the layer "" is the denoiser itself
         if not layers:
@@ -258,7 +258,7 @@ class Surrogate(FrozenPipeline):
             features[ERROR] = self.prediction_error(outputs[""].float(), condition, draw).float()
         return features
 
-    def _check_inputs(self, image: Tensor, text: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _check_inputs(self, image: Tensor, text: Tensors) -> tuple[Tensor, dict[str, Tensor]]:
         """Photos in float32 and one text for each, or a `UsageError`."""
         batch = len(image)
         if image.ndim != 4 or image.shape[1:] != (3, self.height, self.width):
@@ -271,7 +271,7 @@ class Surrogate(FrozenPipeline):
 
     # --------------------------------------------------------------------------------------------------------- clips
     @torch.no_grad()
-    def animate(self, image: Tensor, text: Mapping[str, Tensor], seed: int, steps: int | None = None) -> Tensor:
+    def animate(self, image: Tensor, text: Tensors, seed: int, steps: int | None = None) -> Tensor:
         """Clips that the pipeline makes of photos, without guidance.
 
         The noise is a function of the seed and the position in the batch, so a batch of photos and the batch of their

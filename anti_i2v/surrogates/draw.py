@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor
+
+Tensors: TypeAlias = Mapping[str, Tensor]
+"""Tensors by name, such as encoded prompts or what the denoiser needs of a photo."""
 
 DECODED = "decoded"
 """The tap for the photo through the autoencoder and back, where a change of shape can be distinguished from a tint."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.draw import ERROR, LATENT, VAE_LAYERS, Draw
+from anti_i2v.surrogates.draw import ERROR, LATENT, VAE_LAYERS, Draw, Tensors
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
@@ -128,7 +128,7 @@ class FrozenPipeline(nn.Module, ABC):
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """What the denoiser needs of the prompts, by the pipeline's own text encoding; first dimension the prompts."""
 
-    def stack_texts(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def stack_texts(self, texts: Sequence[Tensors]) -> dict[str, Tensor]:
         """Single encodings, without a batch dimension, as a batch; overridden where their lengths differ."""
         return {key: torch.stack([text[key] for text in texts]) for key in texts[0]}
 
@@ -143,7 +143,7 @@ class FrozenPipeline(nn.Module, ABC):
         `image_noise` is a draw's; without it a pipeline that adds noise to the photo gets the photo itself.
         """
 
-    def join_text(self, condition: dict[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def join_text(self, condition: dict[str, Tensor], text: Tensors) -> dict[str, Tensor]:
         """`condition` with what depends on the photo and the prompt together; as it is unless overridden."""
         return condition
 
@@ -159,11 +159,11 @@ class FrozenPipeline(nn.Module, ABC):
         """
         return self.encode_video(image.unsqueeze(1))
 
-    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """The clip that noise is put on: the draw's reference, or a still clip of the photo, without gradient."""
         return condition["latents"].detach() if draw.reference is None else draw.reference
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """The noisy latents of a draw, in the shape `latent_shape(B)`, scaled as `inputs` takes them.
 
         At step 0 pure noise, like the pipeline; later a flow's mixture of clip and noise. What the pipeline has denoised by a
@@ -175,7 +175,7 @@ class FrozenPipeline(nn.Module, ABC):
         return (1 - draw.sigma) * self.clip_latents(condition, draw) + draw.sigma * draw.noise
 
     @abstractmethod
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """Exactly the keyword arguments the pipeline hands its denoiser for these latents at this timestep.
 
         `latents` are what the scheduler's `scale_model_input` makes of those it steps.
@@ -185,9 +185,7 @@ class FrozenPipeline(nn.Module, ABC):
         """The network that is in charge at a timestep; the only one unless overridden."""
         return self.denoiser
 
-    def typed_inputs(
-        self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor
-    ) -> dict[str, object]:
+    def typed_inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """`inputs` in the type of the denoiser's weights, as the pipelines cast them; see `float32_arguments`."""
         dtype: torch.dtype = self.denoiser.dtype  # type: ignore[assignment]  # of diffusers: not that of layers left in float32
         arguments = self.inputs(condition, text, latents, timestep)
@@ -196,12 +194,12 @@ class FrozenPipeline(nn.Module, ABC):
                 arguments[name] = value.to(dtype)
         return arguments
 
-    def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+    def predict(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> Tensor:
         """The denoiser's prediction in float32; latents as `inputs` takes them."""
         output: Tensor = self.denoiser_at(timestep)(**self.typed_inputs(condition, text, latents, timestep), return_dict=False)[0]
         return output.float()
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop from noise to latents; overridden where a scheduler's step takes or returns more than most."""
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
@@ -209,7 +207,7 @@ class FrozenPipeline(nn.Module, ABC):
             latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
         return latents
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """What the pipeline does to the latents between its last step and the decoder; nothing unless overridden."""
         return latents
 
@@ -217,7 +215,7 @@ class FrozenPipeline(nn.Module, ABC):
         """The output of a layer with the photos as its first dimension, as it is unless overridden."""
         return value
 
-    def latent(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def latent(self, condition: Tensors) -> Tensor:
         """The tap `latent`: what the autoencoder makes of the photo, `(B, channels, …)`."""
         if "latents" not in condition:
             raise UsageError(f"{type(self).__name__} has no tap {LATENT!r} yet; name layers of its autoencoder, {VAE_LAYERS}encoder.…")
@@ -227,11 +225,11 @@ class FrozenPipeline(nn.Module, ABC):
         """Clips `(B, num_frames, 3, height, width)` in [0, 1] → latents in `latent_shape`, as `noisy_latents` adds noise to them."""
         raise UsageError(f"{type(self).__name__} encodes no reference clips yet; leave out the reference")
 
-    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """The tap `error`: the denoiser's prediction less the true value, `(B, channels, frames, h, w)`, 0 where the photo stands."""
         raise NotImplementedError(f"{type(self).__name__} has no tap {ERROR!r}")  # refused when the taps were checked
 
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """The tap `decoded`: the photo's latent frame, decoded alone, `(B, 3, height, width)` in [0, 1], differentiable."""
         return self.decode(condition["latents"])[:, 0]
 

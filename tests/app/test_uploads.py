@@ -14,7 +14,8 @@ from anti_i2v.__main__ import main
 from anti_i2v.app import uploads
 from anti_i2v.app.storage import Storage
 from anti_i2v.app.uploads import ProtectedPhoto, RejectedPhoto, Upload, protect_uploads
-from anti_i2v.bulk.protectors import PhotoProtector, one_pass
+from anti_i2v.bulk.loading import one_pass
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from tests.tiny.photos import exif, smooth
 

@@ -1,4 +1,4 @@
-"""Per-photo methods on tiny worlds: each goes where it says within the budget."""
+"""Per-photo methods on tiny models: each goes where it says within the budget."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def surrogate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "transformer":
         return Surrogate.from_pretrained(str(tiny_world(folder)), ["photo"], HEIGHT, WIDTH, FRAMES, 4)
-    return Surrogate.from_pretrained(str(tiny_unet_world(folder)), ["photo"], HEIGHT, WIDTH, UNET_FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_unet_world(folder)), ["photo"], 16, 16, UNET_FRAMES, 4)
 
 
 @pytest.fixture(scope="module")
 def photo() -> Tensor:
     """Larger than the surrogates see it, colourful."""
     small = torch.rand(1, 3, 5, 4, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
-    return torch.nn.functional.interpolate(small, (40, 56), mode="bicubic").mul(255).round() / 255
+    return torch.nn.functional.interpolate(small, (24, 40), mode="bicubic").mul(255).round() / 255
 
 
 def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float:
@@ -42,7 +42,7 @@ def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float
     method, random, text = named_method(name, surrogate), torch.Generator().manual_seed(99), surrogate.encode_text(["a person nods"])
     read, found = surrogate.with_taps(method.taps), []
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(2):
             draw = surrogate.draw(1, random, method.settings.min_sigma, method.settings.max_sigma)
             found.append(float(feature_loss(read, method.objective, photo, other, text, draw)[0]))
     return sum(found) / len(found)
@@ -51,13 +51,13 @@ def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float
 @pytest.mark.parametrize("name", METHODS)
 def test_it_goes_down_from_a_random_start_within_the_budget(surrogate: Surrogate, photo: Tensor, name: str) -> None:
     method, text = named_method(name, surrogate), surrogate.encode_text(["a person nods"])
-    found = method.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 6, keep=[0])
+    found = method.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 4, keep=[0])
     for protected in found.values():
         assert 255 * (protected - photo).abs().max() <= EPSILON + 1e-3
         assert torch.equal(protected, (255 * protected).round() / 255)
     if name not in ("sds+", "sds-", "identity"):  # an inner product without a meaning; an untrained autoencoder that shows nobody
-        assert loss(name, surrogate, photo, found[6]) < loss(name, surrogate, photo, found[0])
-    assert not torch.equal(found[0], found[6])
+        assert loss(name, surrogate, photo, found[4]) < loss(name, surrogate, photo, found[0])
+    assert not torch.equal(found[0], found[4])
     assert surrogate.taps == ("photo",)
 
 

@@ -1,4 +1,4 @@
-"""The ablation from its command line to its files, on the tiny world with untrained judges, and going on after an interruption."""
+"""The ablation from its command line to its files, on a tiny model with untrained judges, and going on after an interruption."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anti_i2v.attacks.anti_i2v import VARIANTS
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import srgb_to_lab
 from anti_i2v.portraits import PortraitClips
 from benchmarks.ablation import main, shift_gained
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny.judges import write_judges
+from tests.tiny import FRAMES, HEIGHT, WIDTH
 
 
-def test_every_variant_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    identity, actions = write_judges(tmp_path)
-    sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --batch 2 --seeds 0 --steps 2"
+def test_variants_of_both_kinds_are_made_judged_and_stored(
+    wan: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = ("rgb", "lab", "dual", "full")
+    sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --batch 2 --seeds 0 --steps 1"
     short = "--attack-steps 2 --train-steps 1 --train-batch 2"
-    named = {"surrogate": tiny_world(tmp_path / "wan"), "judge": identity, "actions": actions, "keep": tmp_path / "kept"}
-    words = [*sizes.split(), *short.split(), *(word for name, path in named.items() for word in (f"--{name}", str(path)))]
-    main([*words, "--out", str(tmp_path / "out")])
+    words = [*sizes.split(), *short.split(), "--surrogate", str(wan), *judges, "--keep", str(tmp_path / "kept")]
+    main([*words, "--out", str(tmp_path / "out"), "--variants", *reversed(variants)])
     text = (tmp_path / "out" / "ablation.json").read_text(encoding="utf-8")
     data = json.loads(text)
-    names = [f"{kind}_{variant}" for kind in ("per-photo", "generator") for variant in VARIANTS]
+    names = [f"{kind}_{variant}" for kind in ("per-photo", "generator") for variant in variants]
     assert list(data["results"]) == ["clean", "white_noise", *names]
     assert list(data["seconds"]) == list(data["commits"]) == names
     assert min(data["seconds"].values()) > 0
@@ -37,12 +36,12 @@ def test_every_variant_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, cap
     # Every kind stays in the space of its variant: Lab leaves lightness alone, low frequencies do not.
     clean = as_saved(PortraitClips("test", 1, 32, 32).batch(range(2)).video[:, 0])
     for kind in ("per-photo", "generator"):
-        kept = {variant: load_file(tmp_path / "kept" / f"{kind}_{variant}.safetensors")["photos"] / 255 for variant in VARIANTS}
+        kept = {variant: load_file(tmp_path / "kept" / f"{kind}_{variant}.safetensors")["photos"] / 255 for variant in variants}
         lightness = {variant: float((srgb_to_lab(photos) - srgb_to_lab(clean))[:, 0].abs().mean()) for variant, photos in kept.items()}
         assert lightness["lab"] < 0.5 * min(lightness["rgb"], lightness["dual"])
     # Variants differ in what they make, and noise is as strong as the whole sum.
     for kind in ("per-photo", "generator"):
-        assert len({data["results"][f"{kind}_{variant}"]["residual_rms"]["mean"] for variant in ("rgb", "lab", "dual", "full")}) == 4
+        assert len({data["results"][f"{kind}_{variant}"]["residual_rms"]["mean"] for variant in variants}) == 4
     strength = {name: data["results"][name]["residual_rms"]["mean"] for name in ("white_noise", "per-photo_full")}
     assert strength["white_noise"] == pytest.approx(strength["per-photo_full"], rel=0.02)
     drops = {name: data["results"][name]["similarity_drop"]["mean"] for name in names}
@@ -55,14 +54,14 @@ def test_every_variant_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, cap
     # The second call makes nothing anew, not even the seconds, and writes the same; what is lacking is made.
     dates = {file: file.stat().st_mtime_ns for file in (tmp_path / "kept").iterdir()}
     assert sorted(file.stem for file in dates) == sorted(names)
-    main([*words, "--out", str(tmp_path / "again")])
+    main([*words, "--out", str(tmp_path / "again"), "--variants", *reversed(variants)])
     assert (tmp_path / "again" / "ablation.json").read_text(encoding="utf-8") == text
-    (tmp_path / "kept" / "generator_irc.safetensors").unlink()
-    main([*words, "--out", str(tmp_path / "again"), "--variants", "irc", "dual"])
+    (tmp_path / "kept" / "generator_dual.safetensors").unlink()
+    main([*words, "--out", str(tmp_path / "again"), "--variants", "dual", "lab"])
     some = json.loads((tmp_path / "again" / "ablation.json").read_text(encoding="utf-8"))
-    assert list(some["gains"]) == ["per-photo_irc - per-photo_dual", "generator_irc - generator_dual"]
-    assert some["results"]["generator_irc"] == data["results"]["generator_irc"]
-    assert [file.name for file, date in dates.items() if file.stat().st_mtime_ns != date] == ["generator_irc.safetensors"]
+    assert list(some["gains"]) == ["per-photo_dual - per-photo_lab", "generator_dual - generator_lab"]
+    assert some["results"]["generator_dual"] == data["results"]["generator_dual"]
+    assert [file.name for file, date in dates.items() if file.stat().st_mtime_ns != date] == ["generator_dual.safetensors"]
     capsys.readouterr()
 
     # Photos of another budget are refused before anything is made.

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from benchmarks.portraits import main
-from tests.tiny import FRAMES, tiny_world
-from tests.tiny.judges import write_judges
+from tests.tiny import FRAMES
 from tests.tiny.unet import FRAMES as UNET_FRAMES
-from tests.tiny.unet import tiny_unet_world
 
 KINDS = ("rendered", "autoencoder", "generated")
 
 
 @pytest.mark.parametrize(
-    ("write", "frames", "tap", "prompted"),
-    [(tiny_world, FRAMES, "proj_out", True), (tiny_unet_world, UNET_FRAMES, "mid_block", False)],
-    ids=["transformer", "u-net"],
+    ("model", "frames", "tap", "prompted"),
+    [("wan", FRAMES, "proj_out", True), ("unet", UNET_FRAMES, "mid_block", False)],
 )
 def test_clips_are_compared_with_the_rendered_truth(
-    write: Callable[[Path], Path], frames: int, tap: str, prompted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, frames: int, tap: str, prompted: bool, judges: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    folder = write(tmp_path / "surrogate")
-    identity, actions = write_judges(tmp_path)
-    options = f"--size 32x48 --frames {frames} --tap {tap} --people 3 --gallery 4 --steps 2 --batch 2".split()
-    named = ["--surrogate", str(folder), "--judge", str(identity), "--actions", str(actions), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", ["portraits.py", *options, *named])
-    main()
+    options = f"--size 32x48 --frames {frames} --tap {tap} --people 3 --gallery 3 --steps 1 --batch 2".split()
+    named = ["--surrogate", str(request.getfixturevalue(model)), *judges, "--out", str(tmp_path / "out")]
+    main([*options, *named])
     found = json.loads((tmp_path / "out" / "portraits.json").read_text(encoding="utf-8"))
     assert found["facts"]["size"] == f"{frames} frames of 32 x 48"
     measures = found["measures"]

@@ -1,4 +1,4 @@
-"""The validation of identified layers from its command line to its file, on the tiny world with untrained judges."""
+"""The validation of identified layers from its command line to its file, on a tiny model with untrained judges."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from anti_i2v.probing.blocks import kind_of
 from anti_i2v.probing.choice import Choice, as_yaml
 from benchmarks.taps import choices, main
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
-from tests.tiny.judges import write_judges
+from tests.tiny import FRAMES, HEIGHT, WIDTH
 
 
 def test_random_layers_are_as_many_and_none_of_the_others() -> None:
@@ -28,15 +27,13 @@ def test_random_layers_are_as_many_and_none_of_the_others() -> None:
     assert choices(choice, 7) == drawn[7]
 
 
-def test_it_trains_animates_and_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    identity, actions = write_judges(tmp_path)
-    world, file = tiny_world(tmp_path / "wan"), tmp_path / "taps.yaml"
+def test_it_trains_animates_and_compares(wan: Path, judges: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "taps.yaml"
     choice = Choice(["blocks.2"], "blocks.0", "rule", {f"blocks.{i}": 0.1 for i in range(4)})
-    file.write_text(as_yaml(choice, kind_of(str(world))[0], {}), encoding="utf-8")
-    sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 3 --seeds 0 1 --steps 2"
-    named = {"surrogate": world, "taps-file": file, "judge": identity, "actions": actions, "out": tmp_path / "out"}
-    words = [word for name, path in named.items() for word in (f"--{name}", str(path))]
-    main([*sizes.split(), *["--train-steps", "1", "--train-batch", "2"], *words])
+    file.write_text(as_yaml(choice, kind_of(str(wan))[0], {}), encoding="utf-8")
+    sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --seeds 0 1 --steps 1"
+    named = ["--surrogate", str(wan), "--taps-file", str(file), *judges, "--out", str(tmp_path / "out")]
+    main([*sizes.split(), *["--train-steps", "1", "--train-batch", "2"], *named])
     data = json.loads((tmp_path / "out" / "taps.json").read_text(encoding="utf-8"))
     assert [found["identified"] for found in data["taps"]] == [["blocks.2"]] * 2
     moved = data["results"]["clip_change"]

@@ -9,8 +9,8 @@ import pytest
 
 from anti_i2v.__main__ import main
 from anti_i2v.bulk.engines import worthwhile_processes
+from anti_i2v.bulk.loading import one_pass
 from anti_i2v.bulk.plan import Job
-from anti_i2v.bulk.protectors import one_pass
 from tests.tiny.generator import smooth
 
 

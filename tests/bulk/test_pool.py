@@ -22,29 +22,18 @@ from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.errors import UsageError
 from tests.dying_protectors import calls, dying_protector, failing_protector
-from tests.tiny.generator import Capture, smooth
+from tests.tiny.generator import Capture, files, save_photos, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS = (20, 21, 22, 23, 24, 25)
 
 
-def photos(folder: Path, widths: tuple[int, ...] = WIDTHS) -> Path:
-    folder.mkdir()
-    for width in widths:
-        smooth(width, 30, width).save(folder / f"{width}.png")
-    return folder
-
-
 def shard(path: Path, widths: tuple[int, ...]) -> Path:
-    photos(path.with_suffix(""), widths)
+    save_photos(path.with_suffix(""), widths)
     with tarfile.open(path, "w") as tar:
         for width in widths:
             tar.add(path.with_suffix("") / f"{width}.png", f"{width}.png")
     return path
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def protected(sources: list[Path], out: Path | None, **dying: object) -> list[Result]:
@@ -59,7 +48,7 @@ def protected(sources: list[Path], out: Path | None, **dying: object) -> list[Re
 def alone(sources: list[Path], out: Path) -> dict[str, bytes]:
     """The files of one process."""
     assert main(["protect", *map(str, sources), "--out", str(out), "--workers", "1", "--no-mark", "--quiet"]) == 0
-    return content(out)
+    return files(out)
 
 
 def nobody_is_left(group: int) -> bool:
@@ -74,7 +63,7 @@ def nobody_is_left(group: int) -> bool:
 
 
 def test_two_workers_give_the_same_files_and_the_same_report_as_one(tmp_path: Path) -> None:
-    sources = [photos(tmp_path / "photos"), shard(tmp_path / "00.tar", (30, 31))]
+    sources = [save_photos(tmp_path / "photos", WIDTHS), shard(tmp_path / "00.tar", (30, 31))]
     (tmp_path / "photos/22.png").write_bytes(b"no photo")
     reports = []
     for n in (1, 2):
@@ -82,8 +71,8 @@ def test_two_workers_give_the_same_files_and_the_same_report_as_one(tmp_path: Pa
         command = ["protect", *map(str, sources), "--out", str(out), "--workers", str(n), "--report", str(report)]
         assert main(command) == 1
         reports.append(json.loads(report.read_text().replace(str(out), "")))
-    assert content(tmp_path / "1") == content(tmp_path / "2")
-    assert len(content(tmp_path / "1")) == 6
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+    assert len(files(tmp_path / "1")) == 6
     for told in reports:
         for photo in (told, *told["photos"]):
             photo.pop("seconds", None)
@@ -93,30 +82,30 @@ def test_two_workers_give_the_same_files_and_the_same_report_as_one(tmp_path: Pa
 
 @pytest.mark.parametrize("when", ["protecting", "replacing", "answering"])
 def test_a_killed_worker_loses_no_photo_and_does_none_twice(tmp_path: Path, when: str) -> None:
-    folder, log = photos(tmp_path / "photos"), tmp_path / "log"
+    folder, log = save_photos(tmp_path / "photos", WIDTHS), tmp_path / "log"
     done = protected([folder], tmp_path / "out", log=log, deaths={22: 1}, when=when)
     assert [(Path(o.source).name, o.status) for o in done] == [(f"{width}.png", "protected") for width in WIDTHS]
-    assert content(tmp_path / "out") == alone([folder], tmp_path / "one")
+    assert files(tmp_path / "out") == alone([folder], tmp_path / "one")
     assert calls(log) == {width: 1 + (width == 22) for width in WIDTHS}
 
 
 def test_what_kills_every_worker_is_named_and_the_rest_is_done(tmp_path: Path) -> None:
-    sources = [photos(tmp_path / "photos"), shard(tmp_path / "00.tar", (22, 30)), shard(tmp_path / "01.tar", (31, 32))]
+    sources = [save_photos(tmp_path / "photos", WIDTHS), shard(tmp_path / "00.tar", (22, 30)), shard(tmp_path / "01.tar", (31, 32))]
     done = protected(sources, tmp_path / "out", log=tmp_path / "log", deaths={22: 9})
     failed = [o for o in done if o.status == "failed"]
     assert [o.source for o in failed] == [str(tmp_path / "photos/22.png"), str(tmp_path / "00.tar")]
     for outcome in failed:
         assert "signal 9, twice" in outcome.reason
     assert [o.status for o in done].count("protected") == 7
-    assert sorted(content(tmp_path / "out")) == ["01.tar", *(f"{width}.png" for width in WIDTHS if width != 22)]
+    assert sorted(files(tmp_path / "out")) == ["01.tar", *(f"{width}.png" for width in WIDTHS if width != 22)]
 
 
 def test_a_photo_in_place_is_protected_once_though_its_worker_is_killed_after_the_work(tmp_path: Path) -> None:
-    folder, log = photos(tmp_path / "photos", (20, 21)), tmp_path / "log"
-    before = content(folder)
+    folder, log = save_photos(tmp_path / "photos", (20, 21)), tmp_path / "log"
+    before = files(folder)
     done = protected([folder], None, log=log, deaths={21: 1}, when="answering")
     assert [o.status for o in done] == ["protected", "protected"]
-    after = content(folder)
+    after = files(folder)
     assert sorted(after) == ["20.png", "20.png_unprotected", "21.png", "21.png_unprotected"]
     (tmp_path / "again").mkdir()
     for name in ("20.png", "21.png"):
@@ -125,10 +114,10 @@ def test_a_photo_in_place_is_protected_once_though_its_worker_is_killed_after_th
         assert after[name] == alone([tmp_path / "again" / name], tmp_path / "one")[name]
         assert max(o.measurement.steps for o in done if o.measurement) <= 8
 
-    photos(tmp_path / "poison", (40,))
+    save_photos(tmp_path / "poison", (40,))
     (outcome,) = protected([tmp_path / "poison"], None, log=log, deaths={40: 9})
     assert outcome.status == "failed"
-    assert list(content(tmp_path / "poison")) == ["40.png"]
+    assert list(files(tmp_path / "poison")) == ["40.png"]
 
 
 def stopped(how: int, command: list[str], out: Path) -> tuple[int, str]:
@@ -162,18 +151,18 @@ def test_a_call_that_is_stopped_leaves_whole_files_and_the_next_one_goes_on(tmp_
     if how == signal.SIGINT:
         assert status == 130
         assert said.strip() == "stopped; finished files are complete, run the same command again to go on"
-    done = content(out)
+    done = files(out)
     assert 0 < len(done) < 9
     assert not [name for name in done if name.endswith(".part")]
     assert main(command) == 0
     assert f"skipped {len(done)} " in capsys.readouterr().out
-    whole = content(out)
+    whole = files(out)
     assert {name: whole[name] for name in done} == done
     assert whole == alone(sources, tmp_path / "one")
 
 
 def test_workers_use_one_thread_each_unless_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = plan_jobs([photos(tmp_path / "photos", (20,))], tmp_path / "out", "png").jobs
+    jobs = plan_jobs([save_photos(tmp_path / "photos", (20,))], tmp_path / "out", "png").jobs
     for said in (None, "3"):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if said:
@@ -181,20 +170,3 @@ def test_workers_use_one_thread_each_unless_the_user_says(tmp_path: Path, monkey
         with pytest.raises(UsageError, match=f"cannot begin: MemoryError: may use {said or 1} threads"):
             next(run_in_processes(failing_protector, 2, jobs, Request((), tmp_path), lambda: None))
         assert os.environ.get("OMP_NUM_THREADS") == said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--workers", "0"], "--workers is 0"),
-        (["--workers", "2", "--method", "noise"], "leave it out"),
-        (["--workers", "2", "--surrogate", "portrait-dit", "--method", "mist"], "--workers 2 is for"),
-        (["--engine", "ray", "--refine", "3", "--surrogate", "portrait-dit"], "--engine ray is for"),
-        (["--ray-address", "auto"], "--engine ray"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: Capture, arguments: list[str], expected: str) -> None:
-    smooth(1).save(tmp_path / "a.png")
-    assert main(["protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *arguments]) == 2
-    assert expected in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from tests.dying_protectors import calls, dying_protector
-from tests.tiny.generator import Capture, smooth
+from tests.tiny.generator import Capture, files, save_photos, smooth
 
 pytestmark = pytest.mark.slow
 
@@ -37,17 +37,6 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def photos(folder: Path, widths: range) -> Path:
-    folder.mkdir()
-    for width in widths:
-        smooth(width, 30, width).save(folder / f"{width}.png")
-    return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 @pytest.mark.skipif(request.find_spec("ray") is None, reason="Ray is not installed")
 def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path, capsys: Capture) -> None:
     smooth(1).save(tmp_path / "a.png")
@@ -60,9 +49,9 @@ def test_a_killed_actor_loses_no_photo_and_does_none_twice_and_what_kills_every_
     from anti_i2v.bulk.ray import run_with_ray
 
     widths = range(20, 28)
-    folder, log, done = photos(tmp_path / "photos", widths), tmp_path / "log", list[Result]()
+    folder, log, done = save_photos(tmp_path / "photos", widths), tmp_path / "log", list[Result]()
     with tarfile.open(tmp_path / "00.tar", "w") as tar:
-        tar.add(photos(tmp_path / "more", range(30, 33)), ".")
+        tar.add(save_photos(tmp_path / "more", range(30, 33)), ".")
     out, ticks = tmp_path / "out", list[int]()
     dying = partial(dying_protector, log, {24: 9, 31: 1})  # one photo always, and once the shard
     jobs = plan_jobs([folder, tmp_path / "00.tar"], out, "lossless").jobs
@@ -76,14 +65,14 @@ def test_a_killed_actor_loses_no_photo_and_does_none_twice_and_what_kills_every_
     assert {width: calls(log)[width] for width in (*widths, 31)} == {**dict.fromkeys(widths, 1), 24: 3, 31: 2}
     (folder / "24.png").unlink()
     assert main(["protect", str(folder), str(tmp_path / "00.tar"), "--out", str(tmp_path / "one"), "--no-mark", "--quiet"]) == 0
-    assert content(out) == content(tmp_path / "one")  # and nothing incomplete is left
+    assert files(out) == files(tmp_path / "one")  # and nothing incomplete is left
 
 
 def test_the_command_goes_on_where_it_stopped_and_reports_what_one_process_would(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    photos(tmp_path / "photos", range(20, 24))
+    save_photos(tmp_path / "photos", range(20, 24))
     (tmp_path / "photos/bad.png").write_bytes(b"no photo")
     reports = []
     for engine, name in (("pool", "one"), ("ray", "two")):
@@ -96,7 +85,7 @@ def test_the_command_goes_on_where_it_stopped_and_reports_what_one_process_would
             told.pop("seconds", None)
     assert reports[0] == reports[1]
     assert reports[0]["counts"] == {"protected": 3, "skipped": 1, "failed": 1}
-    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
 def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -17,7 +17,7 @@ import webdataset
 from PIL import Image
 
 from anti_i2v.bulk import shards, tars
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.shards import protect_shard

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from anti_i2v.bulk.engines import Engine, choose_engine, run_in_turn
+from anti_i2v.bulk.loading import on_gpu
 from anti_i2v.bulk.plan import plan_jobs
-from anti_i2v.bulk.protectors import PhotoProtector, on_gpu
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
@@ -23,7 +24,7 @@ from anti_i2v.generators.hub import open_folder
 from anti_i2v.inference import protect_photo
 from anti_i2v.inference.batching import BatchingBackend
 from anti_i2v.inference.torch_backend import load_generator
-from tests.tiny.generator import smooth
+from tests.tiny.generator import files, smooth
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def sources(tmp_path: Path) -> list[Path]:
 def done_by(engine: Engine, sources: list[Path], out: Path) -> tuple[list[Result], dict[str, bytes]]:
     done: list[Result] = []
     run_jobs(plan_jobs(sources, out, "lossless").jobs, Request((), out, quiet=True), done, lambda jobs: engine)
-    return done, {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return done, files(out)
 
 
 def test_several_threads_give_the_files_and_the_report_of_one(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:

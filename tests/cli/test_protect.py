@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anti_i2v.__main__ import main
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.imaging.tensors import read_photo
 from anti_i2v.inference.torch_backend import TorchBackend
@@ -120,46 +119,6 @@ def test_a_bad_photo_does_not_stop_the_others(protect: Protect, tmp_path: Path, 
     for name in ("empty.jpg", "cut.png", "none.png"):
         assert name in said
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["cut.png", "--out", "out"], "cannot read"),
-        (["none.png", "--out", "out"], "no such file"),
-        (["folder", "--out", "out"], "no photo in"),
-        (["a.png", "--out", "out", "--epsilon", "40"], "0–32"),
-        (["a.png", "--out", "out", "--epsilon", "nan"], "0–32"),
-        (["a.png", "--out", "out", "--epsilon", "much"], "much"),
-        (["a.png", "--out", "out", "--generator", "nowhere"], "nowhere"),
-        (["a.png", "--out", "a.png/out"], "out"),
-        (["a.png"], "--out"),
-        (["a.png", "--out", "out", "--colour"], "--colour"),
-    ],
-)
-def test_unusable_arguments_are_one_line_and_status_2(
-    generator: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    expected: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    smooth(1).save("a.png")
-    Path("cut.png").write_bytes(Path("a.png").read_bytes()[:200])
-    Path("folder").mkdir()
-    if "--generator" not in arguments:
-        arguments = [*arguments, "--generator", str(generator)]
-    try:
-        status = main(["protect", *arguments])
-    except SystemExit as stop:
-        status = stop.code  # type: ignore[assignment]
-    assert status == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
-    assert expected in line
-    assert not list(Path().rglob("*.part"))
 
 
 def test_a_shard_keeps_its_order_and_other_members_byte_for_byte(protect: Protect, tmp_path: Path, capsys: Capture) -> None:

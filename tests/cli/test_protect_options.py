@@ -207,24 +207,6 @@ def test_a_pipe_carries_one_photo(tmp_path: Path, capsys: Capture) -> None:
     assert "--out -" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--max-delta-e", "0"], "--max-delta-e is 0"),
-        (["--quality", "101", "--format", "same"], "--quality is 101"),
-        (["--quality", "90"], "--format same"),
-        (["--report", "nowhere/r.json"], "--report nowhere/r.json"),
-    ],
-)
-def test_unusable_values_are_named(
-    protect: Protect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: list[str], expected: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    smooth(1).save("a.png")
-    assert protect("a.png", "--out", "out", *arguments) == 2
-    assert expected in capsys.readouterr().err
-
-
 def test_quality_place_and_statement_arrive_in_the_file(protect: Protect, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "at the sea"
@@ -349,41 +331,6 @@ def test_a_folder_that_nobody_may_look_into_is_named(protect: Protect, tmp_path:
     assert protect(tmp_path / "photos", "--out", tmp_path / "out") == 1
     (tmp_path / "photos/closed").chmod(0o755)
     assert "cannot look into" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["a.png", "--out", "out", "--report", "a.png"], "would overwrite a photo"),
-        (["a.png", "--out", "out", "--report", "out/a.png"], "would overwrite a photo"),
-        (["a.png", "--out", "out", "--report", "."], "it is a folder"),
-        (["a.png", "--out", "out", "--report", "a.png/r.json"], "no folder that can be written to"),
-        (["a.png", "--out", "z" * 300], "too long"),
-        (["a.png", "--out", "b.png"], "it is a file"),
-        (["a.png", "--out", "out", "--epsilon", "0.5"], "nothing would be protected"),
-        (["", "--out", "out"], "a path is empty"),
-        (["a.png", "--out", ""], "a path is empty"),
-        (["a.png", "--out", "out", "--over"], "--over"),
-        (["photos.tar.gz", "--out", "out"], "unpack it first"),
-        (["old.gif", "--in-place"], "give --out"),
-    ],
-)
-def test_what_could_do_harm_is_refused_in_one_line(
-    protect: Protect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: list[str], expected: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.png", "b.png", "old.gif"):
-        smooth(1).save(name)
-    (tmp_path / "photos.tar.gz").touch()
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    try:
-        status = protect(*arguments)
-    except SystemExit as stop:
-        status = stop.code  # type: ignore[assignment]
-    assert status == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert expected in line
-    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_a_report_that_cannot_be_written_hides_nothing(protect: Protect, tmp_path: Path, capsys: Capture) -> None:

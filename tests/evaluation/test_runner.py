@@ -1,14 +1,16 @@
-"""The trial, on the tiny world."""
+"""The trial, on a tiny model."""
 
 from __future__ import annotations
+
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import VERSIONS
-from anti_i2v.evaluation.judging import Judges
-from anti_i2v.evaluation.runner import as_jpeg, as_saved, photo_measures, run_trial, with_identity
+from anti_i2v.evaluation.judging import Judges, Reading
+from anti_i2v.evaluation.runner import Trial, as_jpeg, as_saved, photo_measures, run_trial, with_identity
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import psnr, rms255
 from anti_i2v.imaging.tensors import resize
@@ -38,8 +40,14 @@ def photos() -> torch.Tensor:
     return torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(3))
 
 
-def test_a_trial_compares_saved_files_at_the_same_noise(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
-    trial = run_trial(surrogate, protector, photos, PROMPTS, epsilon=8.0, seed=5)
+@pytest.fixture(scope="module")
+def trial(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> Trial:
+    """Two people, both judges."""
+    judges, identity = Judges(tiny_judge(), tiny_actions()), torch.tensor([3, 1])
+    return run_trial(surrogate, protector, photos, PROMPTS, epsilon=8.0, seed=5, judges=judges, identity=identity)
+
+
+def test_a_trial_compares_saved_files_at_the_same_noise(surrogate: Surrogate, trial: Trial) -> None:
     assert set(trial.measures) == set(VERSIONS)
     assert trial.clips["clean"].shape == (2, FRAMES, 3, HEIGHT, WIDTH)
     for photo in trial.photos.values():
@@ -58,7 +66,7 @@ def test_a_trial_compares_saved_files_at_the_same_noise(surrogate: Surrogate, pr
     assert torch.all(other["clip_change"] > 0)
 
 
-def test_epsilon_zero_moves_nothing(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
+def test_epsilon_zero_changes_nothing(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
     measures = run_trial(surrogate, protector, photos, PROMPTS, epsilon=0.0, seed=5).measures["protected"]
     for name in ("first_frame_change", "clip_change", "last_frame_change", "flicker_change", "feature_damage", "residual_rms", "delta_e"):
         assert torch.all(measures[name] == 0), name
@@ -77,12 +85,9 @@ def test_files_hold_what_was_written(photos: torch.Tensor) -> None:
     assert 30 < psnr(smooth, as_jpeg(smooth, 75)).item() < 60
 
 
-def test_judges_are_asked_about_every_version(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
-    judge = tiny_judge()
-    who = torch.tensor([3, 1])
-    trial = run_trial(surrogate, protector, photos, PROMPTS, 8.0, 5, Judges(judge, tiny_actions()), who)
+def test_every_version_is_judged(trial: Trial) -> None:
     assert all(set(measures["action"].tolist()) <= {0.0, 1.0} for measures in trial.measures.values())
-    (judged,), note = with_identity([trial], judge, lambda people: torch.rand(2, 1, 1, 3, 32, 32))
+    (judged,), note = with_identity([trial], tiny_judge(), lambda people: torch.rand(2, 1, 1, 3, 32, 32))
     assert "the same person in other clothes" in note
     measures = judged.measures["protected"]
     clean = judged.measures["clean"]
@@ -92,16 +97,18 @@ def test_judges_are_asked_about_every_version(surrogate: Surrogate, protector: P
     assert torch.all(judged.measures["other_seed"]["photo_similarity_drop"] == 0)
 
 
-def test_photos_of_unknown_people_are_their_own_reference(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:
-    judge = tiny_judge()
-    trials = [run_trial(surrogate, protector, photo[None], PROMPTS[:1], 8.0, i, Judges(judge)) for i, photo in enumerate(photos)]
-    judged, note = with_identity(trials, judge)
+def test_photos_of_unknown_people_are_their_own_reference(trial: Trial) -> None:
+    unknown = replace(trial, identity=None)
+    (judged,), note = with_identity([unknown], tiny_judge())
     assert "the clean photo itself" in note
-    for trial in judged:
-        assert trial.measures["clean"]["photo_identity_similarity"].item() == pytest.approx(1, abs=1e-5)
-    unjudged, note = with_identity(trials[:1], judge)
+    torch.testing.assert_close(judged.measures["clean"]["photo_identity_similarity"], torch.ones(2))
+
+
+def test_a_single_photo_has_nobody_to_be_compared_with(trial: Trial) -> None:
+    clean = Reading(*(getattr(trial.readings["clean"], field.name)[:1] for field in fields(Reading)))
+    (unjudged,), note = with_identity([replace(trial, identity=None, readings={"clean": clean})], tiny_judge())
     assert "a set of 1 photo has no strangers" in note
-    assert "identity_similarity" not in unjudged[0].measures["clean"]
+    assert "identity_similarity" not in unjudged.measures["clean"]
 
 
 def test_a_version_that_became_nan_is_named(surrogate: Surrogate, protector: Protector, photos: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, features
 
 from anti_i2v.generators import BackboneGenerator
-from anti_i2v.imaging.options import WriteOptions
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import BACK, read_photo
 from anti_i2v.imaging.writing import save_photo
 from anti_i2v.protector import Protector

@@ -21,7 +21,7 @@ from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from anti_i2v.bulk.photo import protect_file
-from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.containers import has_c2pa, kind

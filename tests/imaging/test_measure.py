@@ -23,10 +23,10 @@ def test_one_pixel_among_many_is_found_and_counted(monkeypatch: pytest.MonkeyPat
     before, after = noise(41, 50), noise(41, 50)
     after[40, 49, 1] -= 7
     photo, moved = Image.fromarray(before), Image.fromarray(after)
-    found = measure(photo, moved, moved, lossy=False, epsilon=8, notes=("note",))
+    found = measure(photo, moved, moved, lossy=False, epsilon=8)
     assert found.steps == 7
     assert found.psnr == pytest.approx(10 * math.log10(255**2 / (49 / (41 * 50 * 3))))
-    assert (found.lossy, found.epsilon, found.survived, found.notes) == (False, 8, 1, ("note",))
+    assert (found.lossy, found.epsilon, found.survived) == (False, 8, 1)
     same = measure(photo, photo, photo, lossy=True, epsilon=0)
     assert (same.steps, same.psnr, same.delta_e, same.lossy, same.survived) == (0, math.inf, 0, True, 1)
 
@@ -62,7 +62,7 @@ def test_a_palette_with_transparency_is_compared_without_a_warning() -> None:
     photo = Image.fromarray(noise(8, 9)).quantize(16)
     photo.info["transparency"] = bytes([0, 100, *[255] * 14])
     written = photo.convert("RGBA")
-    assert measure(photo, written, written, lossy=False, epsilon=8, notes=()).steps == 0
+    assert measure(photo, written, written, lossy=False, epsilon=8).steps == 0
 
 
 def test_sixteen_bit_grey_is_compared_in_8_bit_steps() -> None:

@@ -339,7 +339,7 @@ REFUSED_SIZES = (
     ("skyreels-v2-df", (32, 48, 8), r"num_frames is 8; this SkyReels-V2 needs 1 \+ a multiple of 4"),
     ("skyreels-v2-df", (32, 48, 1), "num_frames is 1; this SkyReels-V2 needs .*: 5, 9, …"),
     ("svd", (20, 24, 3), "height × width is 20 × 24; this SVD needs multiples of 8 × 8"),
-    ("svd", (16, 24, 0), "num_frames is 0"),
+    ("svd", (16, 24, 0), "num_frames is 0; this SVD needs at least 1"),
     ("wan-2.2-5b", (40, 32, 5), "height × width is 40 × 32; this Wan needs multiples of 16 × 16"),
     ("wan-2.2-5b", (32, 32, 4), r"num_frames is 4; this Wan needs 1 \+ a multiple of 2"),
     ("wan-2.1", (32, 8, 9), "multiples of 16 × 16"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,19 @@ def smooth(seed: int, height: int = 40, width: int = 56) -> Image.Image:
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(60, 200, (4, 5, 3), dtype=np.uint8))
     return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def save_photos(folder: Path, widths: Iterable[int]) -> Path:
+    """A folder of photos of different widths, each named by it."""
+    folder.mkdir()
+    for width in widths:
+        smooth(width, 30, width).save(folder / f"{width}.png")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def tiny_generator(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from PIL import Image, PngImagePlugin
 
 from anti_i2v.imaging.metadata import exif, iptc, location, statements, tiff, xmp
-from anti_i2v.imaging.options import WriteOptions
+from anti_i2v.imaging.metadata.options import WriteOptions
 
 EXIF_HEAD = b"Exif\0\0"
 # Texts of a PNG that are EXIF, XMP or IPTC; what was read of them is written in their place. Case differs between writers.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, shares_of_alphas
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ class CogVideoXSurrogate(Surrogate):
         """`latents` `(B, 1, channels, h, w)`: the photo as one latent frame, not scaled."""
         return {"latents": self.encode_photo(image).transpose(1, 2)}
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; signal and noise are mixed so that their squares sum to 1."""
         if draw.step == 0:
             return draw.noise
         signal, noise = 1 - draw.sigma, draw.sigma  # the scheduler's √ᾱ and √(1 − ᾱ), once their squares sum to 1
         return (signal * self.clip_latents(condition, draw) + noise * draw.noise) / math.hypot(signal, noise)
 
-    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.clip_latents`; the photo's latents are not scaled yet."""
         return condition["latents"].detach() * self._video_scale if draw.reference is None else draw.reference
 
@@ -121,17 +121,17 @@ class CogVideoXSurrogate(Surrogate):
         latents = self.encode_video(video).transpose(1, 2) * self._video_scale
         return torch.cat([latents[:, :1].expand(-1, self._extra, -1, -1, -1), latents], dim=1)
 
-    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.prediction_error`; the true value is the velocity √ᾱ ε - √(1 - ᾱ) x (arXiv 2202.00512)."""
         signal, noise = 1 - draw.sigma, draw.sigma
         velocity = (signal * draw.noise - noise * self.clip_latents(condition, draw)) / math.hypot(signal, noise)
         return (prediction - velocity).transpose(1, 2)
 
-    def latent(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def latent(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.latent`."""
         return condition["latents"].transpose(1, 2)
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent and zeros beside the noisy latents; rotary positions and the offset where the model has them."""
         config, frames = self.pipeline.transformer.config, latents.shape[1]
         # CogVideoX 1.5 was trained with the photo's latent divided by the factor that its clips are multiplied by.
@@ -160,7 +160,7 @@ class CogVideoXSurrogate(Surrogate):
         scheduler.step = partial(scheduler.step, generator=generators)
         return scheduler
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop: the DPM scheduler also takes the step before, its timestep and its guess of the clean latents."""
         from diffusers import CogVideoXDPMScheduler
 
@@ -173,11 +173,11 @@ class CogVideoXSurrogate(Surrogate):
             before = timestep
         return latents
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """Without the frames that 1.5 adds; the pipeline drops the first ones."""
         return latents[:, self._extra :]
 
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`; the photo's latents are not scaled yet."""
         return self.decode(condition["latents"] * self._video_scale)[:, 0]
 

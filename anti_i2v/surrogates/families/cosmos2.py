@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import photo_first
 from anti_i2v.surrogates.families.wan_base import WanBase
 
@@ -87,11 +87,11 @@ class Cosmos2Surrogate(WanBase):
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
         return {"latents": self.normalise(self.encode_photo(image))}
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; noise of step 0, too, reaches the denoiser divided by 1 + sigma."""
         return draw.sigma * draw.noise if draw.step == 0 else super().noisy_latents(condition, draw)
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, a mask of where it stands, and the time of each latent frame `(B, 1, frames, 1, 1)`."""
         sigma = timestep / TIMESTEPS
         times = (sigma / (1 + sigma)).expand(len(latents), 1, latents.shape[2], 1, 1).clone()
@@ -105,7 +105,7 @@ class Cosmos2Surrogate(WanBase):
             "padding_mask": self.padding,
         }
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop: the flow becomes a guess of the clean clip, whose first frame is known to be the photo's."""
         latents = latents * scheduler.config.sigma_max
         for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class FramePackSurrogate(Surrogate):
         begin = 1 + distances[section] * WINDOW
         return torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(begin, begin + WINDOW + sum(HISTORY))])
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The noise of a section, the photo and the section's history, which `denoise` adds to the condition; without, the first's."""
         history = condition.get("history", latents.new_zeros(*latents.shape[:2], sum(HISTORY), *latents.shape[3:]))
         near, half = HISTORY[0], sum(HISTORY[:2])
@@ -139,7 +140,7 @@ class FramePackSurrogate(Surrogate):
         scheduler.fresh_noise = lambda: torch.cat([torch.randn(self.latent_shape(1), generator=each) for each in generators])
         return scheduler
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The common loop for each section, from the end of the clip to its beginning.
 
         Returns:
@@ -157,7 +158,7 @@ class FramePackSurrogate(Surrogate):
         return torch.cat([condition["latents"], clip], dim=2)
 
     # ------------------------------------------------------------------------------------------------------ pictures
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`."""
         return unit(self._video(condition["latents"]) / 2 + 0.5)[:, :, 0]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas, photo_and_mask, photo_first
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class HunyuanVideoSurrogate(Surrogate):
         """`latents` `(B, channels, 1, h, w)`, the photo as one scaled latent frame, and `photo` for LLaVA."""
         return {"latents": self.encode_photo(image) * self.pipeline.vae_scaling_factor, "photo": unit(image)}
 
-    def join_text(self, condition: dict[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def join_text(self, condition: dict[str, Tensor], text: Tensors) -> dict[str, Tensor]:
         """With `prompt_embeds` `(B, positions, channels)`: LLaVA's states of some of the photo's tokens, then of the prompt's."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.through_language_model):
             states: Tensor = self.language_model.model(  # without the head, whose logits are not needed
@@ -175,14 +175,14 @@ class HunyuanVideoSurrogate(Surrogate):
 
     # ------------------------------------------------------------------------------------------------------ sampling
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; step 0 is the pipeline's start, which holds 0.1 % of the photo."""
         return self._start(condition, draw.noise) if draw.step == 0 else super().noisy_latents(condition, draw)
 
-    def _start(self, condition: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+    def _start(self, condition: Tensors, noise: Tensor) -> Tensor:
         return (1 - PHOTO_SHARE) * noise + PHOTO_SHARE * condition["latents"]
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The common loop, from the pipeline's start.
 
         Where the photo replaces the first latent frame the scheduler steps that frame too, without effect: `inputs` and
@@ -190,7 +190,7 @@ class HunyuanVideoSurrogate(Surrogate):
         """
         return super().denoise(self._start(condition, latents), condition, text, scheduler)
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, of the latents themselves or of further channels with a mask of where it stands."""
         hidden_states = self.finish(condition, latents)
         if not self._replaces:
@@ -206,12 +206,12 @@ class HunyuanVideoSurrogate(Surrogate):
             "attention_kwargs": None,
         }
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """With `token_replace` the latents with the photo as frame 0."""
         return photo_first(condition["latents"], latents) if self._replaces else latents
 
     # ------------------------------------------------------------------------------------------------------ pictures
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`."""
         return self.decode_video(condition["latents"] / self.pipeline.vae_scaling_factor)[:, 0]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, even_sigmas, photo_and_mask
 from anti_i2v.surrogates.families.wan_concat import resize_for_clip
 
@@ -92,11 +93,11 @@ class HunyuanVideo15Surrogate(Surrogate):
         embeds = self.image_encoder(resize_for_clip(image, self.pipeline.feature_extractor)).last_hidden_state
         return {"latents": latents, "image_embeds": embeds}
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The common loop, with the schedule at hand, which is not `timesteps` if the number of steps is another."""
         return super().denoise(latents, {**condition, "timesteps": scheduler.timesteps}, text, scheduler)
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """Noise, photo (zeros behind its frame) and a mask of where it stands, side by side; for mean flow the next timestep too."""
         later = None
         if self.pipeline.transformer.config.use_meanflow:

@@ -6,7 +6,6 @@ later frames have their place in the clip there instead. An embedding of the pho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos, shares_of_alphas
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class I2VGenXLSurrogate(Surrogate):
         resized: Tensor = F.interpolate(middle, self._clip_size, mode="bilinear", align_corners=False, antialias=True)
         return resized
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; signal √ᾱ and noise √(1 - ᾱ) have the shares of `draw.sigma`, their squares sum to 1."""
         if draw.step == 0:
             return draw.noise
@@ -112,7 +111,7 @@ class I2VGenXLSurrogate(Surrogate):
         noisy: Tensor = alpha.sqrt() * self.clip_latents(condition, draw) + (1 - alpha).sqrt() * draw.noise
         return noisy
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent for the first frame; for a later one its place in the clip, in (0, 1], in every element."""
         batch, channels, frames, *size = latents.shape
         places = torch.arange(1, frames, device=latents.device).view(1, 1, -1, 1, 1) / max(frames - 1, 1)

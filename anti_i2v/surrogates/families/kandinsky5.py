@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Kandinsky5Surrogate(Surrogate):
         states, pooled, _ = self.pipeline.encode_prompt(prompts, device=self.text_device)
         return {"encoder_hidden_states": states, "pooled_projections": pooled}
 
-    def stack_texts(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def stack_texts(self, texts: Sequence[Tensors]) -> dict[str, Tensor]:
         """With `words` `(prompts, tokens)`, True on a prompt's own tokens, False behind those of a shorter one."""
         states = [text["encoder_hidden_states"] for text in texts]
         return {
@@ -101,7 +101,7 @@ class Kandinsky5Surrogate(Surrogate):
             "words": ((length,), torch.bool),
         }
 
-    def _split_by_photo(self, text: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    def _split_by_photo(self, text: Tensors) -> list[dict[str, Tensor]]:
         """The texts of photos one by one, each without padding; none if there is no padding."""
         words = text["words"]
         if not bool((~words).any()):
@@ -113,7 +113,7 @@ class Kandinsky5Surrogate(Surrogate):
         ]
 
     # --------------------------------------------------------------------------------------------------------- photo
-    def forward(self, image: Tensor, text: Mapping[str, Tensor], draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, text: Tensors, draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
         """See `Surrogate.forward`."""
         photos, texts = self._check_inputs(image, text)
         single_texts = self._split_by_photo(texts) if len(photos) == len(draw.noise) else []
@@ -128,7 +128,7 @@ class Kandinsky5Surrogate(Surrogate):
         """`latents` `(B, 1, h, w, channels)`: the photo as one scaled latent frame."""
         return {"latents": (self.encode_photo(image) * self.vae.config.scaling_factor).permute(0, 2, 3, 4, 1)}
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; where the denoiser has room for it, empty channels and a mask of where the photo stands."""
         hidden_states = photo_first(condition["latents"], latents, dim=1)
         if self.pipeline.transformer.config.visual_cond:
@@ -148,7 +148,7 @@ class Kandinsky5Surrogate(Surrogate):
         }
 
     # ------------------------------------------------------------------------------------------------------ sampling
-    def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+    def predict(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> Tensor:
         """See `FrozenPipeline.predict`; this denoiser wraps its output in no tuple."""
         single_texts = self._split_by_photo(text)
         if single_texts:
@@ -157,7 +157,7 @@ class Kandinsky5Surrogate(Surrogate):
         output: Tensor = self.denoiser_at(timestep)(**self.typed_inputs(condition, text, latents, timestep), return_dict=False)
         return output.float()
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """The photo as frame 0, then the first frames fitted to those that follow, by the pipeline's own statistics of a single clip."""
         clips = photo_first(condition["latents"], latents, dim=1)
         return torch.cat([self.pipeline.normalize_first_frame(clips[i : i + 1]) for i in range(len(clips))])

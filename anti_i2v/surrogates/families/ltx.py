@@ -18,7 +18,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class LTXSurrogate(Surrogate):
         mean, std = (value.view(1, -1, 1, 1, 1) for value in (self.vae.latents_mean, self.vae.latents_std))
         return mean, std
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, packed `(B, tokens, channels)`; one timestep a token, 0 on the photo's."""
         times = timestep.expand(len(latents), 1, *self._grid).clone()
         times[:, :, 0] = 0
@@ -122,7 +122,7 @@ class LTXSurrogate(Surrogate):
         time, *space = self._ratios
         return {"num_frames": frames, "height": rows, "width": columns, "rope_interpolation_scale": (time / self.frame_rate, *space)}
 
-    def with_photo(self, condition: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+    def with_photo(self, condition: Tensors, latents: Tensor, timestep: Tensor) -> Tensor:
         """The latents with the photo as frame 0, as the denoiser is given them at a timestep."""
         return photo_first(condition["latents"], latents)
 
@@ -135,7 +135,7 @@ class LTXSurrogate(Surrogate):
         scheduler.step = partial(scheduler.step, generator=generators)
         return scheduler
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop; the scheduler steps what is no longer packed, and never the photo."""
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
@@ -145,7 +145,7 @@ class LTXSurrogate(Surrogate):
             latents = torch.cat([self.with_photo(condition, scaled, timestep)[:, :, :1], stepped], dim=2)
         return latents
 
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`; without the scaling factor, as in `condition`."""
         mean, std = self._statistics()
         return self._decode_unscaled(condition["latents"] * std + mean)[:, 0]
@@ -198,11 +198,11 @@ class LTXConditionSurrogate(LTXSurrogate):
         timesteps = linear_quadratic_schedule(steps) * TIMESTEPS
         scheduler.set_timesteps(sigmas=timesteps / TIMESTEPS, timesteps=timesteps, device=self.device)
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """As with other LTX; frame 0, where the photo will be, keeps the unit noise, for the photo."""
         return photo_first(draw.noise[:, :, :1], super().noisy_latents(condition, draw))
 
-    def with_photo(self, condition: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+    def with_photo(self, condition: Tensors, latents: Tensor, timestep: Tensor) -> Tensor:
         """The latents with the photo as frame 0, with as much of the noise there as belongs to the timestep."""
         share = self.image_cond_noise_scale * (timestep / TIMESTEPS) ** 2
         return photo_first(condition["latents"] + share * latents[:, :, :1], latents)

@@ -8,14 +8,13 @@ video's stream. The public checkpoints name `LTX2Pipeline`, from text to video, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.ltx import LTXSurrogate
 from anti_i2v.surrogates.families.shared import photo_first
 
@@ -115,12 +114,12 @@ class LTX2Surrogate(LTXSurrogate):
         sound = sound.reshape(-1, length, channels, pitches).transpose(1, 2)
         return torch.cat([video.flatten(1), sound.flatten(1)], dim=1)
 
-    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.clip_latents`; it sounds like the average of all sounds, which is the latent 0."""
         still = condition["latents"].detach().expand(-1, *self._video).flatten(1)
         return F.pad(still, (0, math.prod(self._sound)))
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, packed `(B, tokens, channels)`, a timestep a token, 0 on the photo's; and the sound."""
         batch = len(latents)
         frames, rows, columns = self._grid
@@ -152,19 +151,19 @@ class LTX2Surrogate(LTXSurrogate):
             "attention_kwargs": None,
         }
 
-    def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
+    def predict(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> Tensor:
         """The denoiser's prediction for video and sound, in the shape of the latents."""
         arguments = self.typed_inputs(condition, text, latents, timestep)
         video, sound = self.denoiser_at(timestep)(**arguments, return_dict=False)
         return self._join(video.float().transpose(1, 2), sound.float())
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop; it steps video and sound alike. What is stepped where the photo is, `finish` replaces."""
         for timestep in scheduler.timesteps:
             output = self.predict(condition, text, latents, timestep)
             latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
         return latents
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """The video's latents `(B, channels, frames, h, w)` with the photo as frame 0."""
         return photo_first(condition["latents"], self._split(latents)[0])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
@@ -107,7 +108,7 @@ class SanaVideoSurrogate(Surrogate):
         mean, std = (value.view(1, -1, 1, 1, 1) for value in values)
         return mean, std
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; one timestep a token `(B, 1, frames, rows, columns)`, 0 on the photo's."""
         patch = self.pipeline.transformer.config.patch_size
         frames, rows, columns = (size // step for size, step in zip(self.clip_shape[1:], patch, strict=True))
@@ -127,7 +128,7 @@ class SanaVideoSurrogate(Surrogate):
             scheduler.step = partial(scheduler.step, generator=generators)
         return scheduler
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop; the scheduler never steps the photo, nor a variance that the denoiser may predict as well."""
         channels = self.clip_shape[0]
         for timestep in scheduler.timesteps:
@@ -136,7 +137,7 @@ class SanaVideoSurrogate(Surrogate):
             latents = torch.cat([latents[:, :, :1], stepped], dim=2)
         return latents
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """The latents with the photo as frame 0."""
         return photo_first(condition["latents"], latents)
 

@@ -33,8 +33,8 @@ def check_length(name: str, num_frames: int, multiple: int, least: int = 1) -> N
     """
     if num_frames < least or (num_frames - 1) % multiple:
         first = max(least, multiple + 1)
-        lengths = f"{first}, {first + multiple}, …"
-        raise UsageError(f"num_frames is {num_frames}; this {name} needs 1 + a multiple of {multiple}: {lengths}")
+        lengths = f"1 + a multiple of {multiple}: {first}, {first + multiple}, …" if multiple > 1 else f"at least {least}"
+        raise UsageError(f"num_frames is {num_frames}; this {name} needs {lengths}")
 
 
 def photo_first(photo: Tensor, latents: Tensor, dim: int = 2) -> Tensor:

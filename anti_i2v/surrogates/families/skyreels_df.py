@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.wan import WanSurrogate
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH
 
@@ -58,7 +59,7 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
         """Wan's 512 tokens, whatever the tokenizer ends at: the padding counts in the cross-attention."""
         return TEXT_LENGTH
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; one timestep a latent frame, 0 on the photo's."""
         return {
             "hidden_states": self.finish(condition, latents),
@@ -70,7 +71,7 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
             "attention_kwargs": None,
         }
 
-    def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop, which steps each latent frame for itself and never the photo.
 
         It writes every result over the latents that it hands the scheduler. A scheduler that remembers those of its first

@@ -7,7 +7,6 @@ an embedding of the photo by CLIP is what cross-attention reads. How the person 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos
 
 if TYPE_CHECKING:
@@ -89,13 +88,13 @@ class SVDSurrogate(Surrogate):
         embeds = self.image_encoder((resize_for_clip(pixels) - self.image_mean) / self.image_std).image_embeds
         return {"latents": self.vae.encode(noisy_pixels).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
 
-    def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; noise of standard deviation s is added, and the sum divided by √(s² + 1)."""
         level = self._levels[draw.step]
         noise = draw.noise * (self._start if draw.step == 0 else level)
         return (noise if draw.step == 0 else self.clip_latents(condition, draw) + noise) / math.sqrt(level**2 + 1)
 
-    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.clip_latents`; the photo's latents are not scaled yet."""
         if draw.reference is not None:
             return draw.reference
@@ -106,7 +105,7 @@ class SVDSurrogate(Surrogate):
         latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
         return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
 
-    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.prediction_error`.
 
         The true value is the velocity (ε - s x) / √(s² + 1) of noise s ε on the clip x (arXiv 2206.00364).
@@ -115,7 +114,7 @@ class SVDSurrogate(Surrogate):
         velocity = (draw.noise - level * self.clip_latents(condition, draw)) / math.sqrt(level**2 + 1)
         return (prediction - velocity).transpose(1, 2)
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo's latent beside those of every frame; frames per second less one, as SVD was trained."""
         photo = condition["latents"].unsqueeze(1).expand(-1, latents.shape[1], -1, -1, -1)
         hints = torch.tensor([[self.fps - 1, self.motion_bucket_id, self.noise_aug_strength]], device=latents.device)
@@ -130,7 +129,7 @@ class SVDSurrogate(Surrogate):
         """See `frames_of_photos`."""
         return frames_of_photos(value, batch, self.num_frames)
 
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`: a clip of one frame for each photo, of its latent, which is not scaled."""
         with self._float32():
             frame: Tensor = self.vae.decode(condition["latents"], num_frames=1, return_dict=False)[0]

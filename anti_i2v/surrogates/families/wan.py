@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH, WanBase
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ class WanSurrogate(WanBase):
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
         return {"latents": self.normalise(self.encode_photo(image))}
 
-    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.prediction_error`; frame 0 does not count, the photo stands there."""
         return self.noise_mask * super().prediction_error(prediction, condition, draw)
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, one timestep a token, 0 on the photo's tokens."""
         _, rows, columns = self._patch
         per_token = (self.noise_mask[0, 0, :, ::rows, ::columns] * timestep).flatten().expand(len(latents), -1)
@@ -68,6 +68,6 @@ class WanSurrogate(WanBase):
             "attention_kwargs": None,
         }
 
-    def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """The latents with the photo as frame 0."""
         return (1 - self.noise_mask) * condition["latents"] + self.noise_mask * latents

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.surrogates.base import Surrogate
-from anti_i2v.surrogates.draw import Draw
+from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
@@ -68,7 +68,7 @@ class WanBase(Surrogate):
         """See `FrozenPipeline.text_shapes`."""
         return {"prompt_embeds": ((self.text_length, self.pipeline.transformer.config.text_dim), torch.float32)}
 
-    def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.clip_latents`; of the latents only the photo's frame."""
         return condition["latents"][:, :, :1].detach() if draw.reference is None else draw.reference
 
@@ -76,7 +76,7 @@ class WanBase(Surrogate):
         """See `FrozenPipeline.encode_clip`."""
         return self.normalise(self.encode_video(video))
 
-    def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.prediction_error`; the true value of a flow is noise less clip."""
         return prediction - (draw.noise - self.clip_latents(condition, draw))
 
@@ -84,7 +84,7 @@ class WanBase(Surrogate):
         """The autoencoder's latents as the denoiser knows them."""
         return (latents - self.latents_mean) / self.latents_std
 
-    def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`."""
         return self.decode(condition["latents"][:, :, :1])[:, 0]
 

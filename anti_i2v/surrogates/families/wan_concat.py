@@ -20,7 +20,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.capture import check_taps
-from anti_i2v.surrogates.draw import denoiser_layers
+from anti_i2v.surrogates.draw import Tensors, denoiser_layers
 from anti_i2v.surrogates.families.wan_base import WanBase
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
 
@@ -127,7 +127,7 @@ class WanConcatSurrogate(WanBase):
             condition["image_embeds"] = self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
         return condition
 
-    def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
+    def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """Noise, mask and photo side by side; one timestep a photo."""
         mask = self.photo_mask.expand(len(latents), -1, -1, -1, -1)
         return {

@@ -12,7 +12,7 @@ from PIL import Image
 
 from anti_i2v.imaging.metadata import tiff
 from anti_i2v.imaging.metadata.exif import without_directory, without_maker_note, without_pictures
-from anti_i2v.imaging.options import WriteOptions
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
 from tests.tiny.photos import directories, exif, picture, told

@@ -10,8 +10,8 @@ from PIL import Image
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.metadata import iptc, xmp
+from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metadata.statements import NAMESPACE, PLUS, PROHIBITED, VOCABULARY, Mark, read_mark
-from anti_i2v.imaging.options import WriteOptions
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
 from tests.tiny.photos import IIM, XMP, chunk, exif, picture, png
@@ -189,7 +189,7 @@ def test_the_same_photo_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_quality_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="quality 0 is none; give one from 1 to 100"):
+    with pytest.raises(UsageError, match="quality is 0; give a whole number from 1 to 100"):
         save_photo(photo(), tmp_path / "a.jpg", photo(), WriteOptions(quality=0))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,50 +1,15 @@
-"""What protects a photo in this call, what is said of its limits, and how its files are marked."""
+"""From a request to what protects its photos: a generator in a backend, or a per-photo attack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
-from PIL import Image
-
-from anti_i2v import __version__
+from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.folder import DEFAULT_GENERATOR, GeneratorFolder, against_words
 from anti_i2v.generators.hub import open_folder
-from anti_i2v.imaging.metadata.statements import Mark
 from anti_i2v.inference import Backend, OnnxBackend, load_backend, protect_photo
-
-Protect = Callable[[Image.Image, float], Image.Image]
-"""What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
-
-
-@dataclass(frozen=True)
-class PhotoProtector:
-    """What protects photos.
-
-    Attributes:
-        protect: What makes a protected photo of a photo.
-        limits: A line for people.
-        name: Of the generator or method.
-        weights: Hash of the generator's weights; empty for a method without any.
-        light: Whether it starts fast and takes little memory, so that several processes of it pay.
-        shared: Whether several threads may call `protect` at once, and should: it is on a GPU.
-        epsilon: Budget where nobody says one, in 1/255 steps.
-    """
-
-    protect: Protect
-    limits: str
-    name: str
-    weights: str = ""
-    light: bool = False
-    shared: bool = False
-    epsilon: float = 8.0
-
-    def mark(self, epsilon: float) -> Mark:
-        """What protected files say about themselves."""
-        return Mark(self.name, epsilon, self.weights, __version__)
 
 
 def load_protector(request: Request) -> PhotoProtector:
@@ -58,7 +23,7 @@ def load_protector(request: Request) -> PhotoProtector:
     else:
         from anti_i2v.bulk.per_photo import load_method
 
-        protector = PhotoProtector(*load_method(request.method, request.generator, request.device, request.quiet))
+        protector = load_method(request.method, request.generator, request.device, request.quiet)
     if request.epsilon is None and protector.epsilon < 1:
         raise UsageError(
             f"{protector.name} is for epsilon {protector.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more"
