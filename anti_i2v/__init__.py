@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anti_i2v.protector import Protector
 
-try:
-    __version__ = version("anti-i2v")
-except PackageNotFoundError:  # run from a checkout that was not installed
-    __version__ = "0+unknown"
-
 __all__ = ["Protector", "__version__"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Import torch and the protector only when they are asked for: `anti-i2v --help` stays fast."""
+    """Import the protector only when somebody uses it: `anti-i2v --help` stays fast."""
     if name == "Protector":
         from anti_i2v.protector import Protector
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from anti_i2v.errors import UsageError
+from anti_i2v.errors import UsageError, needs_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from anti_i2v.cli import parser
 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a Δ must not end a call where nobody can show one; errors are told so already
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Δ must not end a call; standard error does this already
     try:
         options = parser().parse_args(arguments)
-        return int(options.run(options))
+        with needs_train("what these options ask for"):
+            return int(options.run(options))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
-        # Whoever read has gone, as in `| head`, or words go to a full disk. What is left to say goes nowhere, or Python would complain.
+        # The reader has closed the pipe, as `head` does, or the disk is full. What is left to print is dropped, or Python would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

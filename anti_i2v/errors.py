@@ -1,5 +1,35 @@
-"""The one exception that means "the user can mend this": doors print its message as one line and exit with status 2."""
+"""The one exception that means "the user can mend this": commands print its message as one line and exit with status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRAIN = frozenset(
+    """accelerate diffusers einops ftfy jsonargparse kornia lightning onnx onnxscript safetensors tensorboard timm tokenizers torch
+    torchmetrics torchvision transformers webdataset yaml huggingface_hub""".split()  # noqa: SIM905
+)
+"""Packages that come with `anti-i2v[train]` and not with `anti-i2v`."""
 
 
 class UsageError(ValueError):
     """An input, path or setting that cannot be used; the message names the value and the remedy."""
+
+
+@contextmanager
+def needs_train(what: str) -> Iterator[None]:
+    """Say in one line what to install where a package of `anti-i2v[train]` is missing.
+
+    Args:
+        what: Subject of the message: what needs the package.
+
+    Raises:
+        UsageError: The block imports such a package, and it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in TRAIN:
+            raise
+        raise UsageError(f"{what} needs {package}, which is not installed; pip install 'anti-i2v[train]'") from None

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent
 def shipped(kind: str) -> Path:
     """The folder `checkpoints` or `configs` that came with this installation.
 
-    A wheel carries it inside the package, a checkout (also an editable install) beside it.
+    A wheel carries it inside the package, of the checkpoints only the generator; a checkout (also an editable install) has it beside.
     """
     inside = PACKAGE / kind
     return inside if inside.is_dir() else PACKAGE.parent / kind
@@ -36,7 +36,10 @@ def find_folder(source: str | Path) -> Path:
         return named
     root = shipped("checkpoints")
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    raise UsageError(f"no folder {str(source)!r}; give an existing folder or one of the shipped names: {', '.join(names) or 'none'}")
+    remedy = f"give an existing folder or one of the shipped names: {', '.join(names) or 'none'}"
+    if root.parent == PACKAGE:
+        remedy += "; the models of the Portraits benchmark are in the folder checkpoints/ of the repository, so for them get a checkout"
+    raise UsageError(f"no folder {str(source)!r}; {remedy}")
 
 
 def commit() -> str | None:
@@ -46,7 +49,7 @@ def commit() -> str | None:
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip() or None
+    return done.stdout.strip() or None

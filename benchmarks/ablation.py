@@ -2,7 +2,7 @@
 
     python -m benchmarks.ablation --keep runs/ablation --out docs/ablation
 
-Each rung has one thing more than the one before (`baselines.methods.anti_i2v.RUNGS`), and the last is the method `anti-i2v`. Kind
+Each variant has one thing more than the one before (`attacks.anti_i2v.VARIANTS`), and the last is the method `anti-i2v`. Kind
 `per-photo` optimises each photo, kind `generator` trains the default run's generator on the same objective, in the same space and at the
 same noise levels, and protects in one pass. All have the same true epsilon, are written as 8-bit files, read again and animated from the
 same noise. The whole takes hours on one core: with `--keep` what was made is not made again.
@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import white_noise
-from anti_i2v.attacks.anti_i2v import RUNGS, anti_i2v
+from anti_i2v.attacks.anti_i2v import VARIANTS, anti_i2v
 from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.report import DRAWS, Interval, cell, interval, markdown, summarise, write_texts
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
@@ -47,19 +47,19 @@ NOTES = (
 
 
 def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str, kept.Made]:
-    """Photos of every kind and rung; those that are kept, and have the settings, are not made again."""
-    versions = {f"{kind}_{rung}": (kind, rung) for kind in options.kinds for rung in options.rungs}
+    """Photos of every kind and variant; those that are kept, and have the settings, are not made again."""
+    versions = {f"{kind}_{variant}": (kind, variant) for kind in options.kinds for variant in options.variants}
     settings = {
-        name: {"kind": kind, "rung": rung, **{option: getattr(options, option) for option in (*DEPENDS, *KINDS[kind])}}
-        for name, (kind, rung) in versions.items()
+        name: {"kind": kind, "variant": variant, **{option: getattr(options, option) for option in (*DEPENDS, *KINDS[kind])}}
+        for name, (kind, variant) in versions.items()
     }
     files = {} if options.keep is None else {name: options.keep / f"{name}.safetensors" for name in versions}
     # All are read before the first is made, so that other settings are refused at once and not after hours.
     held = {name: version for name, file in files.items() if (version := kept.read(file, settings[name])) is not None}
-    for name, (kind, rung) in versions.items():
+    for name, (kind, variant) in versions.items():
         if name in held:
             continue
-        method = anti_i2v(model.surrogate, rung=rung)
+        method = anti_i2v(model.surrogate, variant=variant)
         if kind == "per-photo":
             found, step = one_by_one(options, model.surrogate, method, photos, name, [options.attack_steps])
             protected, seconds = found[options.attack_steps], options.attack_steps * step
@@ -73,38 +73,40 @@ def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str
     return {name: held[name] for name in versions}
 
 
-def way_gained(after: Mapping[str, Tensor], before: Mapping[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
-    """How much further one version takes the same people to strangers, and the 95 % interval, by the bootstrap over people.
+def shift_gained(after: Mapping[str, Tensor], before: Mapping[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
+    """Identity shift of one version less that of another on the same people, and the 95 % interval, by the bootstrap over people.
 
     Args:
-        after: `own`, `strangers` and `drop`, (N,) each.
+        after: `identity_similarity`, `strangers_similarity` and `similarity_drop`, (N,) each.
         before: Likewise, of the same people.
         seed: Of the resampling.
 
     Returns:
-        Difference of the two ways (`report.summarise`), lower and upper end; NaN where a way has no meaning, the ends also for one person.
+        Difference of the two shifts (`report.summarise`), lower and upper end; NaN where a shift has no
+        meaning, the ends also for one person.
     """
-    lost = torch.stack([version["drop"].double() for version in (after, before)])
-    whole = lost + torch.stack([(version["own"] - version["strangers"]).double() for version in (after, before)])
+    lost = torch.stack([version["similarity_drop"].double() for version in (after, before)])
+    whole = lost + torch.stack([(version["identity_similarity"] - version["strangers_similarity"]).double() for version in (after, before)])
     if not bool((whole.mean(1) > 0).all()):
         return math.nan, math.nan, math.nan
-    ways, count = lost.mean(1) / whole.mean(1), lost.shape[1]
+    shifts, count = lost.mean(1) / whole.mean(1), lost.shape[1]
     if count < 2:
-        return float(ways[0] - ways[1]), math.nan, math.nan
+        return float(shifts[0] - shifts[1]), math.nan, math.nan
     people = torch.randint(count, (DRAWS, count), generator=torch.Generator().manual_seed(seed))
     drawn = lost[:, people].mean(2) / whole[:, people].mean(2)
     low, high = (drawn[0] - drawn[1]).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return float(ways[0] - ways[1]), low, high
+    return float(shifts[0] - shifts[1]), low, high
 
 
 def gains(options: argparse.Namespace, found: Measures) -> dict[str, dict[str, Interval]]:
-    """For each kind what a rung takes more than the one before, from the same people."""
+    """For each kind what a variant takes more than the one before, from the same people."""
     result: dict[str, dict[str, Interval]] = {}
     for kind in options.kinds:
-        for before, rung in itertools.pairwise(options.rungs):
-            new, old = found[f"{kind}_{rung}"], found[f"{kind}_{before}"]
-            more = {"way": interval(way_gained(new, old)), "drop": interval(mean_interval(new["drop"] - old["drop"]))}
-            result[f"{kind}_{rung} - {kind}_{before}"] = more
+        for before, variant in itertools.pairwise(options.variants):
+            new, old = found[f"{kind}_{variant}"], found[f"{kind}_{before}"]
+            drop = mean_interval(new["similarity_drop"] - old["similarity_drop"])
+            more = {"identity_shift": interval(shift_gained(new, old)), "similarity_drop": interval(drop)}
+            result[f"{kind}_{variant} - {kind}_{before}"] = more
     return result
 
 
@@ -112,18 +114,18 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, versions: 
     """Write `ablation.json` and `ablation.md`, and print the latter."""
     told = {name: value for name, value in vars(options).items() if name not in ("keep", "out")}
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
-    last = f"{options.kinds[0]}_{options.rungs[-1]}"
+    last = f"{options.kinds[0]}_{options.variants[-1]}"
     facts = {"commit": commit() or "unknown", **settings, "noise": last, "threads": torch.get_num_threads()}
     about = {name: value for name, value in model.facts.items() if name not in ("generator", "pgd")}  # the shipped one has no part here
     summary, more = summarise([found]), gains(options, found)
     data = {"facts": facts, "about": about, "notes": NOTES, "seconds": photos.seconds}
     data |= {"commits": {name: version.commit for name, version in versions.items()}, "gains": more, "results": summary}
     words = {name: name.replace("_", " ") for name in found}
-    lines = ["# Ablation", "", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines = ["# Ablation", "", *[f"* {name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds |", "| --- | ---: |"]
     lines += [f"| {words[name]} | {seconds:.1f} |" for name, seconds in photos.seconds.items()]
-    lines += ["", "| difference | way to strangers | likeness lost, cosine |", "| --- | ---: | ---: |"]
-    lines += [f"| {name.replace('_', ' ')} | {cell(of['way'])} | {cell(of['drop'])} |" for name, of in more.items()]
+    lines += ["", "| difference | identity shift | similarity drop |", "| --- | ---: | ---: |"]
+    lines += [f"| {name.replace('_', ' ')} | {cell(of['identity_shift'])} | {cell(of['similarity_drop'])} |" for name, of in more.items()]
     lines += ["", markdown(summary, about, NOTES, words)]
     json_text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     write_texts(options.out, {"ablation.json": json_text, "ablation.md": "\n".join(lines) + "\n"})
@@ -134,7 +136,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; what `benchmarks.evidence` reads of its own is filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_clip_options(parser, people=64)
-    parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--attack-steps", type=int, default=100, help="of each photo on its own")
     parser.add_argument("--train-steps", type=int, default=200)
@@ -146,7 +148,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("docs/ablation"))
     options = parser.parse_args(arguments)
     # In the order of the paper, whatever the order on the command line: each is held against the one before.
-    options.rungs = [rung for rung in RUNGS if rung in options.rungs]
+    options.variants = [variant for variant in VARIANTS if variant in options.variants]
     options.kinds = [kind for kind in KINDS if kind in options.kinds]
     options.surrogates, options.taps, options.sizes, options.frames = [options.surrogate], ["decoded"], [options.size], [options.num_frames]
     options.device, options.generator = "cpu", "portrait-generator"
@@ -164,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    full = versions[f"{options.kinds[0]}_{options.rungs[-1]}"].photos
+    full = versions[f"{options.kinds[0]}_{options.variants[-1]}"].photos
     noise = white_noise(clean, rms255(full - clean), options.epsilon, torch.Generator().manual_seed(options.seed))
     shown = {"clean": clean, "white_noise": as_saved(noise), **{name: version.photos for name, version in versions.items()}}
     photos = Photos(rendered.prompts, shown, {name: version.seconds for name, version in versions.items()})

@@ -5,7 +5,7 @@
 For each epsilon, PGD runs on the first frame of each test person's clip against one part of the surrogate: the encoder's
 latents, the denoiser's taps, both, the pixels of the photo that the autoencoder paints again, or who an identity embedder (never the
 judge) sees in it. The photo is saved as PNG and animated from the same noise as the clean photo, and the
-judge says how much of the person is left. White noise of equal RMS stands beside each. Way to strangers: 0 where the clip is
+judge says how much of the person is left. White noise of equal RMS stands beside each. Identity shift: 0 where the clip is
 as like its person as the clean photo's clip, 1 where it is as like as it is to strangers. The judge on the protected photo
 itself is the control: what changes there is a judge that the residual fooled, not a person who changed.
 """
@@ -23,10 +23,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v import atomic
-from anti_i2v.attacks import ATTACKS, AttackName, Settings, named_attack, optimise, white_noise
+from anti_i2v.attacks import Settings, optimise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.bench import Batch, Bench, Measures
-from anti_i2v.evaluation.identity import load_identity_judge, way_to_strangers
+from anti_i2v.evaluation.identity import identity_shift, load_identity_judge
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
@@ -34,23 +35,24 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.references import portrait_references
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
+from benchmarks.parts import PARTS, PartName, attack_on
 
 COLUMNS = {
     "true_epsilon": "largest change",
     "rms": "residual, RMS",
     "latent_gain": "latent gain",
-    "first_frame": "first frame, RMS",
-    "last_frame": "last frame, RMS",
-    "own": "like the person",
-    "strangers": "like strangers",
-    "way": "way to strangers",
-    "set_way": "way of the means",
-    "rank1": "named right",
+    "first_frame_change": "first frame change, RMSE",
+    "last_frame_change": "last frame change, RMSE",
+    "identity_similarity": "identity similarity",
+    "strangers_similarity": "similarity to strangers",
+    "identity_shift": "identity shift",
+    "set_identity_shift": "identity shift of the means",
+    "rank1": "rank-1 accuracy",
     "presence": "face seen",
-    "photo_own": "photo like the person",
-    "photo_way": "photo's way to strangers",
+    "photo_identity_similarity": "photo's identity similarity",
+    "photo_identity_shift": "photo's identity shift",
 }
-"""Measure → heading; distances in 1/255, likeness in cosine. All but `set_way` are one value a person."""
+"""Measure → heading; distances in 1/255, likeness in cosine. All but `set_identity_shift` are one value a person."""
 
 Interval = dict[str, float | None]
 
@@ -67,8 +69,8 @@ class Table:
         """Put the batches of a row together, keep and print it."""
         values = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
         measures = {name: _interval(values[name]) for name in COLUMNS if name in values}
-        means = [values[name].mean() for name in ("clean_own", "own", "strangers")]
-        measures["set_way"] = {"mean": _finite(float(way_to_strangers(*means))), "low": None, "high": None}
+        means = [values[name].mean() for name in ("clean_identity_similarity", "identity_similarity", "strangers_similarity")]
+        measures["set_identity_shift"] = {"mean": _finite(float(identity_shift(*means))), "low": None, "high": None}
         people = {name: [_finite(x) for x in value.tolist()] for name, value in values.items()}
         self.rows.append({"epsilon": epsilon, "part": part, "version": version, "measures": measures, "people": people})
         tqdm.write(_line(self.rows[-1]))
@@ -96,7 +98,7 @@ def _finite(value: float) -> float | None:
 
 
 def _interval(values: Tensor) -> Interval:
-    known = values[values.isfinite()]  # no way to strangers is known of people whom the judge does not find in their clean clip
+    known = values[values.isfinite()]  # no identity shift is known of people whom the judge does not find in their clean clip
     mean, low, high = mean_interval(known) if len(known) else (math.nan, math.nan, math.nan)
     return {"mean": _finite(mean), "low": _finite(low), "high": _finite(high), "n": len(known)}
 
@@ -111,12 +113,12 @@ def _line(row: dict[str, object]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def attack(bench: Bench, batches: list[Batch], epsilon: float, part: AttackName, table: Table, options: argparse.Namespace) -> None:
+def attack(bench: Bench, batches: list[Batch], epsilon: float, part: PartName, table: Table, options: argparse.Namespace) -> None:
     """The two rows of an epsilon and a part: PGD, and white noise of equal RMS."""
     versions: dict[str, list[Measures]] = {"PGD": [], "white noise, equal RMS": []}
     drawn, step = epsilon == options.sheet_epsilon, 1.0 if options.step_size is None else options.step_size / epsilon
     for batch in batches:
-        chosen = named_attack(part, bench.surrogate, options.taps, options.faces, options.centred, options.keep)
+        chosen = attack_on(part, bench.surrogate, options.taps, options.faces, options.centred, options.keep)
         random = torch.Generator().manual_seed(options.seed + batch.first)
         label = f"epsilon {epsilon:g}, {part}, people from {batch.first}"
         found = optimise(
@@ -147,7 +149,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", type=int, default=64, help="people whom the judge chooses from")
     parser.add_argument("--steps", type=int, default=200, help="of PGD")
     parser.add_argument("--epsilons", type=float, nargs="+", default=[2.0, 4.0, 8.0, 16.0])
-    parser.add_argument("--parts", choices=ATTACKS, nargs="+", default=list(ATTACKS))
+    parser.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--taps", nargs="+", default=["blocks.3", "blocks.5"])
     parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
     parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")

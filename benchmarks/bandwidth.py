@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import white_noise
 from anti_i2v.budget import fit_to_budget
 from anti_i2v.evaluation.clips import mean_damage
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.runner import as_jpeg, as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
 from anti_i2v.imaging.tensors import resize
@@ -124,12 +124,10 @@ def main() -> None:
 
 def plot(rows: list[Row], path: Path, epsilon: float) -> None:
     """Draw damage over bandwidth, one line a channel."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 3.8))
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
     sizes = [row.bandwidth for row in rows]
     for channel in CHANNELS:
         mean, low, high = zip(*[row.damage[f"protected {channel}"] for row in rows], strict=True)
@@ -140,7 +138,6 @@ def plot(rows: list[Row], path: Path, epsilon: float) -> None:
     axes.set_ylabel("feature damage")
     axes.set_title(f"per-photo optimum, epsilon {epsilon:g}")
     axes.legend(fontsize=8)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 

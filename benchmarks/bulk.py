@@ -21,6 +21,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,17 +29,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anti_i2v.bulk.backends import Way, one_pass
-from anti_i2v.bulk.jobs import Job, plan
-from anti_i2v.bulk.photo import Task, reuse_memory
-from anti_i2v.bulk.pool import in_processes
-from anti_i2v.bulk.run import Engine, in_turn
-from anti_i2v.bulk.threads import in_threads
+from anti_i2v.bulk.engines import Engine, run_in_turn
+from anti_i2v.bulk.photo import reuse_memory
+from anti_i2v.bulk.plan import Job, plan_jobs
+from anti_i2v.bulk.pool import run_in_processes
+from anti_i2v.bulk.protectors import PhotoProtector, one_pass
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.threads import run_in_threads
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
-from anti_i2v.imaging.writing import Saving
-from anti_i2v.inference.batching import BatchingProtector
-from anti_i2v.protector import Protector
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference import protect_photo
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import load_generator
 from anti_i2v.resources import commit
 from benchmarks.large import large
 from benchmarks.protect import processor, spread
@@ -48,25 +51,27 @@ PHOTOS = ("640x480.png", "640x480.jpg", "1920x1080.png", "1920x1080.jpg")
 ENGINES = ("pool", "ray", "threads")
 
 
-def noted(folder: Path, generator: str, runtime: str, device: str | None) -> Way:
+def load_and_note(folder: Path, generator: str, runtime: str, device: str | None) -> PhotoProtector:
     """A generator's one pass, and a file for each process that has loaded it."""
-    way = one_pass(generator, runtime, device)
+    protector = one_pass(generator, runtime, device)
     (folder / str(os.getpid())).touch()
-    return way
+    return protector
 
 
-def engine(name: str, workers: int, make: Callable[[], Way], generator: str) -> Engine:
+def engine(name: str, workers: int, load: Callable[[], PhotoProtector], generator: str) -> Engine:
     """What `--engine NAME --workers N` stands for."""
     if name == "threads":
-        way = make()
+        protector = load()
         # On the processor, batches do not pay; here it shows what threads are worth where no GPU is.
-        protect = way.protect if way.shared else BatchingProtector(Protector.from_pretrained(generator), 1).protect
-        return partial(in_threads, protect, workers)
+        if not protector.shared:
+            batching = BatchingBackend(load_generator(open_folder(generator)), 1)
+            protector = replace(protector, protect=partial(protect_photo, batching))
+        return partial(run_in_threads, protector, workers)
     if name == "ray":
-        from anti_i2v.bulk.ray import with_ray
+        from anti_i2v.bulk.ray import run_with_ray
 
-        return partial(with_ray, make, workers, None, 0)
-    return partial(in_turn, make().protect) if workers == 1 else partial(in_processes, make, workers)
+        return partial(run_with_ray, load, workers, 0)
+    return partial(run_in_turn, load()) if workers == 1 else partial(run_in_processes, load, workers)
 
 
 def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Job], nothing: bool = False) -> float:
@@ -74,13 +79,13 @@ def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Jo
     done: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         begun = Path(folder)
-        run = engine(name, workers, partial(noted, begun, options.generator, options.runtime, options.device), options.generator)
+        run = engine(name, workers, partial(load_and_note, begun, options.generator, options.runtime, options.device), options.generator)
         if nothing:
-            run = partial(in_threads, lambda photo, epsilon: photo, workers)
-        for _, outcomes in run(jobs, Task(format="same", saving=Saving(format="same")), lambda: None):
-            assert all(outcome.status == "protected" for outcome in outcomes), outcomes
+            run = partial(run_in_threads, PhotoProtector(lambda photo, epsilon: photo, "", "nothing"), workers)
+        for _, results in run(jobs, Request((), Path(folder), "same", mark=False), lambda: None):
+            assert all(result.status == "protected" for result in results), results
             if done or name == "threads" or len(list(begun.iterdir())) == workers:
-                done.append((time.perf_counter(), len(outcomes)))
+                done.append((time.perf_counter(), len(results)))
     if len(done) < len(jobs) / 2:
         raise SystemExit(f"{len(jobs) - len(done)} of {len(jobs)} jobs were done before {workers} workers had begun; raise --count")
     return sum(photos for _, photos in done[1:]) / (done[-1][0] - done[0][0])
@@ -165,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 picture.save(photos / f"{i:04}.{suffix}", quality=92)  # which only JPEG heeds
             given = {"pool": photos, "threads": photos, "ray": packed(photos, Path(folder) / "shards", options.shard)}
             for chosen in options.engines:
-                jobs = plan([given[chosen]], Path(folder) / "out", "same").jobs
+                jobs = plan_jobs([given[chosen]], Path(folder) / "out", "same").jobs
                 rows.append({"photo": f"{size} {suffix.upper()}", **paired(chosen, options, jobs)})
     told = {name: getattr(options, name) for name in ("generator", "runtime", "device", "count", "shard", "workers", "runs")}
     libraries = ("torch", "onnxruntime", "pillow", *(["ray"] if "ray" in options.engines else []))

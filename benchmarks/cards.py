@@ -16,9 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anti_i2v.cli.plan import CARDS, SPARE
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.surrogates.memory.estimate import GIB
+from anti_i2v.surrogates.memory.table import CARDS, USABLE
 from benchmarks.full_size import MODELS, FullSize, write_configuration
 from benchmarks.planned import ending, versions
 from benchmarks.steps import Setting
@@ -47,7 +47,7 @@ def plans(models: Mapping[str, FullSize]) -> list[dict[str, Any]]:
                 need = Setting(source, taps, height, width, frames, dtype="bfloat16", checkpointing=True).need()
                 what = {"model": name, "published": model.published, "size": list(model.size), "taps": list(taps)}
                 figures = {"weights_gib": (need.total - need.peak) / GIB, "step_gib": need.peak / GIB, "tflop": need.flops / 1e12}
-                rows.append({**what, **figures, "fits": [card for card in CARDS if need.total <= SPARE * card * GIB]})
+                rows.append({**what, **figures, "fits": [card for card in CARDS if need.total <= USABLE * card * GIB]})
     return rows
 
 
@@ -66,7 +66,7 @@ def text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, object]) -> str:
 
 Estimated, without a GPU and without a weight: the plan of a step for one photo, denoiser in bfloat16, autoencoder and image
 encoder in float32, checkpointing, blocks beyond the deepest tap left out. Taps are after about a third of the blocks, with one
-after two thirds as well, and the last block. A card counts as fitting where {SPARE:.0%} of it is enough. The generator, its optimiser and
+after two thirds as well, and the last block. A card counts as fitting where {USABLE:.0%} of it is enough. The generator, its optimiser and
 its batch come on top, some hundred megabytes. Text encoders are gone by then, but for HunyuanVideo's LLaVA, which reads every
 photo.
 

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.attacks import ATTACKS, Settings, named_attack, optimise, random_residual, white_noise
+from anti_i2v.attacks import Settings, optimise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.evaluation.clips import check_finite
-from anti_i2v.evaluation.identity import References, way_to_strangers
+from anti_i2v.evaluation.identity import References, identity_shift
 from anti_i2v.evaluation.judging import Judges, identity_measures, load_judges
+from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.evaluation.pictures import examples, save_frames, save_gif
 from anti_i2v.evaluation.report import cell, interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import animate_versions, as_saved
@@ -38,6 +39,7 @@ from anti_i2v.portraits.references import portrait_references
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit, find_folder
 from anti_i2v.surrogates import Surrogate
+from benchmarks.parts import PARTS, attack_on
 
 VERSIONS = {
     "clean": "clean photo",
@@ -51,13 +53,16 @@ DEFAULTS = {"portrait-dit": ("blocks.3,blocks.5", "128x128", 9), "portrait-unet"
 """Surrogate → what `--taps`, `--sizes` and `--frames` are unless they are given."""
 
 NOTES = (
-    "every figure is averaged over the seeds for each person first; intervals are over people (bootstrap for ratios and ways)",
+    "every figure is averaged over the seeds for each person first; intervals are over people (bootstrap for ratios and identity shifts)",
     "seconds: median wall time of one photo at a time for one pass; for PGD the wall time of its batches by photos and steps",
     "references are the same people in other clothes, light and poses; the photo's own figures are the control: there the person "
     "is still present, so a change is a judge that the residual fools",
 )
 
-KEPT = ("own", "strangers", "drop", "rank1", "face", "photo_own", "photo_drop")
+BY_PERSON = (
+    *("identity_similarity", "strangers_similarity", "similarity_drop", "rank1", "face"),
+    *("photo_identity_similarity", "photo_similarity_drop"),
+)
 """Measures of which the JSON holds each person's value."""
 
 Measures = dict[str, dict[str, Tensor]]
@@ -128,7 +133,7 @@ def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) ->
 def optimised(options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]) -> tuple[dict[int, Tensor], float]:
     """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
     found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
-    attack = named_attack(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
+    attack = attack_on(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
     start = time.perf_counter()
     for first in range(0, len(image), options.batch):
         photo, text = image[first : first + options.batch], surrogate.encode_text(prompts[first : first + options.batch])
@@ -147,7 +152,7 @@ def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
     """All versions of the photos of the first `--people` of the test split."""
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     image = as_saved(rendered.video[:, 0]).to(options.device)
-    protector = Protector.from_pretrained(options.generator).eval().to(options.device)
+    protector = Protector.from_pretrained(options.generator, backend="torch").to(options.device)
     random = torch.Generator().manual_seed(options.pgd_seed)
     protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
     check_finite("one pass", photos=protected)
@@ -190,9 +195,10 @@ def judge_surrogate(options: argparse.Namespace, model: Judged, photos: Photos, 
 
 
 def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str], folder: Path) -> None:
-    """Write `evidence.gif` and `evidence.png`: clips of people by one pass's way to strangers, one version a column."""
-    ways = way_to_strangers(measures["clean"]["own"], measures["one_pass"]["own"], measures["one_pass"]["strangers"])
-    people = examples(ways)
+    """Write `evidence.gif` and `evidence.png`: clips of people by one pass's identity shift, one version a column."""
+    clean, one = measures["clean"], measures["one_pass"]
+    shifts = identity_shift(clean["identity_similarity"], one["identity_similarity"], one["strangers_similarity"])
+    people = examples(shifts)
     if not people:
         tqdm.write("no pictures: the judge finds nobody in the clip of their clean photo")
         return
@@ -223,7 +229,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--pgd-steps", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--pgd-seed", type=int, default=0)
-    parser.add_argument("--attack", choices=ATTACKS, default="identity", help="what of the first surrogate PGD attacks")
+    parser.add_argument("--attack", choices=PARTS, default="identity", help="what of the first surrogate PGD attacks")
     parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
     parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
     parser.add_argument("--centred", action="store_true", help="the other attacks do not count a tint")
@@ -258,16 +264,16 @@ def write(
     about = {name: models[name].facts for name in found}
     summaries = {name: summarise([measures]) for name, measures in found.items()}
     longest = list(photos.versions)[-1]
-    shares = {name: interval(ratio_interval(m["one_pass"]["drop"], m[longest]["drop"])) for name, m in found.items()}
+    shares = {name: interval(ratio_interval(m["one_pass"]["similarity_drop"], m[longest]["similarity_drop"])) for name, m in found.items()}
     lines = ["# Evidence", "", f"One pass takes from the clips this share of the likeness that {words[longest]} takes (95 % interval):", ""]
     for name, share in shares.items():
         lines.append(f"* {name}, {about[name]['generator']} for the generator, {about[name]['pgd']} for PGD: {cell(share)}")
     lines += ["", "| method | seconds a photo |", "| --- | ---: |"]
     lines += [f"| {words[name]} | {seconds:.3f} |" for name, seconds in photos.seconds.items()]
-    lines += ["", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines += ["", *[f"* {name}: {value}" for name, value in facts.items()]]
     for name, summary in summaries.items():
         lines += ["", f"## {name}", "", markdown(summary, about[name], NOTES, words)]
-    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in KEPT} for v, m in ms.items()} for n, ms in found.items()}
+    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in BY_PERSON} for v, m in ms.items()} for n, ms in found.items()}
     data = {"facts": facts, "surrogates": about, "notes": NOTES, "seconds": photos.seconds}
     data |= {"share": shares, "results": summaries, "people": people}
     write_texts(options.out, {"evidence.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "evidence.md": "\n".join(lines)})

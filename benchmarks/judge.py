@@ -100,14 +100,15 @@ def measure(judge: IdentityEmbedder, people: int, size: int, batch: int, seed: i
             embedding = judge(worse)
             own, strangers = similarity(embedding, references, who)
             clean_own = own if name == "clean" else clean_own
-            part = {"rank1": rank1(embedding, references, who), "own": own, "strangers": strangers, "kept": own / clean_own}
+            part = {"rank1": rank1(embedding, references, who), "identity_similarity": own, "strangers_similarity": strangers}
+            part["similarity_share"] = own / clean_own
             parts[name].append({**part, "presence": judge.embed_frames(worse)[1].mean(1)})
     return {row: {name: torch.cat([part[name] for part in values]) for name in values[0]} for row, values in parts.items()}
 
 
 def table(result: dict[str, dict[str, dict[str, float]]]) -> str:
     """A Markdown table of means and intervals."""
-    heads = ["rank1", "own", "strangers", "kept", "presence"]
+    heads = ["rank1", "identity_similarity", "strangers_similarity", "similarity_share", "presence"]
     lines = ["| clip | rank 1 | own cosine | strangers' cosine | share of the clean own cosine | presence |", "|---|---|---|---|---|---|"]
     for row, values in result.items():
         cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**values[name]) for name in heads]

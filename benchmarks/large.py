@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from anti_i2v.budget import round_down
 from anti_i2v.imaging.metrics import ciede2000
 from anti_i2v.imaging.tensors import to_tensor
-from anti_i2v.inference.onnx import OnnxProtector
-from anti_i2v.inference.planes import split
+from anti_i2v.inference.apply import protect_blocks
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 
@@ -46,11 +46,10 @@ def large(name: str, width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.clip(smooth, 0, 255).astype(np.uint8))
 
 
-def faithfulness(protector: Protector | OnnxProtector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
+def faithfulness(protector: Protector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
     """The residual in blocks beside that of every pixel for itself: both files within epsilon, how alike, and how alike when seen small."""
     before = np.asarray(photo)
-    parts = split(photo)  # blocks of one pixel
-    exact = np.asarray(parts.join(parts.as_stored(protector.steps(parts.upright(parts.colour), parts.upright(parts.stored), epsilon))))
+    exact = np.asarray(protect_blocks(protector.backend, photo, round_down(epsilon), (1, 1)))
     blocks = np.asarray(protector.protect(photo, epsilon))
     one, other = _residual(blocks, before), _residual(exact, before)
     apart = one - other

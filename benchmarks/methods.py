@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import white_noise
 from anti_i2v.attacks.methods import METHODS, Method, named_method
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.report import interval, markdown, ratio_interval, summarise, write_texts
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import rms255
@@ -83,13 +83,13 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
     """All versions of the first `--people` of the test split, and what they cost: bytes, and seconds of a step of a single photo."""
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     image = as_saved(rendered.video[:, 0]).to(options.device)
-    protector = Protector.from_pretrained(options.generator).eval().to(options.device)
+    protector = Protector.from_pretrained(options.generator, backend="torch").to(options.device)
     protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
     protected = as_saved(protected)
     noise = white_noise(image, rms255(protected - image), options.epsilon, torch.Generator().manual_seed(options.seed))
     photos = Photos(rendered.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
     photo = image[:1].clone()
-    with LivePeak(protector.parameters()) as live:
+    with LivePeak(protector.generator.parameters()) as live:
         protector(photo, options.epsilon)
     costs: dict[str, dict[str, float]] = {"memory": {"one_pass": live.peak}, "alone": {}}
 
@@ -118,11 +118,11 @@ def write(options: argparse.Namespace, model: Judged, photos: Photos, costs: dic
     summary = summarise([found])
     # Which share of a method's drop one pass reaches: people drawn again together, so that hard ones count on both sides.
     others = [name for name in found if name not in ("clean", "one_pass")]
-    shares = {name: interval(ratio_interval(found["one_pass"]["drop"], found[name]["drop"])) for name in others}
+    shares = {name: interval(ratio_interval(found["one_pass"]["similarity_drop"], found[name]["similarity_drop"])) for name in others}
     data = {"facts": facts, "about": model.facts, "notes": NOTES, "seconds": photos.seconds, **costs}
     data |= {"share_of_one_pass": shares, "results": summary}
     words = {name: name.replace("_", " ") for name in found}
-    lines = ["# Methods", "", *[f"{name}: {value}" for name, value in facts.items()]]
+    lines = ["# Methods", "", *[f"* {name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds a photo | MiB |", "| --- | ---: | ---: |"]
     lines += [f"| {words[name]} | {value:.3f} | {costs['memory'][name] / 2**20:.0f} |" for name, value in photos.seconds.items()]
     lines += ["", markdown(summary, model.facts, NOTES, words)]

@@ -27,14 +27,14 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
+from anti_i2v.budget import round_down
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
 from anti_i2v.imaging.measure import measure
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import LOSSY, save_photo
-from anti_i2v.inference import blocks, planes
-from anti_i2v.inference.onnx import OnnxProtector
+from anti_i2v.inference import apply, blocks, planes
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from benchmarks.large import PICTURES, SEEN, faithfulness, large
@@ -50,7 +50,6 @@ PEERS = (
 )
 """Protection in one pass against image models: name, size, published seconds a photo, where."""
 
-LOADERS: dict[str, Callable[[str], Any]] = {"onnx": OnnxProtector.from_pretrained, "torch": Protector.from_pretrained}
 IMPORTS = {"onnx": "import onnxruntime", "torch": "import torch"}
 COMMAND = "import sys; from anti_i2v.__main__ import main; main(['protect', *sys.argv[1:]])"
 PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
@@ -82,16 +81,17 @@ def codec(source: Path, target: Path) -> Stopwatch:
     return watch
 
 
-def protection(protector: Protector | OnnxProtector, source: Path, target: Path, epsilon: float) -> Stopwatch:
-    """One photo from file to file, step by step as `protect_photo` and `planes.protected` take them."""
-    watch, network = Stopwatch(), protector.propose
+def protection(protector: Protector, source: Path, target: Path, epsilon: float) -> Stopwatch:
+    """One photo from file to file, step by step as `bulk` and `inference.apply` take them."""
+    watch, backend, network = Stopwatch(), protector.backend, protector.backend.propose
     photo = watch("decode", lambda: read_photo(source))
     split = watch("reduce", lambda: planes.split(photo, blocks.factor(photo.size)))
-    protector.propose = lambda *given: watch("network", lambda: network(*given))  # type: ignore[method-assign, assignment]
+    backend.propose = lambda *given: watch("network", lambda: network(*given))  # type: ignore[method-assign]
+    pixels, bound = (split.upright(split.colour), split.upright(split.stored)), round_down(epsilon)
     try:
-        steps = watch("residual", lambda: protector.steps(split.upright(split.colour), split.upright(split.stored), epsilon))
+        steps = watch("residual", lambda: apply.compute_steps(backend, *pixels, bound))
     finally:
-        del protector.propose
+        del backend.propose
     both, alone = watch.seconds["residual"], watch.seconds["network"]
     watch.seconds["residual"] = both[0] - alone[0], both[1] - alone[1]
     protected = watch("apply", lambda: split.join(split.as_stored(steps)))
@@ -100,7 +100,7 @@ def protection(protector: Protector | OnnxProtector, source: Path, target: Path,
     return watch
 
 
-def paired(protector: Protector | OnnxProtector, source: Path, epsilon: float, runs: int) -> dict[str, Any]:
+def paired(protector: Protector, source: Path, epsilon: float, runs: int) -> dict[str, Any]:
     """Medians over runs, and the ratio of each pair; the first pair, which warms up, is left out."""
     alone, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -211,7 +211,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--runs", type=int, default=15, help="pairs")
     parser.add_argument("--fresh", type=int, default=3, help="fresh processes for each photo")
-    parser.add_argument("--runtimes", nargs="+", default=list(LOADERS), choices=LOADERS, help="default: all")
+    parser.add_argument("--runtimes", nargs="+", default=list(IMPORTS), choices=IMPORTS, help="default: all")
     parser.add_argument("--threads", type=int, default=1, help="of torch and NumPy; Pillow has one, and onnxruntime one for each core")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args(arguments)
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write `protect.json` and `protect.md`."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    protectors, rows, alike = {name: LOADERS[name](options.generator) for name in options.runtimes}, [], []
+    protectors, rows, alike = {name: Protector.from_pretrained(options.generator, backend=name) for name in options.runtimes}, [], []
     reuse_memory()
     given = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite", "--runtime"]
     bare = {name: fresh(IMPORTS[name], [], options.fresh, options.threads) for name in protectors}

@@ -27,7 +27,7 @@ from anti_i2v.resources import commit
 from benchmarks.evidence import Measures, Photos, judge_surrogate, load
 from benchmarks.short_runs import add_clip_options, in_one_pass, trained
 
-MEASURES = ("drop", "all_frames", "last_frame", "photo_drop")
+MEASURES = ("similarity_drop", "clip_change", "last_frame_change", "photo_similarity_drop")
 """Likeness to the person that the clip lost, RMS by which all of it and its last frame moved (1/255), likeness that the photo lost."""
 
 
@@ -59,7 +59,8 @@ def compared(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures
         options.seeds = [seed]
         measures, _ = judge_surrogate(options, model, Photos(rendered.prompts, versions, {}), f"seed {seed}")
         found.append({name: measures[name] for name in versions})
-        print(f"seed {seed}: " + ", ".join(f"{n} {taken[-1][n]} drop {measures[n]['drop'].mean():.3f}" for n in taken[-1]), flush=True)
+        drops = {name: measures[name]["similarity_drop"].mean() for name in taken[-1]}
+        print(f"seed {seed}: " + ", ".join(f"{name} {taken[-1][name]} drop {drop:.3f}" for name, drop in drops.items()), flush=True)
     options.seeds = all_seeds
     return found, taken
 

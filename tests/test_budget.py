@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from anti_i2v.budget import EPSILON_MAX, check_epsilon, fit_to_budget, whole_steps
+from anti_i2v.budget import EPSILON_MAX, check_epsilon, fit_steps_to_budget, fit_to_budget, round_down
 from anti_i2v.errors import UsageError
 
 
@@ -107,15 +107,27 @@ def test_output_is_bit_equal_to_8_bit_pixels() -> None:
     assert torch.equal(protected, (protected * 255).round().to(torch.uint8).float() / 255)
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0, 5.5, 8.0, 32.0])
-def test_bytes_move_by_what_the_levels_differ(epsilon: float) -> None:
-    pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 97).view(1, 3, 97, 256)
-    residual = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * 8 / 255
-    image = pixels.float() / 255
-    levels = fit_to_budget(image, residual, epsilon).mul(255).round()
-    steps = whole_steps(pixels, residual.clone(), torch.tensor([epsilon]))
-    assert steps.dtype == torch.int8
-    assert torch.equal(steps.float(), levels - pixels)
+@pytest.mark.parametrize("epsilon", [0.0, 1e-7, 0.3, 0.5, 1.0, 1.9999999999, 5.5, 8.0, 31.7, 32.0])
+def test_bytes_change_by_what_the_levels_differ(epsilon: float) -> None:
+    rng = np.random.default_rng(2)
+    pixels = np.arange(256, dtype=np.uint8).repeat(97 * 3).reshape(3, 97, 256)
+    residual = (rng.standard_normal(pixels.shape) * rng.choice([0.01, 0.1, 3], pixels.shape)).astype(np.float32)
+    image = torch.from_numpy(pixels)[None].float() / 255
+    levels = fit_to_budget(image, torch.from_numpy(residual.copy())[None], epsilon)[0].mul(255).round().numpy()
+    steps = fit_steps_to_budget(pixels, residual, round_down(epsilon))
+    apart = np.abs(steps - (levels - pixels))
+    assert steps.dtype == np.int8
+    assert apart.max() <= 1  # where torch's tanh and NumPy's round to two sides of a tie
+    assert apart.mean() < 1e-3
+    assert np.abs(steps).max() <= math.floor(epsilon)
+    changed = pixels + steps.astype(int)
+    assert 0 <= changed.min() <= changed.max() <= 255
+
+
+def test_the_bound_of_bytes_is_never_rounded_up() -> None:
+    assert round_down(1.9999999999) < 2
+    assert round_down(5.5) == 5.5
+    assert [round_down(epsilon) <= epsilon for epsilon in (0.1, 7.7, 8.3, 32)] == [True] * 4
 
 
 def test_saturated_pixels_still_learn() -> None:

@@ -20,7 +20,8 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.imaging.tensors import to_tensor
-from anti_i2v.inference.planes import split
+from anti_i2v.inference.apply import protect_blocks
+from anti_i2v.inference.onnx import OnnxBackend
 from anti_i2v.protector import Protector
 from tests.tiny.profiles import DISPLAY_P3
 
@@ -28,7 +29,7 @@ from tests.tiny.profiles import DISPLAY_P3
 @pytest.fixture(scope="module")
 def protector() -> Protector:
     torch.manual_seed(0)
-    return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16)).eval()
+    return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16).eval())
 
 
 def astronaut(width: int = 60, height: int = 44) -> Image.Image:
@@ -60,15 +61,14 @@ def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple
         batch = protector(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
     difference = np.abs(values(protector.protect(photo, 8.0)) - batch)
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-4
+    assert (difference > 0).sum() <= 3 + 1e-4 * difference.size
     assert np.abs(batch - values(photo)).max() >= 3  # it does something
 
 
 def test_a_large_photo_gets_nearly_the_residual_of_every_pixel_for_itself(protector: Protector) -> None:
     photo = astronaut(*LARGE)
     before = values(photo)
-    parts = split(photo)  # blocks of one pixel
-    exact = values(parts.join(protector.steps(parts.colour, parts.stored, 8.0))) - before
+    exact = values(protect_blocks(protector.backend, photo, np.float32(8), (1, 1))) - before
     residual = values(protector.protect(photo, 8.0)) - before
     assert np.corrcoef(residual.ravel(), exact.ravel())[0, 1] > 0.98
     assert residual.std() / exact.std() == pytest.approx(1, abs=0.03)
@@ -195,9 +195,9 @@ def test_tensors_keep_shape_and_pass_gradient(protector: Protector) -> None:
     assert torch.equal(protected, protected.mul(255).round() / 255)
     assert (protected - image).abs().amax((1, 2, 3)).mul(255).tolist() <= [4.001, 8.001]
     torch.testing.assert_close(protector.residual(image, 4.0), protector(image, 4.0) - image)
-    protector.zero_grad()
+    protector.generator.zero_grad()
     protected.square().sum().backward()
-    missing = [n for n, p in protector.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    missing = [n for n, p in protector.generator.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert missing == []
     with torch.autocast("cpu", torch.bfloat16):
         halved = protector(image, 8.0)
@@ -213,9 +213,29 @@ def test_wrong_input_is_refused_with_the_remedy(protector: Protector) -> None:
     with pytest.raises(UsageError, match="epsilon -1"):
         Protector(protector.generator, -1)  # type: ignore[arg-type]
     broken = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16))
-    next(broken.parameters()).data.fill_(math.nan)
+    next(broken.generator.parameters()).data.fill_(math.nan)
     with pytest.raises(UsageError, match="not finite"):
         broken.protect(astronaut())
+
+
+def test_it_does_not_matter_which_backend_a_protector_was_loaded_with() -> None:
+    pytest.importorskip("onnxruntime")
+    photo, image = astronaut(), torch.rand(1, 3, 30, 50, generator=torch.Generator().manual_seed(0))
+    onnx, network = (Protector.from_pretrained(backend=name) for name in ("onnx", "torch"))
+    assert isinstance(onnx.backend, OnnxBackend)
+    assert torch.equal(onnx(image), network(image))
+    assert np.abs(values(onnx.protect(photo)) - values(network.protect(photo))).max() <= 1
+    assert onnx.to("cpu").protect(photo).tobytes() == network.protect(photo).tobytes()
+
+
+def test_what_a_generator_learns_is_seen_at_once() -> None:
+    generator = BackboneGenerator("test_resnet", 32, 8, 8, 16)
+    protector = Protector(generator)
+    before = protector.protect(astronaut())
+    with torch.no_grad():
+        generator.lab_head[-1].weight.neg_()  # type: ignore[union-attr, index]
+    assert protector.protect(astronaut()).tobytes() != before.tobytes()
+    assert generator.training
 
 
 def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path: Path) -> None:
@@ -230,7 +250,7 @@ def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path:
     state = torch.get_rng_state()
     loaded = Protector.from_pretrained(folder)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not loaded.training
+    assert not loaded.generator.training
     assert loaded.protect(astronaut()).tobytes() == protector.protect(astronaut()).tobytes()
 
 
@@ -314,7 +334,7 @@ print([m for m in ('diffusers', 'lightning', 'pytorch_lightning', 'transformers'
 @pytest.mark.parametrize("space", ["rgb", "lab", "frequency"])
 def test_a_generator_of_one_space_protects_and_comes_back_from_its_folder(space: SpaceName, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    protector = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16, space=space)).eval()
+    protector = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16, space=space).eval())
     image = (torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(1)) * 255).round() / 255
     protector.save_pretrained(tmp_path / "generator", card="")
     again = Protector.from_pretrained(tmp_path / "generator")

@@ -1,7 +1,8 @@
-"""What the documents tell people to type exists: files, links, commands, options, and the Python block runs."""
+"""What the documents tell people to type exists: files, links, commands, options, dotted names; and the Python block runs."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -15,10 +16,13 @@ from anti_i2v.cli import parser
 from anti_i2v.training.cli import main as train
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "configs/README.md", "checkpoints/README.md", "data/README.md", "docs/LOG.md", "CHANGELOG.md"]
-DOCUMENTS += [f"checkpoints/{name}/README.md" for name in ("portrait-dit", "portrait-judge", "portrait-generator")]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md") if path.name != "LOG.md")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "configs/README.md", "data/README.md", *PAGES]
+DOCUMENTS += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "checkpoints").rglob("README.md"))
+LOG = "docs/LOG.md"
+"""Its commands must parse; its entries keep the file names of their day."""
 FOLDERS = "anti_i2v|benchmarks|checkpoints|configs|data|docs|notebooks|tests"
-PLACEHOLDERS = {"PHOTOS", "SHARDS", "OTHER_SHARDS", "DIR", "RUN", "FILE", "PHOTO"}
+PLACEHOLDERS = {"PHOTOS", "SHARDS", "OTHER_SHARDS", "DIR", "RUN", "FIRST", "FILE", "PHOTO", "FOLDER"}
 """Words in commands that stand for the reader's own files."""
 
 
@@ -36,7 +40,7 @@ def blocks(document: str, language: str = "") -> list[str]:
 def commands(start: str) -> list[tuple[str, ...]]:
     """Every command of the code blocks and of inline code that begins with `start`, without it, comments cut off."""
     found = []
-    for document in DOCUMENTS:
+    for document in (*DOCUMENTS, LOG):
         lines = [line for block in blocks(document) for line in block.splitlines()]
         lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text(document))
         for line in lines:
@@ -51,10 +55,16 @@ def shown(words: tuple[str, ...]) -> str:
     return " ".join(words)
 
 
+def test_the_front_page_is_short() -> None:
+    """It is read in thirty seconds, and in a terminal; everything else has a page in docs/."""
+    assert len(text("README.md").encode()) <= 9_000
+    assert [line for line in text("README.md").splitlines() if len(line) > 120] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_are_named_exist(document: str) -> None:
     home = (ROOT / document).parent
-    named = set(re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w)(?=[`\s)\],:;.]|$)", text(document)))
+    named = set(re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w)(?=[`\s)\],:;.#]|$)", text(document)))
     examples = {"data/photos", "data/shards"}
     missing = [name for name in sorted(named - examples) if not (ROOT / name).exists()]
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text(document)) if "://" not in link]
@@ -62,9 +72,57 @@ def test_files_that_are_named_exist(document: str) -> None:
     assert missing == []
 
 
+def names(module: Path) -> set[str]:
+    """What a module defines, imports or mentions: some names are loaded late."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, (ast.Name, ast.Attribute)):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return found
+
+
+def exists(dotted: str) -> bool:
+    """Whether a dotted name is a room, a module, or something that its module mentions."""
+    place = ROOT
+    parts = dotted.split(".")
+    for number, part in enumerate(parts):
+        if (place / part).is_dir():
+            place /= part
+        else:
+            module = place / f"{part}.py"
+            rest = parts[number + 1 :] if module.is_file() else parts[number:]
+            return set(rest) <= names(module if module.is_file() else place / "__init__.py")
+    return True
+
+
+def test_dotted_names_are_looked_up() -> None:
+    assert exists("anti_i2v.budget")
+    assert exists("anti_i2v.objectives.IdentityObjective")
+    assert not exists("anti_i2v.budgets")
+    assert not exists("anti_i2v.objectives.IdentityObjectives")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_dotted_names_exist(document: str) -> None:
+    named = sorted(set(re.findall(r"\banti_i2v(?!\.yaml)(?:\.[A-Za-z_]\w*)+", text(document))))
+    assert [name for name in named if not exists(name)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_blocks_import_what_exists(document: str) -> None:
+    for block in blocks(document, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("anti_i2v"):
+                assert [alias.name for alias in node.names if not exists(f"{node.module}.{alias.name}")] == []
+
+
 def test_the_two_first_commands_are_there_word_by_word() -> None:
     lines = [line for block in blocks("README.md") for line in block.splitlines()]
-    assert "pip install -e . && python train.py fit" in lines
+    assert 'pip install -e ".[train]" && python train.py fit' in lines
     assert 'pip install -e ".[test]" && pytest' in lines
 
 
@@ -102,17 +160,17 @@ def test_training_commands_parse(
     assert ended.value.code == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("program", sorted({words[words[0] == "-m"] for words in commands("python")}))
+def test_programs_that_python_runs_exist(program: str) -> None:
+    assert (ROOT / program).is_file() if program.endswith(".py") else exists(program)
+
+
 def test_every_command_has_its_place_in_the_readme() -> None:
     listed = re.search(r"\n  COMMAND\n(.*?)\n\n", parser().format_help(), re.DOTALL)
     assert listed is not None
     names = re.findall(r"^    (\w+)", listed[1], re.MULTILINE)
     assert names
     assert [name for name in names if f"anti-i2v {name}" not in text("README.md")] == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_no_slot_for_figures_is_left_open(document: str) -> None:
-    assert re.findall(r"<!-- figures: [\w-]+ -->", text(document)) == []
 
 
 @pytest.mark.slow

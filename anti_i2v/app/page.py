@@ -1,4 +1,4 @@
-"""The page itself: what is on it, and what answers when something is done there."""
+"""The page itself: what is on it, and what happens when it is used."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from anti_i2v.app.pictures import TIMES
+from anti_i2v.app.description import summary
+from anti_i2v.app.previews import GAIN
 from anti_i2v.app.storage import Storage
-from anti_i2v.app.words import summary
-from anti_i2v.app.work import Protected, Upload, protect_all, task_for, zip_all
-from anti_i2v.bulk.backends import Way
+from anti_i2v.app.uploads import ProtectedPhoto, Upload, protect_uploads, zip_photos
+from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.request import STRENGTHS, Request
 
 TITLE = "Protect photos"
 ABOUT = """<h1>Protect photos</h1>
@@ -23,30 +24,30 @@ harder.</p>
 LIMITS = """<div class="limits"><p><b>Know the limits.</b> The video tools that people use today are not stopped by this yet, and anyone
 who tries hard can remove it. Only a photo that you keep to yourself is safe.</p><p class="small">In exact words: {}</p></div>"""
 FORMATS = (("Keep the format: a JPEG stays a JPEG", "same"), ("Save exactly: a JPEG becomes a PNG, which is larger", "lossless"))
-CLEANING = (3600, 86400)  # Gradio's own, in seconds: every hour, of what is a day old
+CLEANING = (3600, 86400)  # of Gradio's own files, in seconds: every hour, of what is a day old
 PROGRESS = gr.Progress()
 
 Files = Sequence[Mapping[str, Any]] | None
-"""Uploads as Gradio has them: `path` of the copy, which it has checked to be an upload, and `orig_name`."""
+"""Uploads in Gradio's form: `path` of the copy, which it has checked to be an upload, and `orig_name`."""
 
 
-class Answers:
-    """What the page does when it is asked.
+class Handlers:
+    """What happens when the page is used.
 
     Args:
-        way: What protects a photo; loaded once, for all.
+        protector: What protects a photo; loaded once, for all pages.
         storage: Where photos lie while a page is open.
     """
 
-    def __init__(self, way: Way, storage: Storage) -> None:
-        self.way = way
+    def __init__(self, protector: PhotoProtector, storage: Storage) -> None:
+        self.protector = protector
         self.storage = storage
 
-    def uploaded(self, files: Files, request: gr.Request) -> None:
-        """Note what has to go when the page is closed."""
-        self.storage.uploaded(str(request.session_hash), [upload.path for upload in uploads(files)])
+    def add_uploads(self, files: Files, request: gr.Request) -> None:
+        """Remember what has to be removed when the page is closed."""
+        self.storage.add_uploads(str(request.session_hash), [upload.path for upload in uploads(files)])
 
-    def closed(self, request: gr.Request) -> None:
+    def close(self, request: gr.Request) -> None:
         """The page was closed, or loaded anew."""
         self.storage.close(str(request.session_hash))
 
@@ -61,41 +62,39 @@ class Answers:
         progress: gr.Progress = PROGRESS,
     ) -> list[Any]:
         """Protect all photos and show the first; values of `outputs` in `build`."""
-        self.uploaded(files, request)  # programs upload without a page that would tell
+        self.add_uploads(files, request)  # programs upload without the page's own event
         todo = uploads(files)
         if not todo:
-            return ['<p class="said">Add a photo first.</p>', [], gr.Column(visible=False), None, None, *shown(None)]
-        folder = self.storage.fresh(str(request.session_hash))
+            return ['<p class="message">Add a photo first.</p>', [], gr.Column(visible=False), None, None, *photo_values(None)]
+        folder = self.storage.new_folder(str(request.session_hash))
         count = iter(range(len(todo)))
-        outcomes = protect_all(
-            self.way,
+        photos, rejected = [], []
+        for result in protect_uploads(
             todo,
-            task_for(self.way, epsilon, format, strip_gps, no_ai_training),
+            Request((), folder, format, epsilon, strip_gps=strip_gps, no_ai_training=no_ai_training, quiet=True, workers=1),
+            self.protector,
             self.storage,
-            folder,
             lambda name: progress((n := next(count), len(todo)), desc=f"Photo {n + 1} of {len(todo)}: {name}", unit="photos"),
-        )
-        done, refused = [], []
-        for outcome in outcomes:
-            if isinstance(outcome, Protected):
-                done.append(outcome)
+        ):
+            if isinstance(result, ProtectedPhoto):
+                photos.append(result)
             else:
-                refused.append((outcome.name, outcome.reason))
-        several = len(done) > 1
+                rejected.append((result.name, result.reason))
+        several = len(photos) > 1
         with self.storage.writing(folder) as is_open:
-            every = zip_all(done, folder / "protected-photos.zip") if several and is_open else None
+            archive = zip_photos(photos, folder / "protected-photos.zip") if several and is_open else None
         return [
-            summary(len(done), refused),
-            done,
-            gr.Column(visible=bool(done)),
-            gr.Gallery([(str(photo.after), photo.output.name) for photo in done], visible=several, selected_index=0),
-            gr.DownloadButton(value=every, visible=several),
-            *shown(done[0] if done else None),
+            summary(len(photos), rejected),
+            photos,
+            gr.Column(visible=bool(photos)),
+            gr.Gallery([(str(photo.after), photo.output.name) for photo in photos], visible=several, selected_index=0),
+            gr.DownloadButton(value=archive, visible=several),
+            *photo_values(photos[0] if photos else None),
         ]
 
-    def choose(self, done: list[Protected], event: gr.SelectData) -> list[Any]:
+    def choose(self, photos: list[ProtectedPhoto], event: gr.SelectData) -> list[Any]:
         """Show the photo that was clicked."""
-        return shown(done[event.index])
+        return photo_values(photos[event.index])
 
 
 def uploads(files: Files) -> list[Upload]:
@@ -103,55 +102,54 @@ def uploads(files: Files) -> list[Upload]:
     return [Upload(Path(file["path"]), PurePath(file.get("orig_name") or file["path"]).name) for file in files or ()]
 
 
-def shown(photo: Protected | None) -> list[Any]:
-    """Values of what one photo is shown in."""
+def photo_values(photo: ProtectedPhoto | None) -> list[Any]:
+    """Values of the components that show one photo, see `_photo`."""
     if photo is None:
         return ["", None, None, None, ""]
     name = f"<h2>{escape(photo.output.name)}</h2>"
-    return [name, (str(photo.before), str(photo.after)), str(photo.residual), str(photo.output), photo.told]
+    return [name, (str(photo.before), str(photo.after)), str(photo.residual), str(photo.output), photo.description]
 
 
-def build(way: Way, storage: Storage, strengths: Mapping[str, float]) -> gr.Blocks:
+def build(protector: PhotoProtector, storage: Storage) -> gr.Blocks:
     """The page.
 
     Args:
-        way: What protects a photo.
+        protector: What protects a photo.
         storage: Where photos lie while a page is open.
-        strengths: Name → epsilon; `standard` is chosen.
     """
-    answers = Answers(way, storage)
+    handlers = Handlers(protector, storage)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CLEANING) as page:
         gr.HTML(ABOUT)
-        gr.HTML(LIMITS.format(escape(way.limits.removeprefix("limits: "))))
+        gr.HTML(LIMITS.format(escape(protector.limits.removeprefix("limits: "))))
         files = gr.File(label="Your photos", file_count="multiple", height=170, elem_id="photos")
-        wishes = [_strength(strengths), *_more()]
+        settings = [_strength(), *_more()]
         button = gr.Button("Protect", variant="primary", size="lg", elem_id="protect")
-        said = gr.HTML(elem_id="said")
-        done = gr.State([])
+        message = gr.HTML(elem_id="message")
+        photos = gr.State([])
         with gr.Column(visible=False, elem_id="results") as results:
-            every = gr.DownloadButton("Download all (zip)", variant="primary", elem_id="download-all")
+            archive = gr.DownloadButton("Download all (zip)", variant="primary", elem_id="download-all")
             choice = gr.Gallery(label="Click a photo to look at it", allow_preview=False, object_fit="cover", buttons=[], elem_id="choice")
             photo = _photo()
-        outputs = [said, done, results, choice, every, *photo]
+        outputs = [message, photos, results, choice, archive, *photo]
         # Raw values: Gradio would give the names of files without some characters, such as the "!" of "Wow!.jpg".
-        button.click(answers.protect, [files, *wishes], outputs, preprocess=False, show_progress_on=said, api_name="protect")
-        choice.select(answers.choose, done, photo, show_progress="hidden", api_visibility="private")
-        files.change(answers.uploaded, files, preprocess=False, show_progress="hidden", api_visibility="private")
-        page.unload(answers.closed)
+        button.click(handlers.protect, [files, *settings], outputs, preprocess=False, show_progress_on=message, api_name="protect")
+        choice.select(handlers.choose, photos, photo, show_progress="hidden", api_visibility="private")
+        files.change(handlers.add_uploads, files, preprocess=False, show_progress="hidden", api_visibility="private")
+        page.unload(handlers.close)
     return page
 
 
-def _strength(strengths: Mapping[str, float]) -> gr.Slider:
-    """Three names and a scale that say the same; returns the scale."""
-    names = [(name.capitalize(), value) for name, value in strengths.items()]
+def _strength() -> gr.Slider:
+    """The strength by name and as a number, which follow each other; returns the number."""
+    names = [(name.capitalize(), value) for name, value in STRENGTHS.items()]
     with gr.Group():
         named = gr.Radio(
-            names, value=strengths["standard"], label="Strength", info="Stronger protects better, and is easier to see.", elem_id="strength"
+            names, value=STRENGTHS["standard"], label="Strength", info="Stronger protects better, and is easier to see.", elem_id="strength"
         )
         scale = gr.Slider(
             1,
             16,
-            strengths["standard"],
+            STRENGTHS["standard"],
             step=1,
             buttons=[],
             label="Or choose exactly",
@@ -160,7 +158,7 @@ def _strength(strengths: Mapping[str, float]) -> gr.Slider:
         )
     # In the browser, so that no answer to an earlier move arrives after a later one.
     named.input(None, named, scale, js="value => value", api_visibility="private")
-    scale.input(None, scale, named, js=f"value => {list(strengths.values())}.includes(value) ? value : null", api_visibility="private")
+    scale.input(None, scale, named, js=f"value => {list(STRENGTHS.values())}.includes(value) ? value : null", api_visibility="private")
     return scale
 
 
@@ -180,7 +178,7 @@ def _more() -> list[gr.components.Component]:
 
 
 def _photo() -> list[gr.components.Component]:
-    """What one photo is shown in, see `shown`."""
+    """What one photo is shown in, see `photo_values`."""
     name = gr.HTML(elem_id="name")
     with gr.Tabs():
         with gr.Tab("Before and after"):
@@ -188,7 +186,7 @@ def _photo() -> list[gr.components.Component]:
             gr.HTML('<p class="sides"><span>◂ before</span><span>after ▸</span></p>')
         with gr.Tab("The change"):
             residual = gr.Image(show_label=False, buttons=["fullscreen"], interactive=False, elem_id="residual")
-            gr.HTML(f'<p class="sides">What was changed, {TIMES} times stronger than it is. Grey: nothing.</p>')
+            gr.HTML(f'<p class="sides">What was changed, {GAIN} times stronger than it is. Grey: nothing.</p>')
     download = gr.DownloadButton("Download this photo", elem_id="download")
-    told = gr.HTML(elem_id="told")
-    return [name, slider, residual, download, told]
+    description = gr.HTML(elem_id="description")
+    return [name, slider, residual, download, description]

@@ -1,4 +1,4 @@
-"""Where photos lie while a page is open, and that nothing of them is left when it is closed."""
+"""Where photos lie while a page is open, and how all of them are removed when it is closed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Storage:
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="anti-i2v-app-")).resolve()
-        self.lock = threading.RLock()  # held while a photo is written, so that nothing appears in a folder that was removed
+        self.lock = threading.RLock()  # taken while a photo is written, so that nothing appears in a folder that was removed
         self.sessions: dict[str, Session] = {}
 
-    def uploaded(self, name: str, files: Iterable[Path]) -> None:
-        """Note what a page has uploaded."""
+    def add_uploads(self, name: str, files: Iterable[Path]) -> None:
+        """Remember what a page has uploaded."""
         with self.lock:
             self._session(name).uploads |= set(files)
 
-    def fresh(self, name: str) -> Path:
+    def new_folder(self, name: str) -> Path:
         """An empty folder for new results of a page; its earlier ones are removed."""
         with self.lock:
             session = self._session(name)
@@ -45,12 +45,12 @@ class Storage:
 
     @contextmanager
     def writing(self, folder: Path) -> Iterator[bool]:
-        """Hold a folder while something is written into it; False if its page was closed meanwhile."""
+        """Lock a folder while something is written into it; False if its page was closed meanwhile."""
         with self.lock:
             yield folder.is_dir()
 
     def close(self, name: str) -> None:
-        """Remove everything of a page, but what another one has uploaded, too."""
+        """Remove everything of a page, except files that another page has uploaded as well."""
         with self.lock:
             session = self.sessions.pop(name, None)
             if session is None:
@@ -62,7 +62,7 @@ class Storage:
                     file.parent.rmdir()
 
     def remove(self) -> None:
-        """Remove the folder, once the photo at hand is done."""
+        """Remove the folder, as soon as the photo that is being protected is done."""
         with self.lock:
             self.sessions.clear()
             shutil.rmtree(self.root, ignore_errors=True)

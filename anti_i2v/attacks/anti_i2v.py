@@ -1,4 +1,4 @@
-"""Anti-I2V (CVPR 2026, arXiv 2603.24570), whose own code is not public, and the rungs of its ablation."""
+"""Anti-I2V (CVPR 2026, arXiv 2603.24570), whose own code is not public, and the variants of its ablation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from anti_i2v.objectives import (
 )
 from anti_i2v.surrogates import Surrogate
 
-RUNGS: Mapping[str, tuple[SpaceName, tuple[str, ...]]] = {
+VARIANTS: Mapping[str, tuple[SpaceName, tuple[str, ...]]] = {
     "rgb": ("rgb", ("diffusion",)),
     "lab": ("lab", ("diffusion",)),
     "dual": ("dual", ("diffusion",)),
@@ -29,10 +29,10 @@ RUNGS: Mapping[str, tuple[SpaceName, tuple[str, ...]]] = {
     "ira": ("dual", ("collapse", "anchor", "diffusion")),
     "full": ("dual", ("collapse", "anchor", "diffusion", "perceptual")),
 }
-"""Rung of the paper's ablation → its space and its parts, in the order in which they are summed; each has one thing more."""
+"""Variant of the paper's ablation → its space and its parts, in the order in which they are summed; each has one thing more."""
 
 
-def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), rung: str = "full") -> Method:
+def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), variant: str = "full") -> Method:
     """L_IRC + L_IRA + L_aux − L_DM, by steps in Lab (a*, b*) and in low DCT frequencies in turn.
 
     Published: IRC of the last three blocks to block 3; IRA on every layer of denoiser and VAE encoder, toward an unrelated picture; L_aux
@@ -45,18 +45,18 @@ def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), rung: str = "full
         surrogate: What is attacked.
         taps: Layers of the denoiser instead of every block, in the order of computation: the first is the shallow one of IRC, the
             others are the deep ones, and IRA is on all of them.
-        rung: How much of it, one of `RUNGS`; all else is as in `full`.
+        variant: How much of it, one of `VARIANTS`; all else is as in `full`.
 
     Raises:
-        UsageError: A single tap, or the first lies in a block behind another's, or no such rung.
+        UsageError: A single tap, or the first lies in a block behind another's, or no such variant.
     """
-    if rung not in RUNGS:
-        raise UsageError(f"no rung {rung!r}; there are {', '.join(RUNGS)}")
+    if variant not in VARIANTS:
+        raise UsageError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
     if len(taps) == 1:
         raise UsageError(f"anti-i2v collapses deep layers to a shallow one, and the taps are only {taps[0]}; name two or more")
     if early := [tap for tap in taps[1:] if depth(surrogate, tap) < depth(surrogate, taps[0])]:
         raise UsageError(f"the deep tap {early[0]} is computed before the shallow {taps[0]}; name the shallow one first")
-    space, names = RUNGS[rung]
+    space, names = VARIANTS[variant]
     make: dict[str, Callable[[], Objective | None]] = {
         "collapse": lambda: CollapseObjective(list(taps[1:]), taps[0]) if taps else CollapseObjective(*collapsed_layers(surrogate)),
         "anchor": lambda: AnchorObjective("checker", weights=dict.fromkeys(_anchored(surrogate, taps), 1.0)),

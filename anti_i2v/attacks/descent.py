@@ -7,7 +7,7 @@ residual anew after every step (`held`), and there are no parameters beside it t
 Both are projections, on the budget and on the space, in turn (von Neumann 1950).
 
 Steps mean the same everywhere: ±1 in all parameters is a residual of RMS one epsilon: in RGB by definition, in `frequency` by Parseval,
-in `lab` measured (0.84–1.07 on the photographs behind `epsilon.GAIN`, full-size fields of random signs).
+in `lab` measured (0.84–1.07 on the photographs behind `spaces.lab.GAIN`, full-size fields of random signs).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.spaces import FrequencySpace, LabSpace, Space
 from anti_i2v.spaces.frequency import low_pass
-from anti_i2v.spaces.lab import recoloured
+from anti_i2v.spaces.lab import recolour
 
 SpaceName = Literal["rgb", "lab", "frequency", "dual"]
 """`rgb`: every value; `lab`: a* and b* of every pixel; `frequency`: low DCT coefficients; `dual`: the last two in turn."""
@@ -69,7 +69,7 @@ class LabDescent(Descent):
         return _signed(LabSpace(), picture, gradient, length, picture.shape[-2:])
 
     def held(self, image: Tensor, residual: Tensor) -> Tensor:
-        return recoloured(image, image + residual) - image
+        return recolour(image, image + residual) - image
 
 
 class FrequencyDescent(Descent):
@@ -112,7 +112,7 @@ class DualDescent(Descent):
         return self.parts[number % 2].step(picture, gradient, length, number)
 
     def held(self, image: Tensor, residual: Tensor) -> Tensor:
-        return recoloured(image + self.parts[1].held(image, residual), image + residual) - image
+        return recolour(image + self.parts[1].held(image, residual), image + residual) - image
 
 
 def descent_in(space: SpaceName, height: int, width: int, cutoff: float) -> Descent:

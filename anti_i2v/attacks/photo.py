@@ -84,7 +84,7 @@ class PhotoNoise:
     @torch.no_grad()
     def protect(self, photo: Image.Image, epsilon: float) -> Image.Image:
         """Noise instead of protection: what energy alone does."""
-        device = next(self.protector.parameters()).device
+        device = next(self.protector.generator.parameters()).device
         rms = rms255(colours(self.protector.protect(photo, epsilon), device) - colours(photo, device))
         random = torch.Generator().manual_seed(self.seed)
         return changed(photo, lambda image: white_noise(image, rms, epsilon, random), epsilon, device)

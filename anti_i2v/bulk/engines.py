@@ -2,81 +2,66 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
-from anti_i2v.errors import UsageError
+from anti_i2v.bulk.job import run_job
+from anti_i2v.bulk.plan import Job
+from anti_i2v.bulk.protectors import PhotoProtector, load_protector
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result
 
-if TYPE_CHECKING:
-    from anti_i2v.bulk.backends import Way
-    from anti_i2v.bulk.jobs import Job
-    from anti_i2v.bulk.run import Engine
+Advance = Callable[[], object]
+"""Called after each photo, whatever became of it."""
 
-MOST = 4  # processes, unless somebody asks for more: each takes some hundred megabytes for large photos
-ENOUGH = 8  # photos for each process, which takes half a second to start
+JobResults = Generator[tuple[int, list[Result]], None, None]
+"""A job's index among the jobs, and what became of its photos; in the order in which they are done."""
 
+Engine = Callable[[Sequence[Job], Request, Advance], JobResults]
+"""What does jobs."""
 
-def check(options: argparse.Namespace, per_photo: bool) -> None:
-    """Refuse options that do not go together, before anything is loaded.
-
-    Args:
-        options: Of `protect`.
-        per_photo: Whether each photo is optimised against a video model.
-
-    Raises:
-        UsageError: They do not, or Ray is not installed.
-    """
-    several = options.workers is not None and options.workers > 1
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"--workers is {options.workers}; give 1 or more")
-    if per_photo and (several or options.engine == "ray"):
-        asked = f"--workers {options.workers}" if several else "--engine ray"
-        raise UsageError(f"{asked} is for a generator's one pass; a video model optimises one photo at a time, so leave it out")
-    if options.ray_address is not None and options.engine != "ray":
-        raise UsageError(f"--ray-address {options.ray_address} is for --engine ray; add that")
-    if options.engine == "ray" and find_spec("ray") is None:
-        raise UsageError("--engine ray needs Ray, which is not installed; pip install 'anti-i2v[bulk]'")
+MAX_PROCESSES = 4  # unless somebody asks for more: each takes some hundred megabytes for large photos
+PHOTOS_PER_PROCESS = 8  # at least; it takes half a second to start one
 
 
-def chosen(options: argparse.Namespace, way: Way, jobs: Sequence[Job]) -> Engine:
-    """The engine that the options ask for.
+def choose_engine(request: Request, protector: PhotoProtector, jobs: Sequence[Job]) -> Engine:
+    """The engine that a request asks for.
 
     Args:
-        options: Of `protect`.
-        way: What protects photos in this process.
+        request: What is asked.
+        protector: What protects photos in this process.
         jobs: What there is to do.
     """
-    from anti_i2v.bulk.backends import on_gpu, one_pass
-    from anti_i2v.bulk.run import in_turn
+    load = partial(load_protector, request)
+    if request.engine == "ray":
+        from anti_i2v.bulk.ray import run_with_ray
 
-    make = partial(one_pass, options.generator, options.runtime, options.device)
-    if options.engine == "ray":
-        from anti_i2v.bulk.ray import with_ray
+        return partial(run_with_ray, load, request.workers or 1, int(protector.shared))
+    if protector.shared and request.workers != 1:
+        from anti_i2v.bulk.threads import run_in_threads
 
-        return partial(with_ray, make, options.workers or 1, options.ray_address, int(on_gpu(options.device)))
-    if way.shared and options.workers != 1:
-        from anti_i2v.bulk.threads import in_threads
-
-        return partial(in_threads, way.protect, options.workers or _cores())
-    workers = options.workers or _worthwhile(way, jobs)
+        return partial(run_in_threads, protector, request.workers or _cores())
+    workers = request.workers or worthwhile_processes(protector, jobs)
     if workers > 1:
-        from anti_i2v.bulk.pool import in_processes
+        from anti_i2v.bulk.pool import run_in_processes
 
-        return partial(in_processes, make, workers)
-    return partial(in_turn, way.protect)
+        return partial(run_in_processes, load, workers)
+    return partial(run_in_turn, protector)
 
 
-def _worthwhile(way: Way, jobs: Sequence[Job]) -> int:
+def run_in_turn(protector: PhotoProtector, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
+    """One job after the other, in this process."""
+    for index, job in enumerate(jobs):
+        yield index, run_job(protector, job, request, advance)
+
+
+def worthwhile_processes(protector: PhotoProtector, jobs: Sequence[Job]) -> int:
     """How many processes are worth their start and their memory."""
-    if not way.light:
+    if not protector.light:
         return 1
-    left = [job for job in jobs if not job.is_done]
-    shards = sum(job.is_shard for job in left)
-    return max(1, min(_cores(), MOST, shards + (len(left) - shards) // ENOUGH))
+    shards = sum(job.is_shard for job in jobs)
+    return max(1, min(_cores(), MAX_PROCESSES, shards + (len(jobs) - shards) // PHOTOS_PER_PROCESS))
 
 
 def _cores() -> int:

@@ -1,49 +1,29 @@
-"""One photo from file to file, and what was measured on the way."""
+"""One photo from file to file, or from bytes to bytes, and what was measured on the way."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image
 
+from anti_i2v import atomic
+from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.inheritance import inherit
-from anti_i2v.imaging.measure import Measured, measure, visibility
-from anti_i2v.imaging.metadata.marks import protected_mark
+from anti_i2v.imaging.file_attributes import copy_attributes
+from anti_i2v.imaging.measure import Measurement, measure, visibility
+from anti_i2v.imaging.metadata.statements import read_mark
 from anti_i2v.imaging.reading import JPEG, read_photo
-from anti_i2v.imaging.writing import LOSSY, Saving, encode_photo, save_photo
+from anti_i2v.imaging.writing import LOSSY, encode_photo, write_error
 from anti_i2v.inference.profiles import to_srgb
-
-Protect = Callable[[Image.Image, float], Image.Image]
-"""What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
 
 TIFF = (".tif", ".tiff")
 TRIES = 8  # at an epsilon whose colour difference is small enough; two or three do
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked for every photo of one call.
-
-    Attributes:
-        epsilon: Budget in 1/255 steps.
-        format: One of `sources.FORMATS`.
-        saving: How files are written; its mark is that of a photo with the whole budget.
-        max_delta_e: Largest mean ΔE2000 that the residual may have; a photo that exceeds it gets a smaller epsilon. None: any.
-        force: Protect photos that bear the mark of a protection once more.
-    """
-
-    epsilon: float = 8.0
-    format: str = "lossless"
-    saving: Saving = field(default_factory=Saving)
-    max_delta_e: float | None = None
-    force: bool = False
+MODES = {"1": "black and white", "P": "a palette", "PA": "a palette"}  # for people
 
 
 class AlreadyProtectedError(UsageError):
@@ -55,108 +35,105 @@ def reuse_memory() -> None:
     Image.core.set_blocks_max(8)  # type: ignore[attr-defined]  # the stubs leave it out
 
 
-def protect_photo(protect: Protect, source: Path, output: Path, task: Task) -> Measured:
+def protect_file(protector: PhotoProtector, source: Path, output: Path, request: Request) -> Measurement:
     """Read, protect, write, re-read and measure one photo; the file appears complete or not at all.
 
     Raises:
         AlreadyProtectedError: It bears the mark of a protection.
         UsageError: It cannot be read, protected or written, or it changed meanwhile; nothing is left behind.
     """
-    before = _state(source)
-    photo, notes = prepare(read_photo(source), output.suffix)
-    if before is None or _changed(before, source):
+    before = _stat(source)
+    photo = read_photo(source)
+    if before is None or has_changed(source, before):
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
-    protected, task = protected_within(protect, photo, task, str(source))
-    notes += _became(photo, protected)
+    photo, notes = to_writable_mode(photo, output.suffix)
+    protected, epsilon = _protect(protector, photo, request, str(source))
+    notes += _mode_notes(photo, protected)
     output.parent.mkdir(parents=True, exist_ok=True)
-    measured: list[Measured] = []
-
-    def check(part: Path) -> None:
-        measured.append(_measured(photo, protected, read_photo(part, str(output)), output.suffix, task, ()))
-        inherit(part, before)
-
-    notes += save_photo(protected, output, photo, task.saving, check)
-    return dataclasses.replace(measured[0], notes=notes)
+    with write_error(output, protected), atomic.write(output) as part:
+        with part.open("wb") as file:
+            notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon)))
+        measurement = _measure(photo, protected, read_photo(part, str(output)), output.suffix, epsilon, notes)
+        copy_attributes(part, before)
+    return measurement
 
 
-def protect_bytes(protect: Protect, content: bytes, called: str, suffix: str, task: Task) -> tuple[bytes, Measured]:
-    """What `protect_photo` does, from bytes to bytes.
+def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: str, request: Request) -> tuple[bytes, Measurement]:
+    """What `protect_file` does, from bytes to bytes.
 
     Args:
-        protect: What makes a protected photo of a photo.
+        protector: What protects photos.
         content: Of a photo file.
-        called: What messages call it.
+        name: What messages call it.
         suffix: Of the protected file; says its format.
-        task: What is asked for.
+        request: What is asked.
 
     Raises:
         AlreadyProtectedError: It bears the mark of a protection.
         UsageError: It cannot be read, protected or written.
     """
-    photo, notes = prepare(read_photo(io.BytesIO(content), called), suffix)
-    protected, task = protected_within(protect, photo, task, called)
-    notes += _became(photo, protected)
-    file: BinaryIO = io.BytesIO()
-    notes += encode_photo(protected, file, suffix, photo, task.saving)
-    data = file.getvalue()  # type: ignore[attr-defined]
-    return data, _measured(photo, protected, read_photo(io.BytesIO(data), called), suffix, task, notes)
+    photo, notes = to_writable_mode(read_photo(io.BytesIO(content), name), suffix)
+    protected, epsilon = _protect(protector, photo, request, name)
+    notes += _mode_notes(photo, protected)
+    file = io.BytesIO()
+    notes += encode_photo(protected, file, suffix, photo, request.write_options(protector.mark(epsilon)))
+    data = file.getvalue()
+    return data, _measure(photo, protected, read_photo(io.BytesIO(data), name), suffix, epsilon, notes)
 
 
-def protected_within(protect: Protect, photo: Image.Image, task: Task, called: str) -> tuple[Image.Image, Task]:
-    """The protected photo and the task as it was fulfilled: with the epsilon, also in the mark, that `max_delta_e` left.
+def _protect(protector: PhotoProtector, photo: Image.Image, request: Request, name: str) -> tuple[Image.Image, float]:
+    """The protected photo, and its epsilon: the whole budget, or what `max_delta_e` leaves of it.
 
     Raises:
         AlreadyProtectedError: It bears the mark of a protection.
         UsageError: `max_delta_e` leaves less than one 8-bit step.
     """
-    if not task.force and (mark := protected_mark(photo)):
+    if not request.force and (mark := read_mark(photo)):
         raise AlreadyProtectedError(
-            f"{called} is protected already, by {mark.generator} with epsilon {mark.epsilon:g}; --force does it again"
+            f"{name} is protected already, by {mark.generator} with epsilon {mark.epsilon:g}; --force does it again"
         )
-    epsilon, protected = task.epsilon, protect(photo, task.epsilon)
-    if task.max_delta_e is not None:
+    budget, limit = request.epsilon or protector.epsilon, request.max_delta_e
+    epsilon, protected = budget, protector.protect(photo, budget)
+    if limit is not None:
         for _ in range(TRIES):
-            seen = visibility(photo, protected)
-            if seen <= task.max_delta_e:
+            difference = visibility(photo, protected)
+            if difference <= limit:
                 break
-            epsilon *= 0.97 * task.max_delta_e / seen  # colour differences are nearly in proportion to epsilon
-            protected = protect(photo, epsilon)
-        if epsilon < 1 <= task.epsilon or visibility(photo, protected) > task.max_delta_e:
-            raise UsageError(f"{called}: a mean ΔE2000 of at most {task.max_delta_e:g} leaves no whole 8-bit step; raise --max-delta-e")
-    mark = task.saving.mark
-    saving = dataclasses.replace(task.saving, mark=dataclasses.replace(mark, epsilon=epsilon)) if mark else task.saving
-    return protected, dataclasses.replace(task, epsilon=epsilon, saving=saving)
+            epsilon *= 0.97 * limit / difference  # colour differences are nearly in proportion to epsilon
+            protected = protector.protect(photo, epsilon)
+        if epsilon < 1 <= budget or visibility(photo, protected) > limit:
+            raise UsageError(f"{name}: a mean ΔE2000 of at most {limit:g} leaves no whole 8-bit step; raise --max-delta-e")
+    return protected, epsilon
 
 
-def _became(photo: Image.Image, protected: Image.Image) -> tuple[str, ...]:
+def _mode_notes(photo: Image.Image, protected: Image.Image) -> tuple[str, ...]:
     """What protecting makes of modes that cannot hold a protected photo."""
     if photo.mode == protected.mode or photo.mode.startswith("I;16"):
         return ()
-    names = {"1": "black and white", "P": "a palette", "PA": "a palette"}
-    return (f"{names.get(photo.mode, photo.mode)} became {protected.mode}",)
+    return (f"{MODES.get(photo.mode, photo.mode)} became {protected.mode}",)
 
 
-def _measured(
-    photo: Image.Image, protected: Image.Image, written: Image.Image, suffix: str, task: Task, notes: tuple[str, ...]
-) -> Measured:
+def _measure(
+    photo: Image.Image, protected: Image.Image, written: Image.Image, suffix: str, epsilon: float, notes: Sequence[str]
+) -> Measurement:
     lossy = suffix.lower() in LOSSY or written.info.get("lossless") is False
-    return measure(photo, protected, written, lossy, task.epsilon, notes)
+    return dataclasses.replace(measure(photo, protected, written, lossy, epsilon), notes=tuple(notes))
 
 
-def _state(path: Path) -> os.stat_result | None:
-    """Of a file, if there is one."""
+def has_changed(path: Path, before: os.stat_result) -> bool:
+    """Whether a file has another size or date than before, or is gone."""
+    after = _stat(path)
+    return after is None or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
     except OSError:
         return None
 
 
-def _changed(before: os.stat_result, path: Path) -> bool:
-    after = _state(path)
-    return after is None or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
-
-
-def prepare(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ...]]:
+def to_writable_mode(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ...]]:
     """Bring a photo into a mode that its output format can hold, and say what changed.
 
     Print colours (CMYK) become sRGB by the embedded profile unless the output is JPEG or TIFF; other modes stay.
@@ -164,22 +141,18 @@ def prepare(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ..
     notes = []
     if bits := photo.info.get("reduced_from_bits"):
         notes.append(f"{bits} bits per colour became 8")
-    kept = (*TIFF, *JPEG) if photo.mode == "CMYK" else TIFF
-    if photo.mode in ("CMYK", "LAB", "YCbCr") and suffix.lower() not in kept:
+    unchanged = (*TIFF, *JPEG) if photo.mode == "CMYK" else TIFF
+    if photo.mode in ("CMYK", "LAB", "YCbCr") and suffix.lower() not in unchanged:
         notes.append(f"{photo.mode} became RGB")
-        photo = _to_srgb(photo)
+        converted = to_srgb(photo, photo.info.get("icc_profile"))
+        # EXIF and resolution belong to the photo still; its profile does not describe these numbers any more.
+        converted.info = {key: value for key, value in photo.info.items() if key != "icc_profile"}
+        photo = converted
     return photo, tuple(notes)
 
 
-def _to_srgb(photo: Image.Image) -> Image.Image:
-    converted = to_srgb(photo, photo.info.get("icc_profile"))
-    # EXIF and resolution belong to the photo still; its profile does not describe these numbers any more.
-    converted.info = {key: value for key, value in photo.info.items() if key != "icc_profile"}
-    return converted
-
-
 def reason(error: Exception) -> str:
-    """An error as one line; what we did not foresee is named by its kind."""
+    """An error as one line; one that was not foreseen is named by its kind."""
     text = str(error).strip().splitlines()
     first = text[0] if text else "no message"
     if isinstance(error, OSError) and error.filename and error.strerror:

@@ -18,100 +18,103 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from anti_i2v.bulk.partial import sweep
-from anti_i2v.bulk.result import FAILED, Outcome
+from anti_i2v.bulk.job import sweep
+from anti_i2v.bulk.results import Result, Status
 from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:
-    from anti_i2v.bulk.backends import Way
-    from anti_i2v.bulk.jobs import Job
-    from anti_i2v.bulk.photo import Task
-    from anti_i2v.bulk.run import Done, Tick
+    from anti_i2v.bulk.engines import Advance, JobResults
+    from anti_i2v.bulk.plan import Job
+    from anti_i2v.bulk.protectors import PhotoProtector
+    from anti_i2v.bulk.request import Request
 
-PATIENCE = 10.0  # seconds for a process to leave what it does in good order
-# Obeyed by torch and by what NumPy multiplies matrices with, if it is there when they start. More than one thread is hardly faster, and
-# takes twice the time of the processor; on a machine that does other work as well, threads that wait for each other are many times slower.
+GRACE_PERIOD = 10.0  # seconds for a process to end in good order
+# Obeyed by torch and by what NumPy multiplies matrices with, if it is set when they start. More than one thread is hardly faster, and
+# takes twice the processor time; on a machine that does other work as well, threads that wait for each other are many times slower.
 THREADS = "OMP_NUM_THREADS"
 
 
-def in_processes(make: Callable[[], Way], workers: int, jobs: Sequence[Job], task: Task, tick: Tick) -> Done:
+def run_in_processes(
+    load: Callable[[], PhotoProtector], workers: int, jobs: Sequence[Job], request: Request, advance: Advance
+) -> JobResults:
     """Do jobs in several processes.
 
     A job whose process dies is done again when all others are done, alone, because it may have been memory that was short. If its
     process dies again, the job has failed.
 
     Args:
-        make: Makes what protects photos, once in each process; it can be pickled.
+        load: Loads what protects photos, once in each process; it can be pickled.
         workers: How many processes.
         jobs: What to do.
-        task: What is asked for every photo.
-        tick: Called after each photo.
+        request: What is asked.
+        advance: Called after each photo.
 
     Raises:
-        UsageError: A process cannot make what protects photos.
+        UsageError: A process cannot load what protects photos.
     """
     again = []
-    crew = _Crew(lambda: _Worker(make, task), tick)
+    pool = _Pool(lambda: _Worker(load, request), advance)
     try:
-        for place, answer in crew.do(enumerate(jobs), workers):
+        for index, answer in pool.run(enumerate(jobs), workers):
             if isinstance(answer, list):
-                yield place, answer
+                yield index, answer
             else:
-                again.append(place)
-        for place in again:
-            for _, answer in crew.do([(place, jobs[place])], 1):
-                yield place, answer if isinstance(answer, list) else [_died(jobs[place], answer)]
+                again.append(index)
+        for index in again:
+            for _, answer in pool.run([(index, jobs[index])], 1):
+                yield index, answer if isinstance(answer, list) else [_died(jobs[index], answer)]
     finally:
-        crew.end()
+        pool.end()
 
 
-def _died(job: Job, status: int | None) -> Outcome:
-    """The outcome of a job that two processes died of, by the exit status of the second."""
+def _died(job: Job, status: int | None) -> Result:
+    """The result of a job that two processes died of, by the exit status of the second."""
     how = f"was killed by signal {-status}" if status is not None and status < 0 else f"ended with status {status}"
     advice = "; as systems do where memory is short: try fewer --workers" if status == -9 else ""
-    return Outcome(str(job.source), None, FAILED, reason=f"the process that protected it {how}, twice{advice}")
+    return Result(str(job.source), None, Status.FAILED, reason=f"the process that protected it {how}, twice{advice}")
 
 
 class _Worker:
     """A process that does one job at a time.
 
     Args:
-        make: Makes what protects photos.
-        task: What is asked for every photo.
+        load: Loads what protects photos.
+        request: What is asked.
     """
 
-    def __init__(self, make: Callable[[], Way], task: Task) -> None:
+    def __init__(self, load: Callable[[], PhotoProtector], request: Request) -> None:
         context = multiprocessing.get_context("spawn")  # the threads of torch and onnxruntime do not survive a fork
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, make, task), daemon=True)
+        self.process = context.Process(target=_serve, args=(other, load, request), daemon=True)
         with _environment():
             self.process.start()
         other.close()  # so that the pipe ends with the process
-        self.place = -1
+        self.index = -1
         self.job: Job | None = None  # that it does
 
-    def give(self, place: int, job: Job) -> None:
-        self.place, self.job = place, job
+    def start(self, index: int, job: Job) -> None:
+        """Begin a job."""
+        self.index, self.job = index, job
         with contextlib.suppress(OSError):  # it has died; its pipe will say so
             self.pipe.send(job)
 
-    def answer(self) -> list[Outcome] | int | None:
-        """The outcomes of its job, or the exit status if it has died; None: one photo more is done.
+    def receive(self) -> list[Result] | int | None:
+        """The results of its job, or the exit status if it has died; None: one photo more is done.
 
         Raises:
-            UsageError: It cannot make what protects photos.
+            UsageError: It cannot load what protects photos.
         """
         try:
-            told = self.pipe.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             return self.end()
-        if isinstance(told, UsageError):
-            raise told
-        return told  # type: ignore[no-any-return]
+        if isinstance(message, UsageError):
+            raise message
+        return message  # type: ignore[no-any-return]
 
     def end(self) -> int:
         """End the process, if it has not died, and remove what it leaves incomplete; its exit status."""
-        self.process.join(PATIENCE)
+        self.process.join(GRACE_PERIOD)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -121,40 +124,40 @@ class _Worker:
         return self.process.exitcode or 0
 
 
-class _Crew:
+class _Pool:
     """Processes and what they do.
 
     Args:
-        hire: Starts one.
-        tick: Called after each photo.
+        start_worker: Starts one.
+        advance: Called after each photo.
     """
 
-    def __init__(self, hire: Callable[[], _Worker], tick: Tick) -> None:
-        self.hire, self.tick = hire, tick
+    def __init__(self, start_worker: Callable[[], _Worker], advance: Advance) -> None:
+        self.start_worker, self.advance = start_worker, advance
         self.idle: list[_Worker] = []
         self.busy: dict[Connection, _Worker] = {}
 
-    def do(self, jobs: Iterable[tuple[int, Job]], most: int) -> Iterator[tuple[int, list[Outcome] | int]]:
-        """Do jobs, so many at once; each one's place, and its outcomes or the exit status of the process that died of it."""
-        ahead = iter(jobs)
+    def run(self, jobs: Iterable[tuple[int, Job]], most: int) -> Iterator[tuple[int, list[Result] | int]]:
+        """Do jobs, at most so many at once; the index of each, and its results or the exit status of the process that died of it."""
+        waiting = iter(jobs)
         while True:
-            for place, job in itertools.islice(ahead, most - len(self.busy)):
-                worker = self.idle.pop() if self.idle else self.hire()
+            for index, job in itertools.islice(waiting, most - len(self.busy)):
+                worker = self.idle.pop() if self.idle else self.start_worker()
                 self.busy[worker.pipe] = worker
-                worker.give(place, job)
+                worker.start(index, job)
             if not self.busy:
                 return
             for pipe in wait(list(self.busy)):
                 worker = self.busy[pipe]  # type: ignore[index]  # these are pipes
-                answer = worker.answer()
+                answer = worker.receive()
                 if answer is None:
-                    self.tick()
+                    self.advance()
                     continue
                 del self.busy[worker.pipe]
                 if isinstance(answer, list):
                     worker.job = None
                     self.idle.append(worker)
-                yield worker.place, answer
+                yield worker.index, answer
 
     def end(self) -> None:
         """End all processes; a job that one of them is doing is left undone, with nothing incomplete."""
@@ -167,36 +170,36 @@ class _Crew:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """What a process inherits: one thread, and no ear for Ctrl-C, which the process that started it hears for all."""
-    given, main = THREADS in os.environ, threading.current_thread() is threading.main_thread()
+    """What a process inherits: one thread, and that it ignores Ctrl-C, to which the process that started it reacts for all."""
+    is_set, main = THREADS in os.environ, threading.current_thread() is threading.main_thread()
     os.environ.setdefault(THREADS, "1")
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
         yield
     finally:
         if main:
-            signal.signal(signal.SIGINT, heard)
-        if not given:
+            signal.signal(signal.SIGINT, handler)
+        if not is_set:
             del os.environ[THREADS]
 
 
-def _serve(pipe: Connection, make: Callable[[], Way], task: Task) -> None:
-    """The life of a process: it ends with its pipe, and so with the process that started it."""
+def _serve(pipe: Connection, load: Callable[[], PhotoProtector], request: Request) -> None:
+    """What a process does: job after job, until its pipe is closed, also by the end of the process that started it."""
+    from anti_i2v.bulk.job import run_job
     from anti_i2v.bulk.photo import reason, reuse_memory
-    from anti_i2v.bulk.run import protect_job
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     with contextlib.suppress(EOFError, OSError):
         try:
-            protect = make().protect
+            protector = load()
         except Exception as error:
             pipe.send(UsageError(f"a process of --workers cannot begin: {reason(error)}"))
             return
         reuse_memory()
         while True:
-            pipe.send(protect_job(protect, pipe.recv(), task, lambda: pipe.send(None)))
+            pipe.send(run_job(protector, pipe.recv(), request, lambda: pipe.send(None)))
 
 
-def _leave(signum: int, frame: FrameType | None) -> None:
+def _exit(signum: int, frame: FrameType | None) -> None:
     sys.exit(0)  # through every `finally`

@@ -1,43 +1,43 @@
-"""How far a call is, its rate and the time left: a bar in a terminal, a line now and then where there is none."""
+"""How far a call is, its rate and the time left: a bar in a terminal, a line every ten seconds where there is none."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from tqdm import tqdm
-
-EVERY = 10.0  # seconds between lines that go to a file
+INTERVAL = 10.0  # seconds between lines that go to a file
 
 
-class Progress:
-    """Counts photos; use it as a context.
+@contextmanager
+def show_progress(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show progress while the context lasts.
 
     Args:
         total: Photos to do; a bar for fewer than two would say nothing.
-        quiet: Say nothing.
+        quiet: Show nothing.
+
+    Yields:
+        To be called after each photo, whatever became of it.
     """
+    if quiet or total < 2:
+        yield lambda: None
+        return
+    from tqdm import tqdm  # late: it takes as long to import as a small photo to protect
 
-    def __init__(self, total: int, quiet: bool) -> None:
-        self.total = total
-        self.silent = quiet or total < 2
-        self.lines = not sys.stderr.isatty()
-        self.done = 0
-        self.begin = self.told = time.monotonic()
-        self.bar = tqdm(total=total, unit="photo", disable=self.silent or self.lines)
+    lines = not sys.stderr.isatty()
+    begin = last_line = time.monotonic()
+    done = 0
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bar.close()
-
-    def tick(self, count: int = 1) -> None:
-        """So many photos more are done, whatever became of them."""
-        self.done += count
-        self.bar.update(count)
+    def advance() -> None:
+        nonlocal done, last_line
+        done += 1
+        bar.update()
         now = time.monotonic()
-        if self.lines and not self.silent and now - self.told >= EVERY:
-            self.told = now
-            print(tqdm.format_meter(self.done, self.total, now - self.begin, ncols=0, unit="photo"), file=sys.stderr, flush=True)
+        if lines and now - last_line >= INTERVAL:
+            last_line = now
+            print(tqdm.format_meter(done, total, now - begin, ncols=0, unit="photo"), file=sys.stderr, flush=True)
+
+    with tqdm(total=total, unit="photo", disable=lines) as bar:
+        yield advance

@@ -17,60 +17,61 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anti_i2v.bulk.jobs import Job
-from anti_i2v.bulk.partial import sweep
-from anti_i2v.bulk.result import FAILED, Outcome
+from anti_i2v.bulk.job import sweep
+from anti_i2v.bulk.plan import Job
+from anti_i2v.bulk.results import Result, Status
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.measure import Measured
-from anti_i2v.imaging.quiet import no_c_output
+from anti_i2v.imaging.measure import Measurement
+from anti_i2v.imaging.stderr import silence_stderr
 
 if TYPE_CHECKING:
-    from anti_i2v.bulk.backends import Way
-    from anti_i2v.bulk.photo import Task
-    from anti_i2v.bulk.run import Done, Tick
+    from anti_i2v.bulk.engines import Advance, JobResults
+    from anti_i2v.bulk.protectors import PhotoProtector
+    from anti_i2v.bulk.request import Request
 
-RETRIES = 2  # of a job whose actor died; whose that was is known, because an actor is given one job at a time
-STORE = 2**27  # bytes that a Ray of our own keeps for objects; ours are names and numbers
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""What Ray reads when it is imported: nothing is sent to anybody, and nothing is said that a user cannot mend."""
+RETRIES = 2  # of a job whose actor died; it is known which, because an actor is given one job at a time
+STORE = 2**27  # bytes that a cluster of our own reserves for objects; ours are names and numbers
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Environment that Ray reads when it is imported: it sends nothing to anybody, and logs nothing that a user cannot mend."""
 
 
 class Actor:
     """Does the jobs of rows.
 
     Args:
-        make: Makes what protects photos.
-        task: What is asked for every photo.
+        load: Loads what protects photos.
+        request: What is asked.
         folder: That paths are relative to, if this machine has it.
     """
 
-    def __init__(self, make: Callable[[], Way], task: Task, folder: str) -> None:
+    def __init__(self, load: Callable[[], PhotoProtector], request: Request, folder: str) -> None:
         from anti_i2v.bulk.photo import reuse_memory
 
         with contextlib.suppress(OSError):
             os.chdir(folder)
         reuse_memory()
-        self.protect, self.task = make().protect, task
+        self.protector, self.request = load(), request
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one."""
-        from anti_i2v.bulk.run import protect_job
+        from anti_i2v.bulk.job import run_job
 
-        outcomes = protect_job(self.protect, _job(row), self.task)
-        return {"place": row["place"], "outcomes": json.dumps([dataclasses.asdict(outcome) for outcome in outcomes])}
+        results = run_job(self.protector, _job(row), self.request)
+        return {"index": row["index"], "results": json.dumps([dataclasses.asdict(result) for result in results])}
 
 
-def with_ray(make: Callable[[], Way], workers: int, address: str | None, gpus: int, jobs: Sequence[Job], task: Task, tick: Tick) -> Done:
-    """Do jobs by Ray Data.
+def run_with_ray(
+    load: Callable[[], PhotoProtector], workers: int, gpus: int, jobs: Sequence[Job], request: Request, advance: Advance
+) -> JobResults:
+    """Do jobs by Ray Data, on the cluster at `request.ray_address` or one on this machine that ends with the call.
 
     Args:
-        make: Makes what protects photos, once in each actor; it can be pickled.
+        load: Loads what protects photos, once in each actor; it can be pickled.
         workers: How many actors, each with a processor.
-        address: Of a cluster that runs; None starts one on this machine, which ends with the call.
         gpus: That each actor needs.
         jobs: What to do.
-        task: What is asked for every photo.
-        tick: Called after each photo.
+        request: What is asked.
+        advance: Called after each photo.
 
     Raises:
         UsageError: Ray cannot begin, or it cannot go on.
@@ -78,22 +79,22 @@ def with_ray(make: Callable[[], Way], workers: int, address: str | None, gpus: i
     if not jobs:
         return
     missing = set(range(len(jobs)))
-    own = connect(address, workers)
+    own = connect(request.ray_address, workers)
     try:
-        for place, outcomes in _stream(make, workers, gpus, jobs, task):
-            missing.discard(place)
-            for _ in outcomes:
-                tick()
-            yield place, outcomes
+        for index, results in _stream(load, workers, gpus, jobs, request):
+            missing.discard(index)
+            for _ in results:
+                advance()
+            yield index, results
     finally:
         if own:
             import ray
 
             ray.shutdown()
         sweep(jobs)
-    for place in sorted(missing):
-        why = f"the processes that protected it died, {RETRIES + 1} times; Ray's logs may tell of what"
-        yield place, [Outcome(str(jobs[place].source), None, FAILED, reason=why)]
+    for index in sorted(missing):
+        reason = f"the processes that protected it died, {RETRIES + 1} times; Ray's logs may tell of what"
+        yield index, [Result(str(jobs[index].source), None, Status.FAILED, reason=reason)]
 
 
 def connect(address: str | None, workers: int) -> bool:
@@ -102,20 +103,20 @@ def connect(address: str | None, workers: int) -> bool:
     Raises:
         UsageError: Neither is possible.
     """
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if address is None:
-        # Its doors have no lock, so they are not to be seen from other machines. This is how Ray is asked for that, on Linux, too.
+        # Its ports ask for no password, so only this machine may reach them; this is how Ray is told so, on Linux too.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     own = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
     try:
         if address and address.rpartition(":")[2].isdigit():
-            _knock(address)
+            _check_address(address)
         import ray
 
         if ray.is_initialized():
             return False
-        with no_c_output():
+        with silence_stderr():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **({} if address else own))
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         remedy = "check --ray-address" if address else "its logs are in /tmp/ray"
@@ -123,14 +124,14 @@ def connect(address: str | None, workers: int) -> bool:
     return True
 
 
-def _knock(address: str) -> None:
+def _check_address(address: str) -> None:
     """Raise OSError if nobody answers at `host:port` or `ray://host:port`; Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
-def _stream(make: Callable[[], Way], workers: int, gpus: int, jobs: Sequence[Job], task: Task) -> Done:
-    """The outcomes as they come; a job that all its actors died of is left out."""
+def _stream(load: Callable[[], PhotoProtector], workers: int, gpus: int, jobs: Sequence[Job], request: Request) -> JobResults:
+    """The results as they come; a job that all its actors died of is left out."""
     import ray.data
     from ray.exceptions import RayError
 
@@ -140,12 +141,12 @@ def _stream(make: Callable[[], Way], workers: int, gpus: int, jobs: Sequence[Job
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":
             handler.setLevel(logging.CRITICAL)
-    rows = ray.data.from_items([_row(place, job) for place, job in enumerate(jobs)], override_num_blocks=len(jobs))
+    rows = ray.data.from_items([_row(index, job) for index, job in enumerate(jobs)], override_num_blocks=len(jobs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Ray 2.64 will have another place for retries
         done = rows.map(
             Actor,
-            fn_constructor_args=(make, task, os.getcwd()),  # noqa: PTH109  # as text
+            fn_constructor_args=(load, request, os.getcwd()),  # noqa: PTH109  # as text
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=gpus,
@@ -154,16 +155,16 @@ def _stream(make: Callable[[], Way], workers: int, gpus: int, jobs: Sequence[Job
         )
     try:
         for row in done.iter_rows():
-            yield row["place"], [_outcome(told) for told in json.loads(row["outcomes"])]
+            yield row["index"], [_result(entry) for entry in json.loads(row["results"])]
     except RayError as error:
         last = str(error).strip().splitlines()[-1][:200]
         raise UsageError(f"Ray cannot go on: {last}; run the same command again for what is left") from None
 
 
-def _row(place: int, job: Job) -> dict[str, Any]:
+def _row(index: int, job: Job) -> dict[str, Any]:
     """Paths as bytes, because they need not be text."""
     backup = b"" if job.backup is None else os.fsencode(job.backup)
-    return {"place": place, "source": os.fsencode(job.source), "output": os.fsencode(job.output), "backup": backup}
+    return {"index": index, "source": os.fsencode(job.source), "output": os.fsencode(job.output), "backup": backup}
 
 
 def _job(row: dict[str, Any]) -> Job:
@@ -171,6 +172,6 @@ def _job(row: dict[str, Any]) -> Job:
     return Job(source, output, backup if row["backup"] else None)
 
 
-def _outcome(told: dict[str, Any]) -> Outcome:
-    measured = told.pop("measured")
-    return Outcome(**told, measured=measured and Measured(**{**measured, "notes": tuple(measured["notes"])}))
+def _result(entry: dict[str, Any]) -> Result:
+    measurement, status = entry.pop("measurement"), Status(entry.pop("status"))
+    return Result(**entry, status=status, measurement=measurement and Measurement(**{**measurement, "notes": tuple(measurement["notes"])}))

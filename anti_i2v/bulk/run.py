@@ -1,159 +1,141 @@
-"""The jobs of one call: each file is in place the moment it is done, and one bad file never stops the rest."""
+"""The one door for command line, pipe and page: a request in, what became of every photo out.
+
+Each file is in place the moment it is done, and one bad file never stops the rest.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from anti_i2v.bulk.jobs import Job
-from anti_i2v.bulk.partial import resumed, sweep_abandoned
-from anti_i2v.bulk.photo import AlreadyProtectedError, Protect, Task, protect_photo, reason
-from anti_i2v.bulk.progress import Progress
-from anti_i2v.bulk.result import FAILED, PROTECTED, SKIPPED, THERE, Outcome
-from anti_i2v.bulk.shards import contents, protect_shard
+from anti_i2v.bulk.engines import Engine, choose_engine
+from anti_i2v.bulk.job import sweep_abandoned
+from anti_i2v.bulk.photo import reuse_memory
+from anti_i2v.bulk.pipe import protect_pipe
+from anti_i2v.bulk.plan import Job, Plan, plan_jobs
+from anti_i2v.bulk.progress import show_progress
+from anti_i2v.bulk.protectors import PhotoProtector, load_protector
+from anti_i2v.bulk.request import STANDARD, Request
+from anti_i2v.bulk.results import DONE_BEFORE, Result, Results, Status, check_report, write_report
+from anti_i2v.bulk.shards import contents
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.writing import passing
 
-Tick = Callable[[], object]
-"""Called after each photo, whatever became of it."""
-
-Done = Generator[tuple[int, list[Outcome]], None, None]
-"""A job's place among the jobs, and what became of its photos; in the order in which they are done."""
-
-Engine = Callable[[Sequence[Job], Task, Tick], Done]
-"""What does jobs."""
-
-LOOK = 3.0  # seconds for counting what is in shards
+COUNTING = 3.0  # seconds at most for counting what is in shards
 
 
-def nothing() -> None:
-    """A tick that nobody counts."""
+def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequence[Job] | None = None) -> Results:
+    """Protect everything that is asked for and can be protected.
+
+    Args:
+        request: What is asked.
+        protector: What protects photos; None loads what the request names.
+        jobs: Which file becomes which; None plans them from the request's sources.
+
+    Returns:
+        What became of every photo. The report is written, also when an interrupt ends the call.
+
+    Raises:
+        UsageError: Unusable sources, output or protector; nothing has been written.
+    """
+    if request.out == STANDARD:
+        return protect_pipe(request, protector or load_protector(request))
+    plan = plan_jobs(request.sources, request.out, request.format) if jobs is None else Plan(list(jobs))
+    results = Results(request, plan)
+    results.photos += [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
+    if request.dry_run:
+        without_work, pending = _split(plan.jobs, request)
+        without_work |= {index: [Result(str(job.source), str(job.output), Status.PLANNED)] for index, job in pending.items()}
+        results.photos += [photo for index in sorted(without_work) for photo in without_work[index]]
+        return results
+    protector = results.protector = protector or load_protector(request)
+    begin = time.perf_counter()
+    with _output_folder(request.out):
+        if request.report:
+            check_report(request.report, plan)
+        try:
+            run_jobs(plan.jobs, request, results.photos, partial(choose_engine, request, protector))
+        finally:
+            results.seconds = time.perf_counter() - begin
+            if request.report:
+                results.report_error = write_report(request.report, results)
+    return results
 
 
-def in_turn(protect: Protect, jobs: Sequence[Job], task: Task, tick: Tick) -> Done:
-    """One job after the other, in this process."""
-    for place, job in enumerate(jobs):
-        yield place, protect_job(protect, job, task, tick)
-
-
-def run_jobs(engine: Engine, jobs: Sequence[Job], task: Task, done: list[Outcome], out: Path | None, overwrite: bool, quiet: bool) -> None:
+def run_jobs(jobs: Sequence[Job], request: Request, photos: list[Result], choose: Callable[[Sequence[Job]], Engine]) -> None:
     """Do all jobs.
 
     Args:
-        engine: What does them.
         jobs: What to do.
-        task: What is asked for every photo.
-        done: Takes the outcomes in the order of the jobs, also when an interrupt ends them.
-        out: The folder that nothing may be written outside of; None in place.
-        overwrite: Do again what an earlier call did.
-        quiet: Show no progress.
+        request: What is asked.
+        photos: Takes the results in the order of the jobs, also when an interrupt ends them.
+        choose: Chooses the engine by the jobs that are left to do.
     """
-    found: dict[int, list[Outcome]] = {}
-    todo: dict[int, Job] = {}
-    for place, job in enumerate(jobs):
-        try:
-            _check(job, out)
-            if job.is_done and not overwrite:
-                found[place] = [Outcome(str(job.output if job.backup else job.source), str(job.output), SKIPPED, reason=THERE)]
-            elif job.obstacle and not overwrite:
-                found[place] = [Outcome(str(job.source), None, FAILED, reason=job.obstacle)]
-            else:
-                todo[place] = job
-        except UsageError as error:
-            found[place] = [Outcome(str(job.source), None, FAILED, reason=reason(error))]
-    places, left = list(todo), list(todo.values())
+    results, pending = _split(jobs, request)
+    indices, left = list(pending), list(pending.values())
+    reuse_memory()
     sweep_abandoned(left)
     try:
-        total = 0 if quiet else _photos(left, task.format)
-        with Progress(total, quiet) as progress, contextlib.closing(engine(left, task, progress.tick)) as running:
-            for place, outcomes in running:
-                found[places[place]] = outcomes
+        total = 0 if request.quiet else _count_photos(left, request.format)
+        with show_progress(total, request.quiet) as advance, contextlib.closing(choose(left)(left, request, advance)) as running:
+            for index, found in running:
+                results[indices[index]] = found
     finally:
-        done += [outcome for place in sorted(found) for outcome in found[place]]
+        photos += [photo for index in sorted(results) for photo in results[index]]
 
 
-def _photos(jobs: Sequence[Job], format: str) -> int:
+def _split(jobs: Sequence[Job], request: Request) -> tuple[dict[int, list[Result]], dict[int, Job]]:
+    """By index: the results of jobs that are done already or cannot be done, and the jobs that are left."""
+    results: dict[int, list[Result]] = {}
+    pending: dict[int, Job] = {}
+    out = request.out and request.out.resolve()
+    for index, job in enumerate(jobs):
+        if out is not None and not job.output.parent.resolve().is_relative_to(out):
+            problem: str | None = f"{job.output.parent} leads out of --out {request.out} by a symbolic link; remove the link"
+        elif job.is_done and not request.overwrite:
+            source = job.output if job.backup else job.source
+            results[index] = [Result(str(source), str(job.output), Status.SKIPPED, reason=DONE_BEFORE)]
+            continue
+        else:
+            problem = None if request.overwrite else job.obstacle
+        if problem:
+            results[index] = [Result(str(job.source), None, Status.FAILED, reason=problem)]
+        else:
+            pending[index] = job
+    return results, pending
+
+
+def _count_photos(jobs: Sequence[Job], format: str) -> int:
     """How many photos there are; shards that it would take long to look through are judged by their size."""
-    alone = sum(not job.is_shard for job in jobs)
-    counted = seen = unseen = 0
+    single = sum(not job.is_shard for job in jobs)
+    counted = read = unread = 0
     begin = time.monotonic()
     for job in (job for job in jobs if job.is_shard):
-        with contextlib.suppress(UsageError, OSError):  # of which the job itself will tell
+        with contextlib.suppress(UsageError, OSError):  # which the job itself will report
             size = job.source.stat().st_size
-            if time.monotonic() - begin < LOOK:
+            if time.monotonic() - begin < COUNTING:
                 counted += contents(job.source, format).photos
-                seen += size
+                read += size
             else:
-                unseen += size
-    return alone + counted + (round(unseen * counted / seen) if seen else 0)
-
-
-def protect_job(protect: Protect, job: Job, task: Task, tick: Tick = nothing) -> list[Outcome]:
-    """Do one job, whatever happens; the outcome of its photo, or of each photo in its shard.
-
-    A shard that is not written through has failed as a whole: none of its photos is there. A job that was cut off can be done again.
-    """
-    begin = time.perf_counter()
-    try:
-        job = resumed(job)
-        with _backed_up(job):
-            if job.is_shard:
-                return protect_shard(protect, job.source, job.output, task, tick)
-            measured = protect_photo(protect, job.source, job.output, task)
-            return [Outcome(str(job.source), str(job.output), PROTECTED, measured, seconds=time.perf_counter() - begin)]
-    except AlreadyProtectedError as error:
-        return [Outcome(str(job.source), None, SKIPPED, reason=reason(error))]
-    except Exception as error:  # whatever it is, the other photos must not wait for it
-        return [Outcome(str(job.source), None, FAILED, reason=reason(error))]
-    finally:
-        if not job.is_shard:
-            tick()
-
-
-def _check(job: Job, out: Path | None) -> None:
-    """Refuse what would write somewhere that the user did not name.
-
-    Raises:
-        UsageError: A symbolic link on the way.
-    """
-    if out is not None and out.resolve() not in job.output.parent.resolve().parents and out.resolve() != job.output.parent.resolve():
-        raise UsageError(f"{job.output.parent} leads out of --out {out} by a symbolic link; remove the link")
+                unread += size
+    return single + counted + (round(unread * counted / read) if read else 0)
 
 
 @contextlib.contextmanager
-def _backed_up(job: Job) -> Generator[None, None, None]:
-    """Keep the photo that is to be replaced; the copy goes again if the photo was not replaced."""
-    if job.backup is None or job.backup == job.source:
-        yield
-        return
-    before = job.output.stat()
-    if job.backup.exists():  # of a call that was killed before it replaced the photo; whoever finds a copy leaves it
-        yield
-        return
-    _keep(job.output, job.backup)
+def _output_folder(out: Path | None) -> Iterator[None]:
+    """Make the folder of the outputs; it is removed again if nothing could be done, but a folder of the user's stays."""
+    is_new = out is not None and not os.path.exists(out)  # noqa: PTH110  # pathlib raises an error for long names
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise UsageError(f"cannot use --out {out}: {problem}; choose another folder") from None
     try:
         yield
     finally:
-        after = job.output.stat()
-        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
-            job.backup.unlink()
-
-
-def _keep(photo: Path, backup: Path) -> None:
-    """A second name for a photo, or a copy where the file system has no such thing: complete or not at all."""
-    try:
-        os.link(photo, backup)
-    except OSError:
-        part = passing(backup)
-        try:
-            shutil.copy2(photo, part)
-            part.replace(backup)
-        except OSError as error:
-            raise UsageError(f"cannot keep {photo} as {backup.name}: {error.strerror}; give --out, or make the folder writable") from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+        if out is not None and is_new and not any(out.iterdir()):
+            out.rmdir()

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from anti_i2v.bulk.jobs import output_suffix
-from anti_i2v.bulk.photo import AlreadyProtectedError, Protect, Task, protect_bytes, reason
-from anti_i2v.bulk.result import FAILED, PROTECTED, SKIPPED, Outcome
+from anti_i2v import atomic
+from anti_i2v.bulk.photo import AlreadyProtectedError, has_changed, protect_bytes, reason
+from anti_i2v.bulk.plan import output_suffix
+from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.tars import Member, Tar, finish, key
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.inheritance import inherit
+from anti_i2v.imaging.file_attributes import copy_attributes
 from anti_i2v.imaging.reading import is_photo
-from anti_i2v.imaging.writing import passing
 
-MOST = 2**30  # bytes of a photo, which is read at once; 100 megapixels of 16 bits with alpha take 800 MB
+MAX_PHOTO = 2**30  # bytes of a photo, which is read at once; 100 megapixels of 16 bits with alpha take 800 MB
 
 
 @dataclass
@@ -40,105 +41,103 @@ def contents(path: Path, format: str) -> Contents:
     Raises:
         UsageError: Not a plain, sound tar, or two members that would get one name.
     """
-    found, others, links = Contents(), [], []
+    result, others, links = Contents(), [], []
     with Tar(path) as tar:
         for member in tar:
             if member.is_photo:
-                found.photos += 1
-                found.names[key(member.name)] = _renamed(member.name, format)
+                result.photos += 1
+                result.names[key(member.name)] = _renamed(member.name, format)
             elif member.target is not None:
                 links.append((member.name, member.target))
             else:
                 others.append(member.name)
     for name, target in links:
-        if target in found.names:
-            found.names[key(name)] = _renamed(name, format)
+        if target in result.names:
+            result.names[key(name)] = _renamed(name, format)
         else:
             others.append(name)
     owner = {key(name): name for name in others}
-    for name, new in found.names.items():
+    for name, new in result.names.items():
         other = owner.setdefault(key(new), name)
         if other != name:
             raise UsageError(f"{path}: {other} and {name} would both become {new}; rename one or use --format same")
-    return found
+    return result
 
 
-def protect_shard(protect: Protect, source: Path, output: Path, task: Task, tick: Callable[[], object]) -> list[Outcome]:
+def protect_shard(protector: PhotoProtector, source: Path, output: Path, request: Request, advance: Callable[[], object]) -> list[Result]:
     """Protect the photos of a tar into a tar; other members, and photos that are protected already, are copied as they are.
 
     A photo that cannot be protected is left out with the links to it, because a copy would look protected; it has failed. So has
     a link of a photo's name that leads to no photo of the tar. The new tar appears complete or not at all.
 
     Args:
-        protect: What makes a protected photo of a photo.
+        protector: What protects photos.
         source: The tar.
         output: The tar to write.
-        task: What is asked for.
-        tick: Called after each photo.
+        request: What is asked.
+        advance: Called after each photo.
 
     Raises:
         UsageError: Not a plain, sound tar, two members that would get one name, or it changed meanwhile.
     """
     before = source.stat()
-    names: dict[str, str | None] = {**contents(source, task.format).names}
+    names: dict[str, str | None] = {**contents(source, request.format).names}
     output.parent.mkdir(parents=True, exist_ok=True)
-    part, outcomes = passing(output), []
-    try:
+    results: list[Result] = []
+    with atomic.write(output) as part:
         with Tar(source) as old, part.open("wb") as new:
             for member in old:
                 if member.is_photo:
-                    outcomes.append(_photo(protect, old, new, member, names, task))
-                    tick()
+                    results.append(_protect_member(protector, old, new, member, names, request))
+                    advance()
                 elif member.target in names or (member.target is not None and is_photo(member.name)):
-                    outcomes += _link(old, new, member, names, task.format)
+                    results += _copy_link(old, new, member, names, request.format)
                 else:
                     old.copy(member, new)
             finish(new)
-        after = source.stat()
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        if has_changed(source, before):
             raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
-        if not any(outcome.status == FAILED for outcome in outcomes):  # without its date, a later call does not take it for done
-            inherit(part, before)
-        part.replace(output)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return outcomes
+        if not any(result.status == Status.FAILED for result in results):  # without its date, a later call does not take it for done
+            copy_attributes(part, before)
+    return results
 
 
-def _photo(protect: Protect, old: Tar, new: BinaryIO, member: Member, names: dict[str, str | None], task: Task) -> Outcome:
+def _protect_member(
+    protector: PhotoProtector, old: Tar, new: BinaryIO, member: Member, names: dict[str, str | None], request: Request
+) -> Result:
     """Protect one member and add it to the new tar; `names` then says what became of it."""
-    name, renamed, begin = member.name, _renamed(member.name, task.format), time.perf_counter()
-    called = f"{old.path}: {name}"
+    name, new_name, begin = member.name, _renamed(member.name, request.format), time.perf_counter()
+    source = f"{old.path}: {name}"
     try:
-        if member.info.size > MOST:
-            raise UsageError(f"{called} has {member.info.size / 2**30:.1f} GiB, and photos in a tar have at most 1; protect it as a file")
-        data, measured = protect_bytes(protect, old.read(member), called, _suffix(renamed), task)
+        if member.info.size > MAX_PHOTO:
+            raise UsageError(f"{source} has {member.info.size / 2**30:.1f} GiB, and photos in a tar have at most 1; protect it as a file")
+        data, measurement = protect_bytes(protector, old.read(member), source, _suffix(new_name), request)
     except AlreadyProtectedError as error:
         names[key(name)] = name
         old.copy(member, new)
-        return Outcome(called, name, SKIPPED, reason=reason(error))
+        return Result(source, name, Status.SKIPPED, reason=reason(error))
     except Exception as error:  # one bad photo never stops the shard
         names[key(name)] = None
-        return Outcome(called, None, FAILED, reason=reason(error))
-    names[key(name)] = member.info.name = renamed
+        return Result(source, None, Status.FAILED, reason=reason(error))
+    names[key(name)] = member.info.name = new_name
     old.write(member, new, data)
-    return Outcome(called, renamed, PROTECTED, measured, seconds=time.perf_counter() - begin)
+    return Result(source, new_name, Status.PROTECTED, measurement, seconds=time.perf_counter() - begin)
 
 
-def _link(old: Tar, new: BinaryIO, member: Member, names: dict[str, str | None], format: str) -> list[Outcome]:
-    """Let a link follow its photo."""
-    name, leads = member.name, member.info.linkname
+def _copy_link(old: Tar, new: BinaryIO, member: Member, names: dict[str, str | None], format: str) -> list[Result]:
+    """Let a link follow its photo to its new name."""
+    name, link = member.name, member.info.linkname
     target = names.get(member.target or "")
     if target is None:
         names[key(name)] = None
-        return [Outcome(f"{old.path}: {name}", None, FAILED, reason=f"it is a link to {leads}, which is no protected photo of this tar")]
+        problem = f"it is a link to {link}, which is no protected photo of this tar"
+        return [Result(f"{old.path}: {name}", None, Status.FAILED, reason=problem)]
     if key(target) == member.target:
         names[key(name)] = name
         old.copy(member, new)
     else:
         member.info.name = names[key(name)] = _renamed(name, format)
-        member.info.linkname = leads.removesuffix(_suffix(leads)) + _suffix(target)
+        member.info.linkname = link.removesuffix(_suffix(link)) + _suffix(target)
         old.write(member, new)
     return []
 

@@ -15,7 +15,7 @@ from anti_i2v.imaging.reading import is_photo
 
 BLOCK, RECORD = 512, 10240  # bytes; the end of a tar fills a record
 CHUNK = 2**20  # bytes copied at once: members may be larger than memory
-OWN = ("path", "linkpath", "size", "hdrcharset")  # extended headers that `tarfile` writes by itself where they are needed
+WRITTEN_HEADERS = ("path", "linkpath", "size", "hdrcharset")  # extended headers that `tarfile` writes by itself where they are needed
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class Tar:
         self._copy(member.begin, member.end, new)
 
     def write(self, member: Member, new: BinaryIO, data: bytes | None = None) -> None:
-        """Write a member whose header says another name by now, or a file with other data; all else in its header is kept."""
+        """Write a member whose header says another name by now, or a file with other data; all else in its header stays."""
         self._copy(member.begin, member.info.offset, new)
         info, shared = member.info, self.tar.pax_headers
         info.pax_headers = {
             name: value
             for name, value in info.pax_headers.items()
-            if name not in OWN and shared.get(name) != value and not name.startswith("GNU.sparse.")
+            if name not in WRITTEN_HEADERS and shared.get(name) != value and not name.startswith("GNU.sparse.")
         }
         if data is not None:
             info.type, info.size = tarfile.REGTYPE, len(data)
@@ -136,8 +136,7 @@ class Tar:
             begin += len(chunk)
 
     def _unreadable(self, why: object) -> UsageError:
-        told = str(why) or type(why).__name__
-        return UsageError(f"cannot read {self.path}: {told}; give an uncompressed, sound .tar")
+        return UsageError(f"cannot read {self.path}: {str(why) or type(why).__name__}; give an uncompressed, sound .tar")
 
 
 def finish(new: BinaryIO) -> None:

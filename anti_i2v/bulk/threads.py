@@ -1,4 +1,4 @@
-"""Jobs in threads of this process, which share a network on a GPU: reading and writing photos leave Python to other threads."""
+"""Jobs in threads of this process, which share a network on a GPU: Python runs other threads while one reads or writes a photo."""
 
 from __future__ import annotations
 
@@ -7,58 +7,58 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from anti_i2v.bulk.photo import Protect, Task
-from anti_i2v.bulk.result import Outcome
+from anti_i2v.bulk.job import run_job
+from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result
 
 if TYPE_CHECKING:
-    from anti_i2v.bulk.jobs import Job
-    from anti_i2v.bulk.run import Done, Tick
+    from anti_i2v.bulk.engines import Advance, JobResults
+    from anti_i2v.bulk.plan import Job
 
 
-def in_threads(protect: Protect, workers: int, jobs: Sequence[Job], task: Task, tick: Tick) -> Done:
+def run_in_threads(protector: PhotoProtector, workers: int, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
     """Do jobs in several threads.
 
     Args:
-        protect: What makes a protected photo of a photo; several threads call it at once.
+        protector: What protects photos; several threads call it at once.
         workers: How many threads.
         jobs: What to do.
-        task: What is asked for every photo.
-        tick: Called after each photo, in the thread that asks for what is done.
+        request: What is asked.
+        advance: Called after each photo, in the thread that asks for the results.
     """
-    from anti_i2v.bulk.run import protect_job
-
     todo: SimpleQueue[int] = SimpleQueue()
-    told: SimpleQueue[tuple[int, list[Outcome]] | BaseException | None] = SimpleQueue()
+    messages: SimpleQueue[tuple[int, list[Result]] | BaseException | None] = SimpleQueue()
     stopping = Event()
 
     def photo_done() -> None:
-        told.put(None)
+        messages.put(None)
         if stopping.is_set():
             raise KeyboardInterrupt  # through every `finally`; nothing incomplete stays
 
     def serve() -> None:
         try:
-            while (place := todo.get()) >= 0 and not stopping.is_set():
-                told.put((place, protect_job(protect, jobs[place], task, photo_done)))
+            while (index := todo.get()) >= 0 and not stopping.is_set():
+                messages.put((index, run_job(protector, jobs[index], request, photo_done)))
         except BaseException as error:  # the thread that asks must not wait for ever
-            told.put(error)
+            messages.put(error)
 
     threads = [Thread(target=serve) for _ in range(min(workers, len(jobs)))]
-    for place in (*range(len(jobs)), *[-1] * len(threads)):
-        todo.put(place)
+    for index in (*range(len(jobs)), *[-1] * len(threads)):
+        todo.put(index)
     try:
         for thread in threads:
             thread.start()
         left = len(jobs)
         while left:
-            answer = told.get()
-            if answer is None:
-                tick()
-            elif isinstance(answer, BaseException):
-                raise answer
+            message = messages.get()
+            if message is None:
+                advance()
+            elif isinstance(message, BaseException):
+                raise message
             else:
                 left -= 1
-                yield answer
+                yield message
     finally:
         stopping.set()
         for thread in threads:

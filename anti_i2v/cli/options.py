@@ -5,11 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STRENGTHS = {"subtle": 4.0, "standard": 8.0, "strong": 16.0}
-"""Name → epsilon."""
-PER_PHOTO = ("surrogate", "method", "steps", "refine", "taps", "prompt", "height", "width", "num_frames", "seed", "device")
-"""Options of per-photo methods; all are None unless they are given."""
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """All of them."""
@@ -43,7 +38,7 @@ def _which(parser: argparse.ArgumentParser) -> None:
 def _how_strong(group: Group) -> None:
     much = group.add_mutually_exclusive_group()
     much.add_argument("--epsilon", type=float, help="largest change of a pixel value, 1–32 (default: the generator's own, 8)")
-    much.add_argument("--strength", choices=STRENGTHS, help="epsilon by name: subtle is 4, standard 8, strong 16")
+    much.add_argument("--strength", choices=("subtle", "standard", "strong"), help="epsilon by name: subtle is 4, standard 8, strong 16")
     group.add_argument(
         "--max-delta-e", type=float, metavar="X", help="lower epsilon where the mean ΔE2000 would exceed X (a lossy encoding adds its own)"
     )

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from anti_i2v.embedders import IdentityEmbedder
-from anti_i2v.evaluation.clips import movement
-from anti_i2v.evaluation.identity import References, rank1, similarity, way_to_strangers
+from anti_i2v.evaluation.clips import clip_changes
+from anti_i2v.evaluation.identity import References, identity_shift, rank1, similarity
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.surrogates import Surrogate
 
@@ -68,17 +68,18 @@ class Bench:
         """What the judge says of clips (B, T, 3, H, W), beside the clips of the clean photos.
 
         Returns:
-            (B,) each: `own` and `strangers` (cosines), `clean_own` (that of the clean clip), `way` to strangers, `rank1` and
+            (B,) each: `identity_similarity` and `strangers_similarity` (cosines), `clean_identity_similarity` (that of the
+            clean clip), `identity_shift`, `rank1` and
             `presence` of a face, 0 to 1.
         """
         embedding = self.judge(video)
         own, strangers = similarity(embedding, self.references, who)
         clean_own, _ = similarity(self.judge(clean), self.references, who)
         return {
-            "own": own,
-            "strangers": strangers,
-            "clean_own": clean_own,
-            "way": way_to_strangers(clean_own, own, strangers),
+            "identity_similarity": own,
+            "strangers_similarity": strangers,
+            "clean_identity_similarity": clean_own,
+            "identity_shift": identity_shift(clean_own, own, strangers),
             "rank1": rank1(embedding, self.references, who),
             "presence": self.judge.embed_frames(video)[1].mean(1),
         }
@@ -92,13 +93,16 @@ class Bench:
             clips: From `animate` of the version.
 
         Returns:
-            The measures of `likeness` and of `clips.movement`, averaged over the seeds; `photo_own` and `photo_way` of the photo
-            itself; `rms` and `true_epsilon` (the largest change) of the residual in 1/255; `latent_gain`.
+            The measures of `likeness` and of `clips.clip_changes`, averaged over the seeds; `photo_identity_similarity` and
+            `photo_identity_shift` of the photo itself; `rms` and `true_epsilon` (the largest change) of the residual in 1/255;
+            `latent_gain`.
         """
-        seeds = [{**self.likeness(clip, clean, batch.who), **movement(clip, clean)} for clip, clean in zip(clips, batch.clips, strict=True)]
+        pairs = zip(clips, batch.clips, strict=True)
+        seeds = [{**self.likeness(clip, clean, batch.who), **clip_changes(clip, clean)} for clip, clean in pairs]
         still = self.likeness(photo[:, None], batch.photo[:, None], batch.who)
         values = {name: torch.stack([seed[name] for seed in seeds]).nanmean(0) for name in seeds[0]}
-        values |= {"photo_own": still["own"], "photo_way": still["way"], "rms": rms255(photo - batch.photo)}
+        values |= {f"photo_{name}": still[name] for name in ("identity_similarity", "identity_shift")}
+        values["rms"] = rms255(photo - batch.photo)
         values["true_epsilon"] = 255 * (photo - batch.photo).abs().flatten(1).amax(1)
         values["latent_gain"] = latent_gain(self.surrogate, batch.photo, photo)
         return {name: value.float().cpu() for name, value in values.items()}

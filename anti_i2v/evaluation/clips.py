@@ -14,16 +14,16 @@ from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import PHOTO
 
 MEASURES = {
-    "first_frame": "first frame, RMS in 1/255",
-    "all_frames": "all frames, RMS in 1/255",
-    "last_frame": "last frame, RMS in 1/255",
+    "first_frame_change": "first frame change, RMSE in 1/255",
+    "clip_change": "clip change, RMSE in 1/255",
+    "last_frame_change": "last frame change, RMSE in 1/255",
     "flicker_change": "change of flicker in 1/255",
     "feature_damage": "feature damage",
     "photo_psnr": "first frame to the clean photo, PSNR in dB",
     "ssim": "SSIM to the clean photo's clip",
     "dynamic_degree": "motion, % of a side per frame",
 }
-"""Name of each measure of `movement`, `mean_damage` and `fidelity` → what it is and its unit."""
+"""Name of each measure of `clip_changes`, `mean_damage` and `fidelity` → what it is and its unit."""
 
 
 VERSIONS = {
@@ -36,7 +36,7 @@ VERSIONS = {
 """Name of each version that is animated → how tables call it."""
 
 
-def movement(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
+def clip_changes(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
     """How far a clip is from the clip of the clean photo, made from the same noise.
 
     Args:
@@ -44,14 +44,14 @@ def movement(clip: Tensor, clean: Tensor) -> dict[str, Tensor]:
         clean: Same shape.
 
     Returns:
-        (B,) each. `first_frame`, `all_frames` and `last_frame` are distances from 0 up in 1/255: more is a larger change, for
-        better or worse. `flicker_change` in 1/255 is positive if `clip` flickers more.
+        (B,) each. `first_frame_change`, `clip_change` and `last_frame_change` are distances from 0 up in 1/255: more is a
+        larger change, for better or worse. `flicker_change` in 1/255 is positive if `clip` flickers more.
     """
     away = clip - clean
     return {
-        "first_frame": rms255(away[:, 0]),
-        "all_frames": rms255(away),
-        "last_frame": rms255(away[:, -1]),
+        "first_frame_change": rms255(away[:, 0]),
+        "clip_change": rms255(away),
+        "last_frame_change": rms255(away[:, -1]),
         "flicker_change": flicker(clip) - flicker(clean),
     }
 

@@ -92,7 +92,7 @@ def rank1(embedding: Tensor, references: References, who: Tensor) -> Tensor:
     return (cosine.argmax(1) == who).float()
 
 
-def way_to_strangers(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tensor:
+def identity_shift(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tensor:
     """How far a clip went from looking like the person to looking like nobody in particular.
 
     Args:
@@ -101,8 +101,8 @@ def way_to_strangers(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tenso
         strangers: Its mean cosine to all others.
 
     Returns:
-        The share of the way in the same shape: 0 is as alike as the clean clip, 1 the strangers' level; it can be negative or
-        exceed 1. Higher is more protection. NaN where the clean clip is no nearer to the person than to strangers.
+        The same shape: 0 is as like the person as the clean clip, 1 no liker than strangers; it can be negative or exceed 1.
+        Higher is more protection. NaN where the clean clip is no nearer to the person than to strangers.
     """
-    way = clean_own - strangers
-    return torch.where(way > 0, (clean_own - own) / way, torch.full_like(way, torch.nan))
+    whole = clean_own - strangers
+    return torch.where(whole > 0, (clean_own - own) / whole, torch.full_like(whole, torch.nan))

@@ -19,18 +19,18 @@ from anti_i2v.evaluation.identity import FACE, References, embed_references, loa
 
 IDENTITY = {
     "action": "action shown",
-    "own": "like the person, cosine",
-    "strangers": "like strangers, cosine",
-    "drop": "likeness lost, cosine",
-    "way": "way to strangers",
-    "rank1": "named right",
+    "identity_similarity": "identity similarity",
+    "strangers_similarity": "similarity to strangers",
+    "similarity_drop": "similarity drop",
+    "identity_shift": "identity shift",
+    "rank1": "rank-1 accuracy",
     "face": "frames with a face",
     "consistency": "frame to frame, cosine",
-    "photo_own": "photo like the person, cosine",
-    "photo_drop": "photo's likeness lost, cosine",
-    "photo_way": "photo's way to strangers",
+    "photo_identity_similarity": "photo's identity similarity",
+    "photo_similarity_drop": "photo's similarity drop",
+    "photo_identity_shift": "photo's identity shift",
 }
-"""Name of each measure of the judges → heading. `way` and `photo_way` are of a set of people, all others of each."""
+"""Name of each measure of the judges → heading. `identity_shift` and `photo_identity_shift` are of a set of people, all others of each."""
 
 
 PeopleClips = Callable[[Sequence[int]], Iterable[Tensor] | None]
@@ -122,12 +122,14 @@ def identity_measures(readings: Mapping[str, Reading], references: References, w
     Returns:
         Version → measure → (B,):
 
-        * `own`, `strangers`: cosine of the clip to its person's reference, and the mean to all others', in [-1, 1]; see
-          `identity.similarity`. Lower `own` is more protection.
-        * `drop`: `own` of the clean photo's clip minus `own`, in [-2, 2]; higher is more protection.
+        * `identity_similarity`, `strangers_similarity`: cosine of the clip to its person's reference, and the mean to all
+          others', in [-1, 1]; see `identity.similarity`. Lower `identity_similarity` is more protection.
+        * `similarity_drop`: `identity_similarity` of the clean photo's clip minus that of this one, in [-2, 2]; higher is
+          more protection.
         * `rank1`: 1 where the nearest reference is the person's own, else 0; lower is more protection.
         * `face`, `consistency`: see `Reading`.
-        * `photo_own`, `photo_strangers`, `photo_drop`: the same for the photo itself, against the clean photo. This is the
+        * `photo_identity_similarity`, `photo_strangers_similarity`, `photo_similarity_drop`: the same for the photo itself,
+          against the clean photo. This is the
           control of validity: a person is still in a protected photo, so what changes here is a judge that the residual
           fools, and the clip's figures are worth no more than they exceed this. Nearer to 0 is better.
     """
@@ -138,15 +140,15 @@ def identity_measures(readings: Mapping[str, Reading], references: References, w
         own, strangers = similarity(seen.clip, references, who)
         photo_own, photo_strangers = similarity(seen.photo, references, who)
         measures[version] = {
-            "own": own,
-            "strangers": strangers,
-            "drop": clean_own - own,
+            "identity_similarity": own,
+            "strangers_similarity": strangers,
+            "similarity_drop": clean_own - own,
             "rank1": rank1(seen.clip, references, who),
             "face": seen.face,
             "consistency": seen.consistency,
-            "photo_own": photo_own,
-            "photo_strangers": photo_strangers,
-            "photo_drop": photo_clean - photo_own,
+            "photo_identity_similarity": photo_own,
+            "photo_strangers_similarity": photo_strangers,
+            "photo_similarity_drop": photo_clean - photo_own,
         }
     return measures
 

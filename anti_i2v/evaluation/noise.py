@@ -14,6 +14,7 @@ from torch import Tensor
 from anti_i2v.budget import fit_to_budget, per_photo
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.protector import Protector
+from anti_i2v.spaces import sum_residuals
 
 
 def white_noise(image: Tensor, rms: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
@@ -50,24 +51,24 @@ def random_residual(protector: Protector, image: Tensor, rms: Tensor, epsilon: f
         (B, 3, H, W) on the 8-bit grid; see `white_noise`.
     """
     budget = per_photo(epsilon, image)
-    drawn = {}
+    random = {}
     for name, value in protector.propose(image, budget).items():
         noise = torch.randn(value.shape, generator=generator, device=generator.device).to(value)
-        drawn[name] = noise * value.flatten(1).std(1).view(-1, 1, 1, 1)
+        random[name] = noise * value.flatten(1).std(1).view(-1, 1, 1, 1)
 
-    def express(scale: Tensor) -> Tensor:
-        scaled = {name: scale.view(-1, 1, 1, 1) * value for name, value in drawn.items()}
-        return fit_to_budget(image, protector.express(image, scaled, budget), budget)
+    def add(scale: Tensor) -> Tensor:
+        scaled = {name: scale.view(-1, 1, 1, 1) * value for name, value in random.items()}
+        return fit_to_budget(image, sum_residuals(image, scaled, budget), budget)
 
-    return _with_rms(express, image, rms)
+    return _with_rms(add, image, rms)
 
 
 @torch.no_grad()
-def _with_rms(express: Callable[[Tensor], Tensor], image: Tensor, rms: Tensor) -> Tensor:
+def _with_rms(add: Callable[[Tensor], Tensor], image: Tensor, rms: Tensor) -> Tensor:
     """Find each photo's scale by bisection: the RMS of a bounded, rounded residual grows with the scale but not linearly."""
     low, high = torch.full_like(rms, -10.0), torch.full_like(rms, 10.0)  # of log2(scale)
     for _ in range(22):  # 20 / 2^22 of a doubling: finer than one rounded value
         middle = (low + high) / 2
-        small = rms255(express(middle.exp2()) - image) < rms
+        small = rms255(add(middle.exp2()) - image) < rms
         low, high = torch.where(small, middle, low), torch.where(small, high, middle)
-    return express(high.exp2())
+    return add(high.exp2())

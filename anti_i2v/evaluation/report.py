@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 COLUMNS = {"residual_rms": "residual, RMS in 1/255", "psnr": "PSNR in dB", "delta_e": "ΔE2000", **MEASURES, **IDENTITY}
 """Measure → heading."""
 
+WHO = ("identity_similarity", "strangers_similarity", "similarity_drop", "identity_shift")
+
 TABLES = (
     ("The photo, and how far its clip is from the clean photo's", [*list(COLUMNS)[:3], *list(MEASURES)[:5]]),
     ("What the clip shows", [*list(MEASURES)[5:], "action", "consistency", "face"]),
-    ("Who is in the clip, and in the photo itself", ["own", "strangers", "drop", "way", "rank1", "photo_own", "photo_drop", "photo_way"]),
+    (
+        "Who is in the clip, and in the photo itself",
+        [*WHO, "rank1", *(f"photo_{name}" for name in WHO if name != "strangers_similarity")],
+    ),
 )
 """Title of each table, its measures; those that were not taken are left out."""
 
@@ -46,18 +51,18 @@ def summarise(parts: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> Summary:
 
     Returns:
         Version → measure → `mean`, `low`, `high` of the 95 % interval; None for what is not finite (the PSNR of an
-        unchanged photo, the interval of one person), because JSON has no such numbers. Where likeness was judged, the ways to
-        strangers of all people together are added.
+        unchanged photo, the interval of one person), because JSON has no such numbers. Where identity was judged, the identity
+        shifts of all people together are added.
     """
     summary: Summary = {}
     for version in parts[0]:
         values = {name: torch.cat([part[version][name].detach().float().cpu() for part in parts]) for name in parts[0][version]}
         summary[version] = {name: interval(mean_interval(value)) for name, value in values.items()}
         for prefix in ("", "photo_"):
-            if f"{prefix}own" in values:
-                lost = values[f"{prefix}drop"]
-                whole = lost + values[f"{prefix}own"] - values[f"{prefix}strangers"]
-                summary[version][f"{prefix}way"] = interval(ratio_interval(lost, whole))
+            if f"{prefix}identity_similarity" in values:
+                lost = values[f"{prefix}similarity_drop"]
+                whole = lost + values[f"{prefix}identity_similarity"] - values[f"{prefix}strangers_similarity"]
+                summary[version][f"{prefix}identity_shift"] = interval(ratio_interval(lost, whole))
     return summary
 
 
@@ -101,7 +106,7 @@ def markdown(summary: Summary, facts: Mapping[str, object], notes: Sequence[str]
         notes: Sentences that a reader needs.
         versions: Name of a version → how the tables call it.
     """
-    lines = [f"{name}: {value}" for name, value in facts.items()]
+    lines = [f"* {name}: {value}" for name, value in facts.items()]
     for title, measures in TABLES:
         taken = [name for name in measures if any(name in found for found in summary.values())]
         if not taken:

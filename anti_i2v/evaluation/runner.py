@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.clips import check_finite, fidelity, mean_damage, movement
+from anti_i2v.evaluation.clips import check_finite, clip_changes, fidelity, mean_damage
 from anti_i2v.evaluation.judging import Judges, PeopleClips, Reading, find_references, identity_measures, read_identity
 from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.imaging.metrics import ciede2000, psnr, rms255
@@ -123,7 +123,7 @@ def animate_versions(
             "residual_rms": rms255(photo - photos["clean"]),
             "psnr": psnr(photos["clean"], photo),
             "delta_e": ciede2000(photos["clean"], photo),
-            **movement(clips[name], clips["clean"]),
+            **clip_changes(clips[name], clips["clean"]),
             "feature_damage": damage,
             **fidelity(clips[name], clips["clean"], clean),
         }

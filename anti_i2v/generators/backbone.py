@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator
-from anti_i2v.spaces.frequency import cosine_basis
+from anti_i2v.spaces import SPACES
+from anti_i2v.spaces.frequency import cosines
 
 BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
@@ -84,7 +85,7 @@ class BackboneGenerator(Generator):
         self.backbone_width, self.frozen_norm = backbone_width, frozen_norm
         self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, frozen_norm)
         if start_from is not None:
-            _begin(self.backbone, start_from)
+            _start_from(self.backbone, start_from)
         self.sides = {name: cutoff if name == "frequency" else chroma_size for name in names}
         wanted = max(self.sides.values())
         # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
@@ -108,10 +109,10 @@ class BackboneGenerator(Generator):
         self.context = nn.Linear(channels[self.used[0]] + 1, width)
         self.gain = nn.Linear(1, widths[-1])
         for name in names:
-            setattr(self, f"{name}_head", _head(widths[-1], 2 if name == "lab" else 3))
-        # One head alone paints as strongly as two that are independent of one another.
+            setattr(self, f"{name}_head", _head(widths[-1], SPACES[name].channels))
+        # One head alone changes pixels as strongly as two that are independent of one another.
         self.strength = STRENGTH * math.sqrt(2 / len(names))
-        self.register_buffer("basis", cosine_basis(cutoff, cutoff), persistent=False)
+        self.register_buffer("basis", cosines(cutoff, cutoff), persistent=False)
         self.basis: Tensor
 
     def config(self) -> dict[str, str | int | float]:
@@ -130,25 +131,25 @@ class BackboneGenerator(Generator):
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
         strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(image.dtype)
         plane = strength[:, :, None, None].expand(-1, 1, *image.shape[-2:])
-        seen = torch.cat(((image - 0.5) * 4, plane), dim=1)
-        features = self.backbone(seen)
+        stacked = torch.cat(((image - 0.5) * 4, plane), dim=1)
+        features = self.backbone(stacked)
         deepest = features[self.used[0]]
         context = self.context(torch.cat((deepest.mean((2, 3)), strength), dim=1))
         x = self.laterals[0](deepest) + context[:, :, None, None]
         skips = [lateral(features[i]) for lateral, i in zip(self.laterals[1:], self.used[1:], strict=True)]
-        skips += [stem(seen) for stem in self.stems]
+        skips += [stem(stacked) for stem in self.stems]
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
         x = x * (1 + self.gain(strength))[:, :, None, None]
-        found = {
+        parameters = {
             name: _pattern(self.get_submodule(f"{name}_head")(_scaled(x, side)), self.strength).float() for name, side in self.sides.items()
         }
-        if "frequency" in found:
+        if "frequency" in parameters:
             # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
             # half precision loses more than the budget here.
             with torch.autocast(image.device.type, enabled=False):
-                found["frequency"] = self.basis.T @ found["frequency"] @ self.basis
-        return found
+                parameters["frequency"] = self.basis.T @ parameters["frequency"] @ self.basis
+        return parameters
 
 
 def _pattern(x: Tensor, strength: float) -> Tensor:
@@ -182,21 +183,21 @@ def _head(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(_block(width, width), last)
 
 
-def _begin(backbone: nn.Module, source: str) -> None:
+def _start_from(backbone: nn.Module, source: str) -> None:
     """Copy an embedder's weights; the two name their layers alike but for dots, and differ in scale and channels of their input."""
-    held = {name.replace(".", "_"): value for name, value in load_embedder(source, "objective").network.state_dict().items()}
+    weights = {name.replace(".", "_"): value for name, value in load_embedder(source, "objective").network.state_dict().items()}
     own = backbone.state_dict()
-    missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in held]
+    missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in weights]
     if missing:
         raise UsageError(f"{source} has no {missing[0]}; start_from needs an identity embedder of the same backbone")
     for i, (name, value) in enumerate(own.items()):
-        given = held.get(name.replace(".", "_"), value)
-        if i == 0:  # it saw colours from -1 to 1, here they run from -2 to 2, and the fourth channel is epsilon
-            given = torch.cat([given / 2, torch.zeros_like(given[:, :1])], dim=1)
-        if given.shape != value.shape:
-            shapes = f"{tuple(given.shape)} instead of {tuple(value.shape)}"
+        initial = weights.get(name.replace(".", "_"), value)
+        if i == 0:  # its colours ran from -1 to 1, here they run from -2 to 2, and the fourth channel is epsilon
+            initial = torch.cat([initial / 2, torch.zeros_like(initial[:, :1])], dim=1)
+        if initial.shape != value.shape:
+            shapes = f"{tuple(initial.shape)} instead of {tuple(value.shape)}"
             raise UsageError(f"{name} of {source} is {shapes}; give backbone and backbone_width of that network")
-        value.copy_(given)
+        value.copy_(initial)
 
 
 def _backbone(name: str, size: int, width: int, frozen_norm: bool) -> tuple[nn.Module, list[int], list[int]]:

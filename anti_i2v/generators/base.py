@@ -6,13 +6,6 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from anti_i2v.spaces import FrequencySpace, LabSpace, RgbSpace, Space
-
-
-def make_spaces() -> dict[str, Space]:
-    """What the keys of a generator's output mean."""
-    return {"lab": LabSpace(), "frequency": FrequencySpace(), "rgb": RgbSpace()}
-
 
 class Generator(nn.Module, ABC):
     """A feed-forward network from a small copy of the photo to perturbation parameters.
@@ -36,7 +29,7 @@ class Generator(nn.Module, ABC):
             epsilon: (B,) in 1/255 steps.
 
         Returns:
-            Some of "rgb": (B, 3, h, w), a field of colours; "lab": (B, 2, h, w), one of a* and b*; "frequency": (B, 3, K, K), DCT
+            (B, channels, h, w) for some of `spaces.SPACES`: "rgb", a field of colours; "lab", one of a* and b*; "frequency", DCT
             coefficients, row frequency first. What is missing is not used.
             Units as the spaces define them: about ±1 for one epsilon of pixel change.
         """

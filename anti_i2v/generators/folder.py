@@ -1,59 +1,85 @@
-"""What a generator folder says about itself, readable without torch: `config.json` beside the weights of each runtime."""
+"""A generator folder, opened once and readable without torch: `config.json`, the card, and the weights of each backend."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from anti_i2v.budget import check_epsilon
 from anti_i2v.errors import UsageError
 
 DEFAULT_GENERATOR = "portrait-generator"
 FORMAT = 1
-WEIGHTS = "weights"  # what `model.onnx` calls the fingerprint of the weights that it was made of
+ONNX = "model.onnx"
+WEIGHTS = "model.safetensors"
+ORIGIN = "weights"  # what `model.onnx` calls the fingerprint of the weights that it was made of
 REMEDY = "give a folder that `anti-i2v export` wrote"
 
 
 @dataclass(frozen=True)
-class Description:
-    """The part of `config.json` that is needed to protect a photo.
+class GeneratorFolder:
+    """What a generator folder says about its generator.
 
     Attributes:
-        name: Of the generator's class.
+        path: The folder; that of a hub id lies in the hub's cache and must not be changed.
+        name: Of the folder, or the hub's `owner/name`.
+        class_name: Of the generator's class.
         arguments: Of its constructor.
         epsilon: Budget when a call gives none, in 1/255 steps.
+        entries: All of `config.json`.
     """
 
+    path: Path
     name: str
-    arguments: dict[str, str | int | float]
+    class_name: str
+    arguments: Mapping[str, str | int | float]
     epsilon: float
+    entries: Mapping[str, object]
 
+    @staticmethod
+    def read(path: Path, name: str | None = None) -> GeneratorFolder:
+        """Open a folder on this disk.
 
-def describe(folder: Path) -> Description:
-    """Read `config.json`.
+        Args:
+            path: The folder.
+            name: What it is called; by default, as the folder is.
 
-    Raises:
-        UsageError: It is missing, damaged or of another format.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UsageError(f"no config.json in {folder}; {REMEDY}")
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        found, name = config["format"], config["class"]
-        arguments, epsilon = dict(config["generator"]), float(config["epsilon"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path} does not describe a generator ({error}); {REMEDY}") from None
-    if found != FORMAT:
-        raise UsageError(f"{folder} has format {found!r} and this version reads {FORMAT}; update anti-i2v")
-    return Description(name, arguments, epsilon)
+        Raises:
+            UsageError: `config.json` is missing, damaged or of another format, or its epsilon is outside 0–32.
+        """
+        file = path / "config.json"
+        if not file.is_file():
+            raise UsageError(f"no config.json in {path}; {REMEDY}")
+        try:
+            entries = json.loads(file.read_text("utf-8"))
+            format, class_name = entries["format"], entries["class"]
+            arguments, epsilon = dict(entries["generator"]), float(entries["epsilon"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{file} does not describe a generator ({error}); {REMEDY}") from None
+        if format != FORMAT:
+            raise UsageError(f"{path} has format {format!r} and this version reads {FORMAT}; update anti-i2v")
+        return GeneratorFolder(path, name or path.resolve().name, class_name, arguments, check_epsilon(epsilon), entries)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `fingerprint`; computed once."""
+        return fingerprint(self.path)
+
+    @property
+    def card(self) -> str | None:
+        """`README.md`, if there is one."""
+        file = self.path / "README.md"
+        return file.read_text("utf-8", "replace") if file.is_file() else None
 
 
 def fingerprint(folder: Path) -> str:
     """16 hexadecimal digits that tell one generator's weights from all others; empty where there are none to read."""
     try:
-        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+        return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
 

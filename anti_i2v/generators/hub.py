@@ -1,6 +1,6 @@
 """Generator folders by name, here and on the Hugging Face hub: `owner/name`, fetched once and then kept in the hub's cache.
 
-The network is used only where somebody names a hub id, and huggingface_hub, a second of import, is needed only then. What comes is a
+The network is used only for a hub id, and huggingface_hub, a second of import, is needed only then. What is fetched is a
 configuration, numbers and a text, never code.
 """
 
@@ -10,11 +10,11 @@ import re
 import shutil
 from pathlib import Path
 
-from anti_i2v.errors import UsageError
-from anti_i2v.generators.folder import describe
+from anti_i2v.errors import UsageError, needs_train
+from anti_i2v.generators.folder import ONNX, GeneratorFolder
 from anti_i2v.resources import find_folder
 
-FILES = ("config.json", "model.safetensors", "model.onnx", "README.md")
+FILES = ("config.json", "model.safetensors", ONNX, "README.md")
 """What a generator folder has, and all that is ever fetched or sent."""
 METADATA = """---
 license: apache-2.0
@@ -27,24 +27,21 @@ tags:
 - adversarial-perturbation
 ---
 """
-"""The hub's part of a card, by which models are found there; the licence is this project's, and whoever trains may name another."""
+"""The hub's part of a card, by which models are found there; the licence is this project's, and a card of your own may name another."""
 
 
 def hub_id(source: str | Path) -> tuple[str, str | None] | None:
     """Take `owner/name` or `owner/name@revision` apart; None for everything else and for whatever exists on this disk."""
-    found = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?", source) if isinstance(source, str) else None
-    return None if found is None or Path(source).exists() else (found[1], found[2])
+    match = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?", source) if isinstance(source, str) else None
+    return None if match is None or Path(source).exists() else (match[1], match[2])
 
 
-def resolve(source: str | Path, revision: str | None = None) -> Path:
-    """Find a generator folder, needing neither torch nor, for local ones, the network.
+def open_folder(source: str | Path, revision: str | None = None) -> GeneratorFolder:
+    """Find and open a generator folder, needing neither torch nor, for local ones, the network.
 
     Args:
         source: An existing folder, the name of a shipped one, or a hub id, which `@` and a revision may follow. A `Path` is no hub id.
         revision: Branch, tag or commit of a hub id.
-
-    Returns:
-        A folder; that of a hub id lies in the hub's cache and must not be changed.
 
     Raises:
         UsageError: It cannot be found or fetched, or is no generator folder.
@@ -54,15 +51,15 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
         folder = find_folder(source)
         if revision is not None:
             raise UsageError(f"revision {revision!r} is for hub ids, and {str(source)!r} is a folder; leave the revision out")
-        return folder
-    name, follows = named
-    if revision is not None and follows not in (None, revision):
+        return GeneratorFolder.read(folder)
+    name, own_revision = named
+    if revision is not None and own_revision not in (None, revision):
         raise UsageError(f"{source} names one revision and revision={revision!r} another; give one of them")
-    return _fetched(name, revision or follows)
+    return _fetch(name, revision or own_revision)
 
 
-def _fetched(name: str, revision: str | None) -> Path:
-    """`resolve` for a hub id."""
+def _fetch(name: str, revision: str | None) -> GeneratorFolder:
+    """`open_folder` for a hub id."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.utils.tqdm import tqdm
@@ -81,14 +78,15 @@ def _fetched(name: str, revision: str | None) -> Path:
     except Exception as error:  # the hub's own errors, the network's, the disk's
         raise UsageError(_reason(error, name, revision)) from None
     try:
-        describe(folder)
+        opened = GeneratorFolder.read(folder, name)
     except UsageError as error:
         raise UsageError(f"{name} on the hub is no generator of anti-i2v: {error}") from None
     try:
         # The folder is called as its commit, which a branch may have left in the meantime.
-        return Path(snapshot_download(name, revision=folder.name, allow_patterns=list(FILES)))
+        snapshot_download(name, revision=folder.name, allow_patterns=list(FILES))
     except Exception as error:
         raise UsageError(_reason(error, name, revision)) from None
+    return opened
 
 
 def push(
@@ -116,9 +114,10 @@ def push(
     Raises:
         UsageError: The hub did not take it; the reason and what to do.
     """
-    from huggingface_hub import ModelHubMixin
+    with needs_train("sending a generator to the hub"):
+        from huggingface_hub import ModelHubMixin
 
-    class GeneratorFolder(ModelHubMixin):
+    class Upload(ModelHubMixin):
         """What the mixin knows of a protector: it can be saved. `Protector` itself must do without the mixin's second of import."""
 
         def _save_pretrained(self, save_directory: Path) -> None:
@@ -129,10 +128,10 @@ def push(
             card.write_text(with_metadata(card.read_text("utf-8")), "utf-8")
 
     try:
-        sent = GeneratorFolder().push_to_hub(repo_id, private=private, token=token, branch=branch, commit_message=message)
+        commit = Upload().push_to_hub(repo_id, private=private, token=token, branch=branch, commit_message=message)
     except Exception as error:
         raise UsageError(_reason(error, repo_id, branch)) from None
-    return str(sent)
+    return str(commit)
 
 
 def with_metadata(card: str) -> str:

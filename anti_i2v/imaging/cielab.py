@@ -79,5 +79,5 @@ def delta_e2000(a: Floats, b: Floats) -> Floats:
     lightness = dl / (1 + 0.015 * offset / np.sqrt(20 + offset))
     chroma, hue = dc / (1 + 0.045 * chroma), dh / (1 + 0.015 * chroma * weight)
     # Rounding may take the sum of equal colours below zero.
-    found: Floats = np.sqrt(np.maximum(lightness**2 + chroma**2 + hue**2 + rotation * chroma * hue, 0))
-    return found
+    difference: Floats = np.sqrt(np.maximum(lightness**2 + chroma**2 + hue**2 + rotation * chroma * hue, 0))
+    return difference

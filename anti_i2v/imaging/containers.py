@@ -111,14 +111,14 @@ def has_c2pa(source: str | Path | bytes | BinaryIO) -> bool:
             return has_c2pa(opened)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     file.seek(0)
-    found = kind(file.read(64))
-    if found == "TIFF":
+    format = kind(file.read(64))
+    if format == "TIFF":
         try:
-            parsed = tiff.Source(file)
+            parsed = tiff.Reader(file)
             return parsed.directory(parsed.first).find(C2PA_TAG) is not None
-        except (tiff.TornError, struct.error):
+        except (tiff.DamagedError, struct.error):
             return False
-    return any(_is_manifest(file, block) for block in blocks(file, found or ""))
+    return any(_is_manifest(file, block) for block in blocks(file, format or ""))
 
 
 def _is_manifest(file: BinaryIO, block: Block) -> bool:

@@ -1,4 +1,4 @@
-"""How far a written file is from its photo: exact where a bound is promised, a sample where a mean is told."""
+"""How far a written file is from its photo: all pixels where a bound is promised, a sample of them for means."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image, ImageChops
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.cielab import Floats, ciede2000
 
-SAMPLE = 2**15  # a colour difference costs more than all else here; the mean of so many is within 1 % of that of all
-STRIP = 2**18  # pixels at once
+SAMPLE = 2**15  # a colour difference costs more than all else here; their mean is within 1 % of that of all pixels
+STRIP = 2**18  # pixels compared at once
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One protected file against its photo."""
 
     steps: float  # largest |difference| of the re-read file over all pixels, in 1/255 steps
@@ -29,9 +29,7 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-def measure(
-    photo: Image.Image, protected: Image.Image, written: Image.Image, lossy: bool, epsilon: float, notes: tuple[str, ...] = ()
-) -> Measured:
+def measure(photo: Image.Image, protected: Image.Image, written: Image.Image, lossy: bool, epsilon: float) -> Measurement:
     """Compare the re-read file with the photo, as RGB (alpha is never changed).
 
     Args:
@@ -40,7 +38,6 @@ def measure(
         written: As it was read again.
         lossy: Whether the encoder changes pixels.
         epsilon: The budget, in 1/255 steps.
-        notes: What else is to be said.
 
     Raises:
         UsageError: They are not of one size.
@@ -49,14 +46,13 @@ def measure(
         raise UsageError(f"the written file has size {written.size}, not {photo.size}; please report this")
     largest, square = change(photo, written)
     before, after = sample(photo), sample(written)
-    return Measured(
+    return Measurement(
         steps=round(largest, 4),  # 16-bit values lie 1/257 apart, and what is below is float32's
         psnr=10 * math.log10(255**2 / square) if square else math.inf,
         delta_e=ciede2000(before, after),
-        survived=_survived(before, sample(protected), after) if lossy else 1.0,
+        survived=_survival(before, sample(protected), after) if lossy else 1.0,
         epsilon=epsilon,
         lossy=lossy,
-        notes=notes,
     )
 
 
@@ -72,7 +68,7 @@ def sample(image: Image.Image) -> Floats:
     return np.ascontiguousarray(_levels(image.resize(grid, Image.Resampling.NEAREST)).reshape(-1, 3).T / np.float32(255))
 
 
-def _survived(photo: Floats, protected: Floats, written: Floats) -> float:
+def _survival(photo: Floats, protected: Floats, written: Floats) -> float:
     """The factor by which the residual is to be scaled to be nearest to what was written; 1 where there is none."""
     residual = protected - photo
     energy = float(np.square(residual).sum(dtype=np.float64))
@@ -106,12 +102,13 @@ def change(photo: Image.Image, written: Image.Image) -> tuple[float, float]:
     largest, square, count = 0.0, 0.0, 0
     for pair in _strips(photo, written):
         if deep:
-            apart = np.abs(_levels(pair[1]) - _levels(pair[0])).ravel()
-        else:  # Pillow's own, on its own memory, is faster; and it copies what it is told to convert, even if nothing is to be done
+            difference = np.abs(_levels(pair[1]) - _levels(pair[0])).ravel()
+        else:  # Pillow's own, on its own memory, is faster; `convert` copies even where nothing is to be done
             a, b = (_as(mode, image) for image in pair)
-            apart = np.asarray(ImageChops.difference(a, b)).ravel().astype(np.float32)
+            difference = np.asarray(ImageChops.difference(a, b)).ravel().astype(np.float32)
         # `@` would round by the number of threads, and a report would say otherwise on another machine.
-        largest, square, count = max(largest, float(apart.max())), square + float(np.einsum("i,i->", apart, apart)), count + apart.size
+        square += float(np.einsum("i,i->", difference, difference))
+        largest, count = max(largest, float(difference.max())), count + difference.size
     return largest, square / count
 
 

@@ -2,7 +2,7 @@
 
 * Pixels keep their stored layout and the EXIF orientation tag stays as it was; nobody rotates anything. (HEIC is the exception: its
   decoder turns the picture upright and says so in the tag.)
-* `info` holds what `metadata` carries over, checked: a PNG may name a text `dpi` and put anything there.
+* `info` holds what `metadata` carries over, validated: a PNG may name a text `dpi` and put anything there.
 * 16-bit grey (`I;16`) stays 16-bit. Other values of more than 8 bits are read as 8-bit; `info["reduced_from_bits"]` says so.
 * Animated and multi-page files are refused: protecting one frame of many would only look like protection.
 * A phone's MPO file is one photo with helpers behind it (gain map, preview), which re-encoding drops. That is as well: they may
@@ -27,10 +27,11 @@ from PIL import Image, UnidentifiedImageError, features
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging import containers
-from anti_i2v.imaging.metadata import info, iptc, tiff
-from anti_i2v.imaging.metadata.info import ORIENTATION
-from anti_i2v.imaging.metadata.kept import EXIF_HEAD
-from anti_i2v.imaging.quiet import no_c_output
+from anti_i2v.imaging.metadata import iptc, tiff
+from anti_i2v.imaging.metadata.collect import EXIF_HEAD
+from anti_i2v.imaging.metadata.tiff import ORIENTATION
+from anti_i2v.imaging.metadata.validate import validate_info
+from anti_i2v.imaging.stderr import silence_stderr
 
 # By name, the files that are looked for in folders and shards.
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
@@ -76,37 +77,37 @@ def read_photo(source: str | Path | BinaryIO, name: str | None = None) -> Image.
     Raises:
         UsageError: Missing, not a photo, damaged, animated, or beyond Pillow's limit on pixels.
     """
-    called = name or str(source)
+    name = name or str(source)
     try:
         if not isinstance(source, (str, Path)):
-            return _read(source if source.seekable() else io.BytesIO(source.read()), called)
+            return _read(source if source.seekable() else io.BytesIO(source.read()), name)
         if not stat.S_ISREG(Path(source).stat().st_mode):
-            raise UsageError(f"cannot read {called}: not a file")  # a pipe would keep us waiting
+            raise UsageError(f"cannot read {name}: not a file")  # a pipe would keep us waiting
         with Path(source).open("rb") as file:
-            return _read(file, called)
+            return _read(file, name)
     except UsageError:
         raise
     except PermissionError:
-        raise UsageError(f"cannot read {called}: permission denied; check who may read it") from None
+        raise UsageError(f"cannot read {name}: permission denied; check who may read it") from None
     except FileNotFoundError:
-        raise UsageError(f"cannot read {called}: no such file; check the path") from None
+        raise UsageError(f"cannot read {name}: no such file; check the path") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise UsageError(f"cannot read {called}: more than {limit} megapixels; scale it down first") from None
-    except Exception as error:  # decoders meet damage with whatever comes to hand: KeyError, zlib.error, AssertionError, …
+        raise UsageError(f"cannot read {name}: more than {limit} megapixels; scale it down first") from None
+    except Exception as error:  # decoders raise many kinds on damage: KeyError, zlib.error, AssertionError, …
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(f"cannot read {called}: {reason}; the file may be damaged, copy it again") from None
+        raise UsageError(f"cannot read {name}: {reason}; the file may be damaged, copy it again") from None
 
 
-def _read(file: BinaryIO, called: str) -> Image.Image:
+def _read(file: BinaryIO, name: str) -> Image.Image:
     file.seek(0)
     head = file.read(64)
     kind = containers.kind(head)
     if not head:
-        raise UsageError(f"cannot read {called}: the file is empty; copy it again")
+        raise UsageError(f"cannot read {name}: the file is empty; copy it again")
     if kind is None:
-        raise UsageError(f"cannot read {called}: not a picture of a known format; remove it or save it as PNG")
-    enable(kind, f"cannot read {called}")
+        raise UsageError(f"cannot read {name}: not a picture of a known format; remove it or save it as PNG")
+    load_codec(kind, f"cannot read {name}")
     facts = _facts(file, kind)
     file.seek(0)
     with warnings.catch_warnings():
@@ -115,29 +116,29 @@ def _read(file: BinaryIO, called: str) -> Image.Image:
         try:
             image: Image.Image = Image.open(file, formats=(kind,))
         except UnidentifiedImageError:
-            raise UsageError(f"cannot read {called}: a damaged or rare {kind} file; copy it again or save it as PNG") from None
+            raise UsageError(f"cannot read {name}: a damaged or rare {kind} file; copy it again or save it as PNG") from None
         # Frames are not counted, for that takes a walk through the whole file.
         if image.format != "MPO" and getattr(image, "is_animated", False):
-            raise UsageError(f"cannot read {called}: more than one frame or page; save the one you mean as PNG")
-        if kind == "TIFF" and not isinstance(held := image.info.get("xmp", b""), bytes):
-            # Typed as something else than bytes, over which Pillow's search for the orientation in it would fall. Letters it has decoded.
-            image.info["xmp"] = held.encode("latin-1") if isinstance(held, str) else b""
+            raise UsageError(f"cannot read {name}: more than one frame or page; save the one you mean as PNG")
+        if kind == "TIFF" and not isinstance(xmp := image.info.get("xmp", b""), bytes):
+            # Stored as another type than bytes, on which Pillow's search for the orientation would fail; text it has decoded.
+            image.info["xmp"] = xmp.encode("latin-1") if isinstance(xmp, str) else b""
         raw = [str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]) for tile in getattr(image, "tile", ())]
         if image.mode in ("RGB", "RGBA", "LA") and any("16" in mode for mode in raw):
             facts["reduced_from_bits"] = 16
         applied = image.getexif().get(ORIENTATION, 1) if kind == "TIFF" else 1
         if kind == "AVIF":
             _keep_avif_exif(image)
-        with no_c_output() if kind == "TIFF" else contextlib.nullcontext():
+        with silence_stderr() if kind == "TIFF" else contextlib.nullcontext():
             image.load()
         if applied in BACK:  # Pillow turns TIFFs, and no other format, upright
             image = image.transpose(BACK[applied])
             image.format = kind
-        info.settle(image, kind, facts)
+        validate_info(image, kind, facts)
     return image
 
 
-def enable(kind: str, task: str) -> None:
+def load_codec(kind: str, task: str) -> None:
     """Load what reads and writes a format.
 
     Raises:
@@ -155,7 +156,7 @@ def enable(kind: str, task: str) -> None:
 
 
 def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
-    """What Pillow does not tell of a file, as entries of `info`."""
+    """What Pillow does not report of a file, as entries of `info`."""
     facts: dict[str | tuple[int, int], Any] = {}
     if containers.has_c2pa(file):
         facts["c2pa"] = True
@@ -164,14 +165,14 @@ def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
     elif kind == "AVIF" and (bits := _avif_bits(file)) > 8:
         facts["reduced_from_bits"] = bits
     elif kind == "TIFF":
-        # Damage shall not cost the photo; the pixels may be whole.
-        with contextlib.suppress(tiff.TornError, struct.error):
-            source = tiff.Source(file)
-            facts["exif"] = EXIF_HEAD + tiff.exif(source.entries(source.first, DESCRIPTIVE))
+        # Damage here must not refuse the photo; its pixels may be intact.
+        with contextlib.suppress(tiff.DamagedError, struct.error):
+            source = tiff.Reader(file)
+            facts["exif"] = EXIF_HEAD + tiff.encode_exif(source.entries(source.first, DESCRIPTIVE))
             facts["unreadable"] = "IPTC"  # until it has been read
-            if datasets := iptc.trimmed(source.value(IPTC_TAG) or b""):
+            if datasets := iptc.trim(source.value(IPTC_TAG) or b""):
                 facts |= {"photoshop": {iptc.IIM: datasets}, "unreadable": "part of the IPTC"}
-            if resources := iptc.resources(source.value(PHOTOSHOP_TAG) or b""):
+            if resources := iptc.read_resources(source.value(PHOTOSHOP_TAG) or b""):
                 facts["photoshop"] = resources | facts.get("photoshop", {})
             del facts["unreadable"]
     return facts
@@ -182,8 +183,8 @@ def _avif_bits(file: BinaryIO) -> int:
     for name, at, size in containers.blocks(file, "AVIF"):
         if name == b"meta":
             file.seek(at)
-            _, found, configuration = file.read(min(size, 2**16)).partition(b"av1C")
-            flags = configuration[2] if found and len(configuration) > 2 else 0
+            _, box, configuration = file.read(min(size, 2**16)).partition(b"av1C")
+            flags = configuration[2] if box and len(configuration) > 2 else 0
             return 12 if flags & 0x60 == 0x60 else 10 if flags & 0x40 else 8
     return 8
 
@@ -195,7 +196,7 @@ def _keep_avif_exif(image: Image.Image) -> None:
         if not exif:
             return
         file = io.BytesIO(exif.removeprefix(EXIF_HEAD))
-        source = tiff.Source(file)
+        source = tiff.Reader(file)
         if orientation not in (source.numbers(source.directory(source.first).find(ORIENTATION)) or (1,)):
-            tiff.append(file, [tiff.Entry(ORIENTATION, 3, 1, struct.pack("<H", orientation))])
+            tiff.add_tags(file, [tiff.Entry(ORIENTATION, 3, 1, struct.pack("<H", orientation))])
         image.info["exif"] = file.getvalue()

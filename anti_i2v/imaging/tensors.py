@@ -1,4 +1,4 @@
-"""Pictures ↔ tensors, and the three clamps and roundings that gradients must pass; photo files by way of `files`."""
+"""Pictures ↔ tensors, and the clamp, the rounding and the resize that gradients pass; reading and writing photo files for torch users."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.reading import HEIF, JPEG, PHOTO_SUFFIXES, read_photo
-from anti_i2v.imaging.writing import LOSSLESS, LOSSY, Saving, encode_photo, save_photo
+from anti_i2v.imaging.reading import PHOTO_SUFFIXES, read_photo
+from anti_i2v.imaging.writing import encode_photo, save_photo
 
 __all__ = [
-    "HEIF",
-    "JPEG",
-    "LOSSLESS",
-    "LOSSY",
     "PHOTO_SUFFIXES",
-    "Saving",
     "encode_photo",
     "from_bytes",
     "read_photo",
@@ -87,9 +82,9 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def from_bytes(pixels: Tensor, device: torch.device) -> Tensor:
-    """(H, W, C) bytes → (1, C, H, W) float32 in [0, 1] on a device; to a GPU from pinned memory, so that nobody waits for the copy."""
-    sent = pixels.pin_memory() if device.type == "cuda" else pixels
-    return sent.to(device, non_blocking=True).permute(2, 0, 1)[None].float().contiguous().div_(255)
+    """(H, W, C) bytes → (1, C, H, W) float32 in [0, 1] on a device; to a GPU from pinned memory, so that the copy does not block."""
+    source = pixels.pin_memory() if device.type == "cuda" else pixels
+    return source.to(device, non_blocking=True).permute(2, 0, 1)[None].float().contiguous().div_(255)
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -10,71 +10,44 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import os
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
 
+from anti_i2v import atomic
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.metadata import iptc, tiff
-from anti_i2v.imaging.metadata import kept as metadata
-from anti_i2v.imaging.metadata.info import ORIENTATION
-from anti_i2v.imaging.metadata.xmp import without_padding
-from anti_i2v.imaging.reading import BACK, DESCRIPTIVE, HEIF, IPTC_TAG, JPEG, PHOTOSHOP_TAG, enable
+from anti_i2v.imaging.metadata.collect import EXIF_HEAD, Metadata, added_statements, collect, png_chunks
+from anti_i2v.imaging.metadata.tiff import ORIENTATION
+from anti_i2v.imaging.metadata.xmp import strip_padding
+from anti_i2v.imaging.options import WriteOptions
+from anti_i2v.imaging.reading import BACK, DESCRIPTIVE, HEIF, IPTC_TAG, JPEG, PHOTOSHOP_TAG, load_codec
 
-# Written without loss under their own name; every other format is lossy (or rare) and becomes PNG unless it shall stay the same.
+# Written without loss under their own name; every other format is lossy (or rare) and becomes PNG unless formats are to stay.
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".webp": "WEBP"}
 LOSSY = {**dict.fromkeys(JPEG, "JPEG"), ".avif": "AVIF", **dict.fromkeys(HEIF, "HEIF")}
 QUALITY = 95
 AVIF_SPEED = 8  # of 10; half the time of Pillow's 6 for a file half as large again
 SEGMENT = 65533  # bytes of a JPEG's segment, less its length
-XMP_MOST = SEGMENT - 29  # less the name
+XMP_MAX = SEGMENT - 29  # less the name
 XMP_TAG = 700
 
 
-@dataclass(frozen=True)
-class Saving(metadata.Wishes):
-    """How a photo is written.
-
-    Attributes:
-        format: `same` lets a WebP that was lossy stay so; all other formats are as their suffix says.
-        quality: Of lossy formats, 1–100; None: the photo's tables in JPEG, 95 elsewhere.
-    """
-
-    format: str = "lossless"
-    quality: int | None = None
+DEFAULTS = WriteOptions()
 
 
-AS_IT_WAS = Saving()
-
-
-def stem(path: Path) -> str:
-    """Stands for a file's name, and is no longer than it has to be: names may be as long as the file system allows."""
-    return hashlib.sha256(path.name.encode(errors="replace")).hexdigest()[:12]
-
-
-def passing(path: Path) -> Path:
-    """Where this process writes a file until it is complete."""
-    return path.with_name(f".{stem(path)}.{os.getpid()}.part")
-
-
-def save_photo(
-    image: Image.Image, path: Path, like: Image.Image, saving: Saving = AS_IT_WAS, check: Callable[[Path], object] | None = None
-) -> tuple[str, ...]:
+def save_photo(image: Image.Image, path: Path, like: Image.Image, options: WriteOptions = DEFAULTS) -> tuple[str, ...]:
     """Write a picture so that it appears complete or not at all, with the metadata of the photo that it came from.
 
     Args:
         image: What to write.
         path: Where; its suffix chooses the format.
         like: The photo as `read_photo` gave it: EXIF, ICC, XMP, resolution and comments come from it.
-        saving: How.
-        check: Called with the written file before it gets its name; what it raises leaves nothing behind.
+        options: How.
 
     Returns:
         Notes on what could not be kept or added, each a clause without a subject of its own ("… was left out").
@@ -82,69 +55,69 @@ def save_photo(
     Raises:
         UsageError: The format cannot hold the picture's mode, or the file cannot be written.
     """
-    part = passing(path)
+    with write_error(path, image), atomic.write(path) as part, part.open("wb") as file:
+        return encode_photo(image, file, path.suffix, like, options)
+
+
+@contextlib.contextmanager
+def write_error(path: Path, image: Image.Image) -> Iterator[None]:
+    """Turns what encoders and disks raise into one line that names the file."""
     try:
-        with part.open("wb") as file:
-            notes = encode_photo(image, file, path.suffix, like, saving)
-        if check is not None:
-            check(part)
-        part.replace(path)
+        yield
     except UsageError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot write {path} (mode {image.mode}): {reason}; choose another folder or PNG") from None
-    finally:
-        part.unlink(missing_ok=True)
-    return notes
 
 
-def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Image, saving: Saving = AS_IT_WAS) -> tuple[str, ...]:
+def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Image, options: WriteOptions = DEFAULTS) -> tuple[str, ...]:
     """What `save_photo` does, into an open file: for members of a tar. Raises OSError where Pillow does."""
     suffix = suffix.lower()
     format = LOSSLESS.get(suffix) or LOSSY.get(suffix)
     if format is None:
         raise UsageError(f"cannot write {suffix!r}; choose one of {', '.join(sorted([*LOSSLESS, *LOSSY]))}")
-    if saving.quality is not None and not 1 <= saving.quality <= 100:
-        raise UsageError(f"quality {saving.quality} is none; give one from 1 to 100")
-    kept = metadata.kept(image, like, saving, grey_profile=format == "PNG")
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise UsageError(f"quality is {options.quality}; give a whole number from 1 to 100")
+    metadata = collect(image, like, options, grey_profile=format == "PNG")
     if image.mode[0] in "IF" and format not in ("PNG", "TIFF", "HEIF"):
         raise OSError(f"{format} holds 8 bits")  # Pillow would cut off what is above
     # Pillow's encoders look for more in the picture itself, such as all tags of a TIFF; here it is `like` that counts.
     plain = image if type(image) is Image.Image else image.copy()
-    common: dict[str, Any] = {"icc_profile": kept.icc, "xmp": kept.xmp or b""}
+    common: dict[str, Any] = {"icc_profile": metadata.icc, "xmp": metadata.xmp or b""}
     match format:
         case "PNG":
             # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
-            how = {"pnginfo": metadata.png_chunks(kept, like), "exif": kept.exif, "dpi": kept.dpi, "icc_profile": kept.icc}
-            plain.save(file, "PNG", compress_level=4, **how)
+            chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
+            plain.save(file, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
         case "JPEG":
-            _jpeg(plain, file, like, saving, kept)
+            _jpeg(plain, file, like, options, metadata)
         case "WEBP":
-            lossy = saving.format == "same" and like.info.get("lossless") is False
+            lossy = options.format == "same" and like.info.get("lossless") is False
             # `exact` keeps the colours under transparent pixels, so that the budget holds there too.
-            quality = {"quality": saving.quality or QUALITY} if lossy else {"lossless": True, "exact": True}
-            plain.save(file, "WEBP", exif=kept.exif, **quality, **common)
+            quality = {"quality": options.quality or QUALITY} if lossy else {"lossless": True, "exact": True}
+            plain.save(file, "WEBP", exif=metadata.exif, **quality, **common)
         case "AVIF":
             alpha = plain.has_transparency_data
             colours = {} if plain.mode in ("1", "L") else {"subsampling": "4:4:4"}
-            quality = {"quality": saving.quality or (100 if alpha else QUALITY), "speed": AVIF_SPEED}
-            plain.save(file, "AVIF", exif=_Exif(kept.exif), **quality, **colours, **common)
+            quality = {"quality": options.quality or (100 if alpha else QUALITY), "speed": AVIF_SPEED}
+            plain.save(file, "AVIF", exif=_Exif(metadata.exif), **quality, **colours, **common)
         case "HEIF":
-            enable("HEIF", f"cannot write {suffix}")
-            plain.save(file, "HEIF", exif=kept.exif or None, quality=saving.quality or QUALITY, chroma=420, **common)
+            load_codec("HEIF", f"cannot write {suffix}")
+            plain.save(file, "HEIF", exif=metadata.exif or None, quality=options.quality or QUALITY, chroma=420, **common)
         case "TIFF":
-            _tiff(plain, file, kept)
+            _tiff(plain, file, metadata)
         case "BMP":
-            _bmp(plain, file, kept)
+            _bmp(plain, file, metadata)
     cannot = {"BMP": ("EXIF", "the profile", "XMP", "IPTC"), "WEBP": ("IPTC",), "AVIF": ("IPTC",), "HEIF": ("IPTC",)}.get(format, ())
-    have = {"EXIF": kept.exif, "the profile": kept.icc, "XMP": kept.xmp, "IPTC": kept.iptc.get(iptc.IIM)}
-    kept.notes.extend(f"{name}{_told(saving, name)}, which {format} cannot hold, was left out" for name in cannot if have[name])
-    return tuple(kept.notes)
+    have = {"EXIF": metadata.exif, "the profile": metadata.icc, "XMP": metadata.xmp, "IPTC": metadata.iptc.get(iptc.IIM)}
+    reason = f"which {format} cannot hold"
+    metadata.notes.extend(f"{name}{_with_statements(options, name)}, {reason}, was left out" for name in cannot if have[name])
+    return tuple(metadata.notes)
 
 
-def _told(saving: Saving, name: str) -> str:
-    return f" with {words}" if name == "XMP" and (words := metadata.added(saving)) else ""
+def _with_statements(options: WriteOptions, name: str) -> str:
+    return f" with {words}" if name == "XMP" and (words := added_statements(options)) else ""
 
 
 class _Exif(Image.Exif):
@@ -153,8 +126,8 @@ class _Exif(Image.Exif):
     def __init__(self, data: bytes) -> None:
         super().__init__()
         self.data = data
-        with contextlib.suppress(tiff.TornError):
-            source = tiff.Source(io.BytesIO(data))
+        with contextlib.suppress(tiff.DamagedError):
+            source = tiff.Reader(io.BytesIO(data))
             for orientation in source.numbers(source.directory(source.first).find(ORIENTATION)):
                 self[ORIENTATION] = orientation if orientation in BACK else 1
 
@@ -165,65 +138,65 @@ class _Exif(Image.Exif):
         return len(self.data)
 
 
-def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, saving: Saving, kept: metadata.Kept) -> None:
-    quality: dict[str, Any] = {"quality": saving.quality or QUALITY}
-    if saving.quality is None and (tables := _tables(like, image.mode)):
+def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteOptions, metadata: Metadata) -> None:
+    quality: dict[str, Any] = {"quality": options.quality or QUALITY}
+    if options.quality is None and (tables := _tables(like, image.mode)):
         quality = {"qtables": tables}
-    exif = metadata.EXIF_HEAD + kept.exif if kept.exif else b""
-    xmp = kept.xmp if len(kept.xmp or b"") <= XMP_MOST else without_padding(kept.xmp or b"")
-    photoshop = iptc.HEAD + iptc.block(kept.iptc) if kept.iptc else b""
+    exif = EXIF_HEAD + metadata.exif if metadata.exif else b""
+    xmp = metadata.xmp if len(metadata.xmp or b"") <= XMP_MAX else strip_padding(metadata.xmp or b"")
+    photoshop = iptc.HEAD + iptc.encode_resources(metadata.iptc) if metadata.iptc else b""
     parts = {
         "EXIF": (exif, SEGMENT),
-        "XMP": (xmp or b"", XMP_MOST),
+        "XMP": (xmp or b"", XMP_MAX),
         "IPTC": (photoshop, SEGMENT),
-        "the comment": (kept.comment or b"", SEGMENT),
+        "the comment": (metadata.comment or b"", SEGMENT),
     }
     for name, (content, most) in parts.items():
         if len(content) > most:
-            kept.notes.append(f"{name}{_told(saving, name)}, too long for JPEG, was left out")
+            metadata.notes.append(f"{name}{_with_statements(options, name)}, too long for JPEG, was left out")
             parts[name] = (b"", most)
     exif, xmp, photoshop, comment = (content for content, _ in parts.values())
     extra = b"\xff\xed" + struct.pack(">H", len(photoshop) + 2) + photoshop if photoshop else b""
-    dpi = {"dpi": kept.dpi} if kept.dpi else {}
-    image.save(file, "JPEG", subsampling=0, exif=exif, xmp=xmp, extra=extra, comment=comment, icc_profile=kept.icc, **dpi, **quality)
+    dpi = {"dpi": metadata.dpi} if metadata.dpi else {}
+    image.save(file, "JPEG", subsampling=0, exif=exif, xmp=xmp, extra=extra, comment=comment, icc_profile=metadata.icc, **dpi, **quality)
 
 
 def _tables(like: Image.Image, mode: str) -> list[list[int]] | None:
     """The quantisation tables of a JPEG, one for each component that will be written; the last serves those behind it."""
     tables: dict[int, list[int]] = getattr(like, "quantization", None) or {}
-    used = [tables.get(layer[3]) for layer in getattr(like, "layer", ())]
-    whole = [table for table in used if table and len(table) == 64]
-    if not whole or len(whole) < len(used):
+    components = [tables.get(layer[3]) for layer in getattr(like, "layer", ())]
+    whole = [table for table in components if table and len(table) == 64]
+    if not whole or len(whole) < len(components):
         return None
     # Print colours are written as they are, not as lightness and colour: the fine table is for all of them.
-    found = whole[: {"L": 1, "CMYK": 1}.get(mode, 3)]
-    while len(found) > 1 and found[-1] == found[-2]:
-        found.pop()
-    return found
+    used = whole[: {"L": 1, "CMYK": 1}.get(mode, 3)]
+    while len(used) > 1 and used[-1] == used[-2]:
+        used.pop()
+    return used
 
 
-def _tiff(image: Image.Image, file: BinaryIO, kept: metadata.Kept) -> None:
-    dpi = {"dpi": kept.dpi} if kept.dpi else {}
+def _tiff(image: Image.Image, file: BinaryIO, metadata: Metadata) -> None:
+    dpi = {"dpi": metadata.dpi} if metadata.dpi else {}
     written = io.BytesIO()
-    image.save(written, "TIFF", compression="tiff_adobe_deflate", icc_profile=kept.icc, **dpi)
+    image.save(written, "TIFF", compression="tiff_adobe_deflate", icc_profile=metadata.icc, **dpi)
     entries: list[tiff.Entry] = []
     try:
-        if kept.exif:
-            source = tiff.Source(io.BytesIO(kept.exif))
+        if metadata.exif:
+            source = tiff.Reader(io.BytesIO(metadata.exif))
             entries += source.entries(source.first, DESCRIPTIVE)
-    except tiff.TornError:
-        kept.notes.append("damaged EXIF was left out")
-    rest = {number: value for number, value in kept.iptc.items() if number != iptc.IIM}
-    for tag, value in ((XMP_TAG, kept.xmp), (IPTC_TAG, kept.iptc.get(iptc.IIM)), (PHOTOSHOP_TAG, iptc.block(rest))):
+    except tiff.DamagedError:
+        metadata.notes.append("damaged EXIF was left out")
+    rest = {number: value for number, value in metadata.iptc.items() if number != iptc.IIM}
+    for tag, value in ((XMP_TAG, metadata.xmp), (IPTC_TAG, metadata.iptc.get(iptc.IIM)), (PHOTOSHOP_TAG, iptc.encode_resources(rest))):
         if value:
             entries.append(tiff.Entry(tag, tiff.UNDEFINED if tag == IPTC_TAG else tiff.BYTE, len(value), value))
     if entries:
-        tiff.append(written, entries)
+        tiff.add_tags(written, entries)
     file.write(written.getbuffer())
 
 
-def _bmp(image: Image.Image, file: BinaryIO, kept: metadata.Kept) -> None:
-    dpi = kept.dpi or (96, 96)
+def _bmp(image: Image.Image, file: BinaryIO, metadata: Metadata) -> None:
+    dpi = metadata.dpi or (96, 96)
     if image.mode not in ("RGBA", "LA"):
         image.save(file, "BMP", dpi=dpi)
         return

@@ -1,70 +1,47 @@
-"""What protects a photo, chosen by what is installed: `model.onnx` without torch, or the network in torch.
+"""From a photo to its protected version without torch: a backend proposes parameters, `apply` turns them into pixels.
 
-The two agree within one 8-bit step. onnxruntime starts ten times as fast and takes a quarter of the memory; torch runs on GPUs and is
-what training uses. To protect photos without torch on the machine:
-
-    pip install --no-deps anti-i2v
-    pip install numpy pillow onnxruntime tqdm
+The backends agree within one 8-bit step. onnx starts ten times as fast and takes a quarter of the memory; torch stands beside it, runs on
+GPUs and is what training uses.
 """
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
-from anti_i2v.errors import UsageError
-from anti_i2v.generators.folder import DEFAULT_GENERATOR
-from anti_i2v.generators.hub import resolve
+from anti_i2v.errors import UsageError, needs_train
+from anti_i2v.generators.folder import ONNX, GeneratorFolder
+from anti_i2v.inference.apply import Backend, protect_photo
+from anti_i2v.inference.onnx import OnnxBackend, disable_telemetry
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = ["BACKENDS", "Backend", "OnnxBackend", "load_backend", "protect_photo"]
 
-RUNTIMES = ("auto", "torch", "onnx")
+BACKENDS = ("auto", "onnx", "torch")
 
 
-class Runtime(Protocol):
-    """What protects photos: a `Protector` or an `OnnxProtector`."""
-
-    epsilon: float
-
-    def protect(self, photo: Image.Image, epsilon: float | None = None) -> Image.Image:
-        """See `Protector.protect`."""
-
-
-def load(source: str | Path = DEFAULT_GENERATOR, runtime: str = "auto", revision: str | None = None) -> Runtime:
-    """Load a generator folder into a runtime.
+def load_backend(folder: GeneratorFolder, name: str = "auto") -> Backend:
+    """Load what runs a generator.
 
     Args:
-        source: The folder, the name of one that ships, or a hub id; see `hub.resolve`.
-        runtime: `onnx`, `torch`, or `auto`: onnx where onnxruntime is installed and the folder has a `model.onnx`, else torch.
-        revision: Branch, tag or commit of a hub id.
+        folder: The generator.
+        name: `onnx`, `torch`, or `auto`: onnx where onnxruntime is installed and the folder has a `model.onnx`, else torch.
 
     Raises:
         UsageError: The folder, or what is to run it, cannot be used.
     """
-    if runtime not in RUNTIMES:
-        raise UsageError(f"runtime {runtime!r} is none; choose one of {', '.join(RUNTIMES)}")
-    folder = resolve(source, revision)
-    if runtime == "onnx" or (runtime == "auto" and _has_onnx(folder)):
-        from anti_i2v.inference.onnx import OnnxProtector
+    if name not in BACKENDS:
+        raise UsageError(f"unknown backend {name!r}; choose auto, onnx or torch")
+    if name == "onnx" or (name == "auto" and _has_onnx(folder)):
+        return OnnxBackend.from_folder(folder)
+    with needs_train(f"protecting with {folder.name} in torch"):
+        from anti_i2v.inference.torch_backend import TorchBackend, load_generator
 
-        return OnnxProtector.from_pretrained(folder)
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise UsageError(f"{source} needs torch here; pip install torch, or onnxruntime if it has a model.onnx") from None
-    from anti_i2v.protector import Protector
-
-    return Protector.from_pretrained(folder).eval()
+        return TorchBackend(load_generator(folder))
 
 
-def _has_onnx(folder: Path) -> bool:
-    if not (folder / "model.onnx").is_file():
+def _has_onnx(folder: GeneratorFolder) -> bool:
+    if not (folder.path / ONNX).is_file():
         return False
-    from anti_i2v.inference.onnx import keep_to_itself
-
-    keep_to_itself()
+    disable_telemetry()
     try:
         importlib.import_module("onnxruntime")
     except ImportError:

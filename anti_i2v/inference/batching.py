@@ -3,62 +3,71 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from anti_i2v.protector import Protector
+from anti_i2v.generators.base import Generator
+from anti_i2v.imaging.cielab import Floats
+from anti_i2v.inference.torch_backend import TorchBackend
 
 BATCH = 16  # photos; more threads than cores seldom wait at once
 
-Asked = tuple[Tensor, Tensor, Future[dict[str, Tensor]]]
+
+@dataclass(frozen=True)
+class Request:
+    """A photo that waits for a pass; see `Backend.propose`."""
+
+    photo: Floats
+    epsilon: np.float32
+    answer: Future[dict[str, Floats]] = field(default_factory=Future)
 
 
-class BatchingProtector(Protector):
-    """A protector whose `protect` several threads may call at once.
+class BatchingBackend(TorchBackend):
+    """A torch backend whose `propose` several threads may call at once.
 
-    Whoever finds nobody at work runs the network for all who wait. Each pass is a whole batch, with grey in the places that nobody asked
-    for: a photo gets the same bytes whoever asks beside it. They are within one 8-bit step of `Protector`'s.
+    A thread that finds no other at work runs the network for all that wait. Each pass is a whole batch, with grey in the free
+    places: a photo gets the same bytes whatever is in the batch beside it. They are within one 8-bit step of `TorchBackend`'s.
 
     Args:
-        protector: Whose network and epsilon it shares; on its device.
+        generator: The network, on its device.
         batch: Photos of a pass.
     """
 
-    def __init__(self, protector: Protector, batch: int = BATCH) -> None:
-        super().__init__(protector.generator, protector.epsilon)
-        self.to(next(protector.parameters()).device).eval()
+    def __init__(self, generator: Generator, batch: int = BATCH) -> None:
+        super().__init__(generator)
         self.batch = batch
-        self._waiting: SimpleQueue[Asked] = SimpleQueue()
+        self._waiting: SimpleQueue[Request] = SimpleQueue()
         self._turn = Lock()
 
-    def consider(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
-        """See `Protector.consider`; one photo, (1, 3, S, S) and (1,)."""
-        mine: Future[dict[str, Tensor]] = Future()
-        self._waiting.put((image, epsilon, mine))
+    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
+        """See `Backend.propose`."""
+        request = Request(photo, epsilon)
+        self._waiting.put(request)
         with self._turn:
-            while not mine.done():
-                self._pass()
-        return mine.result()
+            while not request.answer.done():
+                self._run_batch()
+        return request.answer.result()
 
-    def _pass(self) -> None:
-        """Answer the first who wait."""
-        asked: list[Asked] = []
+    def _run_batch(self) -> None:
+        """Answer the first requests that wait."""
+        requests: list[Request] = []
         try:
-            while len(asked) < self.batch:
-                asked.append(self._waiting.get_nowait())
+            while len(requests) < self.batch:
+                requests.append(self._waiting.get_nowait())
         except Empty:
             pass
         try:
-            empty = self.batch - len(asked)
-            images = torch.cat([image for image, _, _ in asked] + [torch.full_like(asked[0][0], 0.5)] * empty)
-            budgets = torch.cat([epsilon for _, epsilon, _ in asked] + [torch.ones_like(asked[0][1])] * empty)
-            found = super().consider(images, budgets)
+            photos = np.full((self.batch, *requests[0].photo.shape), 0.5, np.float32)
+            epsilon = np.ones(self.batch, np.float32)
+            for place, request in enumerate(requests):
+                photos[place], epsilon[place] = request.photo, request.epsilon
+            parameters = self.propose_batch(photos, epsilon)
         except Exception as error:
-            for _, _, answer in asked:
-                answer.set_exception(error)
+            for request in requests:
+                request.answer.set_exception(error)
         else:
-            for place, (_, _, answer) in enumerate(asked):
-                answer.set_result({name: values[place : place + 1] for name, values in found.items()})
+            for place, request in enumerate(requests):
+                request.answer.set_result({name: values[place] for name, values in parameters.items()})

@@ -1,4 +1,4 @@
-"""A photo in blocks of pixels: reduced to their means for the network, and moved by whole 8-bit steps, one step for a block.
+"""A photo in blocks of pixels: reduced to their means for the network, and changed by whole 8-bit steps, one step for a block.
 
 A residual is slow, so a photo of millions of pixels does not need it anew for each of them; working out L*a*b* for every
 pixel would take ten times as long as decoding the file. NumPy and Pillow only, and never a whole photo in NumPy: turning
@@ -29,16 +29,16 @@ def factor(size: tuple[int, int]) -> Factor:
     return max(1, width // FINE), max(1, height // FINE)
 
 
-def moved(photo: Image.Image, steps: Steps, block: Factor) -> Image.Image:
+def add_steps(photo: Image.Image, steps: Steps, block: Factor) -> Image.Image:
     """Add whole 8-bit steps to all pixels of each block; what would leave the range of values stays at its end.
 
     Args:
-        photo: Of 8-bit bands, or I;16, whose values move by 257 for each step.
+        photo: Of 8-bit bands, or I;16, whose values change by 257 for each step.
         steps: (rows of blocks, columns of blocks, bands).
         block: Its size; those at the right and lower edge are smaller.
 
     Returns:
-        A new picture without metadata; the mode is that of the photo, or I;16 for all its kin.
+        A new picture without metadata; the mode is that of the photo, or I;16 for all of its kind.
     """
     deep = photo.mode.startswith("I;16")
     mode = "I;16" if deep else photo.mode
@@ -66,7 +66,7 @@ def _strips(photo: Image.Image, block: Factor) -> Iterator[tuple[slice, int, int
 
 
 def _eight_bit(values: npt.NDArray[np.uint8], steps: Steps) -> npt.NDArray[np.uint8]:
-    """Values first go to where their step has room, then take it: unsigned bytes throughout, which processors add by the dozen."""
+    """Values first go to where their step has room, then take it: unsigned bytes throughout, which processors add many at a time."""
     up, down = np.maximum(steps, 0).astype(np.uint8), (-np.minimum(steps, 0, dtype=np.int16)).astype(np.uint8)
     changed = np.minimum(values, 255 - up)
     np.maximum(changed, down, out=changed)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anti_i2v.errors import UsageError
-from anti_i2v.inference.blocks import Factor, Steps, factor, moved
+from anti_i2v.inference.blocks import Factor, Steps, add_steps
 from anti_i2v.inference.profiles import to_srgb
 
 Pixels = npt.NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Split:
         colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha; by the photo's ICC profile if it has one.
         stored: (H, W, C) bytes that may change, in the photo's own colour space: RGB, grey (C = 1, also where a grey photo is stored
             as RGB), or 255 − CMY, so that more is lighter everywhere.
-        join: Makes the picture from what `stored` moves by, (H, W, C) whole steps, with everything else as it was.
+        join: Makes the picture from the whole steps by which `stored` changes, (H, W, C), with everything else as it was.
         orientation: EXIF orientation, 1–8.
     """
 
@@ -61,31 +61,16 @@ class Split:
         return np.ascontiguousarray(TURNS[self.orientation][1](pixels)) if self.orientation in TURNS else pixels
 
 
-def protected(photo: Image.Image, steps: Callable[[Pixels, Pixels], Steps]) -> Image.Image:
-    """Move a photo by what a network says of it: what protecting is in every runtime.
-
-    Args:
-        photo: Of any mode but I and F.
-        steps: What the stored bytes move by, of `Split.colour` and `Split.stored`, both the right way up; see `Protector.steps`.
-
-    Raises:
-        UsageError: See `split`.
-    """
-    parts = split(photo, factor(photo.size))
-    # The pixels of a phone's photo often lie on their side; the generator learned from upright people.
-    return parts.join(parts.as_stored(steps(parts.upright(parts.colour), parts.upright(parts.stored))))
-
-
 def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
     """Take a photo apart; `photo` is not changed.
 
-    A photo with a profile other than sRGB's is looked at in sRGB and changed in its own values. What a network wants to move a colour
-    by, in steps of sRGB, is thus added in steps of that space. Where primaries lie further apart they are larger ones: near grey, a step
+    A photo with a profile other than sRGB's is looked at in sRGB and changed in its own values. What a network proposes for a colour,
+    in steps of sRGB, is thus added in steps of that space. Where primaries lie further apart they are larger ones: near grey, a step
     of red in Display P3 is 1.2 of sRGB, in Adobe RGB 1.4. The bound holds all the same, in what the file stores.
 
     Args:
         photo: Of any mode but I and F.
-        block: Pixels across and down that are seen as their mean and move together.
+        block: Pixels across and down that are seen as their mean and change together.
 
     Raises:
         UsageError: An empty picture, or a mode without a defined range (I, F) or without a way to RGB.
@@ -96,21 +81,21 @@ def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
         raise UsageError(f"a photo of mode {photo.mode!r} has no defined range; convert it to 8 or 16 bits first")
     tag = photo.getexif().get(ORIENTATION, 1)
     orientation = tag if isinstance(tag, int) else 1
-    held = photo if photo.mode.startswith("I;16") else _holding(photo)
-    seen = _without_alpha(held).reduce(block)
-    colour, stored = np.array(to_srgb(seen, photo.info.get("icc_profile"))), np.atleast_3d(np.array(seen))[..., :3]
+    whole = photo if photo.mode.startswith("I;16") else _changeable(photo)
+    small = _without_alpha(whole).reduce(block)
+    colour, stored = np.array(to_srgb(small, photo.info.get("icc_profile"))), np.atleast_3d(np.array(small))[..., :3]
     colours = stored.shape[2]
-    if held.mode == "CMYK":
+    if whole.mode == "CMYK":
         stored = 255 - stored
-    elif colours == 3 and is_grey(seen) and is_grey(held):  # the small one first: it tells most colour photos at once
+    elif colours == 3 and is_grey(small) and is_grey(whole):  # the small one first: it tells most colour photos at once
         stored = stored[..., 1:2].copy()
 
     def join(steps: Steps) -> Image.Image:
-        if held.mode == "CMYK":
+        if whole.mode == "CMYK":
             steps = -steps
         steps = steps.repeat(colours // steps.shape[2], axis=2)
-        still = len(held.getbands()) - colours  # alpha, black
-        return _described(moved(held, np.pad(steps, ((0, 0), (0, 0), (0, still))), block), photo)
+        unchanged = len(whole.getbands()) - colours  # alpha, black
+        return _with_metadata(add_steps(whole, np.pad(steps, ((0, 0), (0, 0), (0, unchanged))), block), photo)
 
     return Split(colour, stored, join, orientation)
 
@@ -132,17 +117,17 @@ def is_grey(image: Image.Image) -> bool:
     return True
 
 
-def _without_alpha(held: Image.Image) -> Image.Image:
+def _without_alpha(photo: Image.Image) -> Image.Image:
     """What is seen, in 8 bits: reduced together with alpha, colours would be weighted by it."""
-    if held.mode.startswith("I;16"):
-        eight = np.asarray(held).astype(np.uint32)
+    if photo.mode.startswith("I;16"):
+        eight = np.asarray(photo).astype(np.uint32)
         eight += 128
         eight //= 257
         return Image.fromarray(eight.astype(np.uint8))
-    return held.convert(held.mode.rstrip("A")) if held.mode in ("RGBA", "LA") else held
+    return photo.convert(photo.mode.rstrip("A")) if photo.mode in ("RGBA", "LA") else photo
 
 
-def _holding(photo: Image.Image) -> Image.Image:
+def _changeable(photo: Image.Image) -> Image.Image:
     """The photo in the nearest mode whose values can be changed one by one."""
     keyed = "transparency" in photo.info
     if (photo.mode in ("RGB", "L") and not keyed) or photo.mode in ("RGBA", "LA", "CMYK"):
@@ -151,13 +136,13 @@ def _holding(photo: Image.Image) -> Image.Image:
     try:
         if photo.mode == "La":
             return photo.convert("LA")
-        # A transparent colour cannot be told from its neighbours once all colours have moved: it becomes alpha.
+        # A transparent colour cannot be told from its neighbours once all colours have changed: it becomes alpha.
         return photo.convert(target)
     except ValueError:
         raise UsageError(f"a photo of mode {photo.mode!r} cannot be converted; save it as RGB first") from None
 
 
-def _described(image: Image.Image, photo: Image.Image) -> Image.Image:
+def _with_metadata(image: Image.Image, photo: Image.Image) -> Image.Image:
     """Give a new picture the metadata of the photo it came from."""
     image.info = dict(photo.info)
     if image.mode != photo.mode:

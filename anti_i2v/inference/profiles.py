@@ -41,14 +41,14 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The way from a profile to sRGB; None where there is none, or none is needed."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        found = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError, ImportError):  # ImportError: a Pillow without LittleCMS
         return None
     if mode == "CMYK":
-        return found
+        return transform
     sample = _colours() if mode == "RGB" else Image.linear_gradient("L")
-    before, after = (np.asarray(picture).astype(np.int16) for picture in (sample.convert("RGB"), found.apply(sample)))
-    return None if np.abs(after - before).max() <= ALIKE else found
+    before, after = (np.asarray(picture).astype(np.int16) for picture in (sample.convert("RGB"), transform.apply(sample)))
+    return None if np.abs(after - before).max() <= ALIKE else transform
 
 
 def _colours() -> Image.Image:

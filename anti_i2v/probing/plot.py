@@ -1,17 +1,19 @@
-"""A plot over depth, drawn with Pillow: no plotting library is needed to protect photos, so none is a dependency."""
+"""A plot of the scores over the depth of a network. It needs matplotlib, which the extra `plot` brings."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from anti_i2v.errors import UsageError
 from anti_i2v.probing.study import Row
 
 PANELS = {
-    "subject": "subject against background (R^2)",
+    "subject": "subject against background (R²)",
     "person": "one person from another (ICC)",
     "coherence": "coherence of neighbours",
     "top3": "variance along 3 components",
@@ -21,11 +23,16 @@ PANELS = {
     "score": "score that the layers are chosen by",
 }
 """Measure → title of its panel."""
-INK = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
-"""A colour a step."""
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 460, 210, 48, 24, 34
 
-Point = tuple[float, float]
+
+def check_matplotlib() -> None:
+    """Say before the work that a plot cannot be drawn.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError('the plot needs matplotlib, which is not installed; pip install "anti-i2v[plot]"')
 
 
 def plot(rows: Sequence[Row], scores: Mapping[str, float], chosen: Sequence[str]) -> Image.Image:
@@ -35,78 +42,41 @@ def plot(rows: Sequence[Row], scores: Mapping[str, float], chosen: Sequence[str]
         rows: Of a study.
         scores: Layer → score of the choice.
         chosen: Layers to shade.
+
+    Returns:
+        A picture of 64 colours, a quarter of the bytes.
     """
-    layers, steps = list(scores), sorted({row.step for row in rows})
-    columns = 2
-    picture = Image.new("RGB", (columns * WIDTH, 22 + HEIGHT * math.ceil(len(PANELS) / columns)), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
-    x = 8
-    for step, ink in zip(steps, _inks(len(steps)), strict=True):
-        words = f"step {step}, noise {next(row.sigma for row in rows if row.step == step):.2f}"
-        draw.text((x, 5), words, ink, font)
-        x += round(font.getlength(words)) + 16
-    draw.text((x, 5), "solid: later latent frames; dashed: latent frame 0; shaded: chosen", "black", font)
-    for number, (name, title) in enumerate(PANELS.items()):
-        lines = _lines(name, rows, scores, layers, steps)
-        corner = ((number % columns) * WIDTH, 22 + (number // columns) * HEIGHT)
-        _panel(draw, corner, title, lines, layers, [layers.index(layer) for layer in chosen], font)
-    return picture
+    from matplotlib.figure import Figure
 
-
-def _inks(count: int) -> list[tuple[int, int, int]]:
-    return [INK[i % len(INK)] for i in range(count)]
-
-
-Line = tuple[tuple[int, int, int], bool, list[float]]
-"""Colour, whether dashed, a value a layer."""
-
-
-def _lines(name: str, rows: Sequence[Row], scores: Mapping[str, float], layers: Sequence[str], steps: Sequence[int]) -> list[Line]:
-    if name == "score":
-        return [((0, 0, 0), False, [scores[layer] for layer in layers])]
-    dashed, solid = ("noise_answer", "attack_answer") if name == "answer" else (f"{name}_first", f"{name}_later")
-    lines = []
-    for step, ink in zip(steps, _inks(len(steps)), strict=True):
-        own = {row.layer: row.figures for row in rows if row.step == step}
-        lines += [(ink, column == dashed, [own[layer].get(column, math.nan) for layer in layers]) for column in (dashed, solid)]
-    return lines
-
-
-def _panel(
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    title: str,
-    lines: Sequence[Line],
-    layers: Sequence[str],
-    chosen: Sequence[int],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    left, right = corner[0] + LEFT, corner[0] + WIDTH - 12
-    top, bottom = corner[1] + TOP, corner[1] + HEIGHT - BOTTOM
-    draw.text((left, corner[1] + 6), title, "black", font)
-    values = [value for _, _, line in lines for value in line if math.isfinite(value)]
-    if not values:
-        draw.text((left, (top + bottom) // 2), "not known for these photos", "grey", font)
-        return
-    low, high = min(0.0, *values), max(values)
-    high = high if high > low else low + 1
-    pitch = (right - left) / max(len(layers), 2)
-
-    def place(i: int, value: float) -> Point:
-        return left + (i + 0.5) * pitch, bottom - (value - low) / (high - low) * (bottom - top)
-
-    for i in chosen:
-        draw.rectangle([left + i * pitch, top, left + (i + 1) * pitch, bottom], (238, 238, 226))
-    draw.line([(left, top), (left, bottom), (right, bottom)], "black")
-    for value in (low, (low + high) / 2, high):
-        draw.text((left - 4, place(0, value)[1]), f"{value:.3g}", "black", font, "rm")
-    every = math.ceil(len(layers) / 14)
-    for i in range(0, len(layers), every):
-        draw.text((place(i, low)[0], bottom + 4), _short(layers[i]), "black", font, "ma")
-    for ink, dashed, line in lines:
-        points = [place(i, value) for i, value in enumerate(line) if math.isfinite(value)]
-        for one, other in pairwise(points):
-            _stroke(draw, one, other, ink, dashed)
+    layers, steps = list(scores), {row.step: row.sigma for row in rows}
+    figure = Figure(figsize=(11, 2.6 * math.ceil(len(PANELS) / 2)), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(math.ceil(len(PANELS) / 2), 2).flat, PANELS.items(), strict=True):
+        dashed, solid = ("noise_answer", "attack_answer") if name == "answer" else (f"{name}_first", f"{name}_later")
+        lines = [("black", "-", 1.8, [scores[layer] for layer in layers])] if name == "score" else []
+        for i, step in enumerate(sorted(steps) if name != "score" else ()):
+            figures = {row.layer: row.figures for row in rows if row.step == step}
+            for column, style, width in ((dashed, "--", 1.0), (solid, "-", 1.8)):
+                lines.append((f"C{i}", style, width, [figures[layer].get(column, math.nan) for layer in layers]))
+        for colour, style, width, values in lines:
+            axes.plot(range(len(layers)), values, color=colour, linestyle=style, linewidth=width)
+        axes.set_title(title, fontsize=11)
+        if all(math.isnan(value) for *_, values in lines for value in values):
+            axes.text(0.5, 0.5, "not known for these photos", transform=axes.transAxes, ha="center", color="grey")
+        else:
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        for layer in chosen:
+            axes.axvspan(layers.index(layer) - 0.5, layers.index(layer) + 0.5, color="#eeeee2", zorder=0)
+        axes.set_xlim(-0.5, len(layers) - 0.5)
+        every = math.ceil(len(layers) / 14)
+        axes.set_xticks(range(0, len(layers), every), [_short(layer) for layer in layers[::every]])
+        axes.spines[["top", "right"]].set_visible(False)
+    legend = [f"step {step}, noise {steps[step]:.2f}" for step in sorted(steps)]
+    handles = figure.axes[0].get_lines()[1::2]
+    words = "solid: later latent frames; dashed: latent frame 0; shaded: chosen"
+    figure.legend(handles, legend, loc="outside upper center", ncols=len(legend), title=words, frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=100)
+    return Image.open(file).convert("RGB").quantize(64)
 
 
 def _short(layer: str) -> str:
@@ -114,13 +84,3 @@ def _short(layer: str) -> str:
     name, _, number = layer.rpartition(".")
     kind = (name or number).split("_")[0]
     return number if kind in ("blocks", "transformer", "visual") else kind + f" {number}" * bool(name)
-
-
-def _stroke(draw: ImageDraw.ImageDraw, one: Point, other: Point, ink: tuple[int, int, int], dashed: bool) -> None:
-    if not dashed:
-        draw.line([one, other], ink, 2)
-        return
-    pieces = max(1, round(math.dist(one, other) / 6))
-    for i in range(0, pieces, 2):
-        ends = [tuple(a + (b - a) * min(1.0, share / pieces) for a, b in zip(one, other, strict=True)) for share in (i, i + 1)]
-        draw.line([(ends[0][0], ends[0][1]), (ends[1][0], ends[1][1])], ink, 1)

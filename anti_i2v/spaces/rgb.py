@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from anti_i2v.spaces.base import Space, painted
+from anti_i2v.spaces.base import Space, interpolate, scale
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RgbSpace(Space):
@@ -12,6 +15,6 @@ class RgbSpace(Space):
 
     channels = 3
 
-    def residual(self, image: Tensor, parameters: Tensor, epsilon: Tensor, top: int = 0, height: int | None = None) -> Tensor:
+    def residual(self, image: Tensor, parameters: Tensor, epsilon: Tensor) -> Tensor:
         """See `Space.residual`; parameters (B, 3, h, w). Only the shape of `image` matters."""
-        return epsilon.float().view(-1, 1, 1, 1) / 255 * painted(parameters, image, top, height)
+        return scale(epsilon) * interpolate(parameters, *image.shape[-2:])

@@ -37,8 +37,7 @@ def check_taps(model: nn.Module, taps: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(f"no taps given; name at least one layer of {type(model).__name__}: {describe_taps(model)}")
     for tap in taps:
         if tap not in layers:
-            known = describe_taps(model)
-            raise UsageError(f"no tap {tap!r} in {type(model).__name__}; it has {known} and their submodules")
+            raise UsageError(f"no tap {tap!r} in {type(model).__name__}; it has {describe_taps(model)} and their submodules")
     return tuple(dict.fromkeys(taps))
 
 
@@ -121,8 +120,8 @@ def count_blocks(taps: Sequence[str], block_lists: Mapping[str, str]) -> dict[st
 
     Returns:
         Entry → number of blocks, for the list of the deepest tap and those behind it; nothing where a tap lies in none of
-        the lists, because it may come after them all. Of the first list one block is always kept: where no layer is read,
-        the denoiser still says on which device it is.
+        the lists, because it may come after them all. Of the first list one block always stays: where no layer is read,
+        the denoiser's device is still known.
     """
     order = list(block_lists)
     deepest = (0, 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 DECODED = "decoded"
-"""The tap for the photo through the autoencoder and back, where a change of shape can be told from a tint."""
+"""The tap for the photo through the autoencoder and back, where a change of shape can be distinguished from a tint."""
 
 PHOTO = "photo"
 """The tap for the photo as the pipeline is given it, for objectives on what must not change."""

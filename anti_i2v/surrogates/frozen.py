@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
 
 class FrozenPipeline(nn.Module, ABC):
-    """A diffusers pipeline whose networks are frozen in place; `Surrogate` adds what callers may ask of it.
-
-    Args:
-        pipeline: The loaded pipeline.
-        height: Height of the photos and clips in pixels.
-        width: Width of the photos and clips in pixels.
-        num_frames: Length of the clips.
-        steps: Length of the schedule that draws come from.
-    """
+    """A diffusers pipeline whose networks are frozen in place; `Surrogate`, which has the arguments too, adds what callers may ask."""
 
     denoiser_name = "transformer"
     """The denoiser's attribute in the pipeline."""
@@ -64,7 +56,11 @@ class FrozenPipeline(nn.Module, ABC):
         scheduler = self._schedule(steps)
         self.timesteps: Tensor = scheduler.timesteps
         self.sigmas: list[float] = self.noise_shares(scheduler).tolist()
+        self._prepare()
         self.eval()
+
+    def _prepare(self) -> None:
+        """Check the pipeline's configuration, or raise a `UsageError`, and register what the family needs beside denoiser and VAE."""
 
     @property
     def device(self) -> torch.device:
@@ -84,14 +80,9 @@ class FrozenPipeline(nn.Module, ABC):
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[FrozenPipeline]:
-        """The class for a pipeline of this family by its model_index.json, which is known before gigabytes are loaded.
-
-        Raises:
-            UsageError: This variant of the family is not supported.
-        """
+        """The class for a pipeline by its model_index.json, before gigabytes are loaded; a `UsageError` where there is none."""
         return cls
 
-    # -------------------------------------------------------------------------------------------------------- sizes
     @abstractmethod
     def check_sizes(self) -> tuple[int, ...]:
         """The shape of one clip's latents, such as `(channels, frames, h, w)`, from `height`, `width` and `num_frames`.
@@ -113,7 +104,6 @@ class FrozenPipeline(nn.Module, ABC):
         """Shape of the noise that the pipeline adds to the photos before it encodes them; None if it adds none."""
         return None
 
-    # ----------------------------------------------------------------------------------------------------- schedule
     def _schedule(self, steps: int) -> SchedulerMixin:
         if steps < 1:
             raise UsageError(f"steps is {steps}; a schedule needs at least 1")
@@ -134,7 +124,6 @@ class FrozenPipeline(nn.Module, ABC):
         """The scheduler of one `animate`; overridden where its steps draw noise, to draw it from a photo's own generator."""
         return scheduler
 
-    # --------------------------------------------------------------------------------------------------------- text
     @abstractmethod
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """What the denoiser needs of the prompts, by the pipeline's own text encoding; first dimension the prompts."""
@@ -147,12 +136,11 @@ class FrozenPipeline(nn.Module, ABC):
         """Shape and type of what `encode_prompts` gives for one prompt, to estimate memory without a text encoder."""
         return {}
 
-    # -------------------------------------------------------------------------------------------------------- photo
     @abstractmethod
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """Everything the pipeline computes from photos `(B, 3, height, width)` in [0, 1], differentiable.
 
-        `image_noise` is a draw's; without it a pipeline that adds noise to the photo is shown the photo itself.
+        `image_noise` is a draw's; without it a pipeline that adds noise to the photo gets the photo itself.
         """
 
     def join_text(self, condition: dict[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -171,7 +159,6 @@ class FrozenPipeline(nn.Module, ABC):
         """
         return self.encode_video(image.unsqueeze(1))
 
-    # ------------------------------------------------------------------------------------------------------ denoiser
     def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """The clip that noise is put on: the draw's reference, or a still clip of the photo, without gradient."""
         return condition["latents"].detach() if draw.reference is None else draw.reference
@@ -202,13 +189,12 @@ class FrozenPipeline(nn.Module, ABC):
         self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor
     ) -> dict[str, object]:
         """`inputs` in the type of the denoiser's weights, as the pipelines cast them; see `float32_arguments`."""
-        dtype: torch.dtype = self.denoiser.dtype  # type: ignore[assignment]  # diffusers' own: not that of layers kept in float32
-        return {
-            name: value.to(dtype)
-            if isinstance(value, Tensor) and value.is_floating_point() and name not in self.float32_arguments
-            else value
-            for name, value in self.inputs(condition, text, latents, timestep).items()
-        }
+        dtype: torch.dtype = self.denoiser.dtype  # type: ignore[assignment]  # of diffusers: not that of layers left in float32
+        arguments = self.inputs(condition, text, latents, timestep)
+        for name, value in arguments.items():
+            if isinstance(value, Tensor) and value.is_floating_point() and name not in self.float32_arguments:
+                arguments[name] = value.to(dtype)
+        return arguments
 
     def predict(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
         """The denoiser's prediction in float32; latents as `inputs` takes them."""
@@ -227,7 +213,6 @@ class FrozenPipeline(nn.Module, ABC):
         """What the pipeline does to the latents between its last step and the decoder; nothing unless overridden."""
         return latents
 
-    # ------------------------------------------------------------------------------------------------------ features
     def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
         """The output of a layer with the photos as its first dimension, as it is unless overridden."""
         return value
@@ -246,7 +231,6 @@ class FrozenPipeline(nn.Module, ABC):
         """The tap `error`: the denoiser's prediction less the true value, `(B, channels, frames, h, w)`, 0 where the photo stands."""
         raise NotImplementedError(f"{type(self).__name__} has no tap {ERROR!r}")  # refused when the taps were checked
 
-    # ------------------------------------------------------------------------------------------------------ pictures
     def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
         """The tap `decoded`: the photo's latent frame, decoded alone, `(B, 3, height, width)` in [0, 1], differentiable."""
         return self.decode(condition["latents"])[:, 0]

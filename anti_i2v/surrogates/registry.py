@@ -30,7 +30,7 @@ FAMILIES = {
     "StableVideoDiffusionPipeline": "anti_i2v.surrogates.families.svd.SVDSurrogate",
     "WanImageToVideoPipeline": "anti_i2v.surrogates.families.wan.WanSurrogate",
 }
-"""Class of a diffusers pipeline → class path of its surrogate, imported only when asked for."""
+"""Class of a diffusers pipeline → class path of its surrogate, imported only when needed."""
 
 
 def find_family(source: str, index: Mapping[str, object]) -> type[FrozenPipeline]:

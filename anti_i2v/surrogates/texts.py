@@ -24,15 +24,15 @@ END_BYTES = 1 << 20
 
 def cache_folder() -> Path:
     """`$ANTI_I2V_CACHE`, or `anti_i2v` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`)."""
-    own = os.environ.get("ANTI_I2V_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anti_i2v"
+    folder = os.environ.get("ANTI_I2V_CACHE")
+    return Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anti_i2v"
 
 
 def fingerprint(pipeline: Path, parts: Sequence[str]) -> str:
     """A hash of the files of some parts of a pipeline.
 
     The last bytes of a safetensors file are weights and the first its table of tensors, so that a retrained encoder is
-    told from its predecessor without reading gigabytes.
+    distinguished from its predecessor without reading gigabytes.
 
     Args:
         pipeline: The pipeline's folder.

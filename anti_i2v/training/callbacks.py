@@ -110,7 +110,7 @@ class ProtectionPictures(Callback):
 class GeneratorExport(Callback):
     """When training ends, write the averaged generator as a generator folder and say how to protect a photo with it.
 
-    With anti-i2v[onnx] installed, the folder gets a `model.onnx` as well, so that photos are protected without torch.
+    The folder gets a `model.onnx` as well, so that photos are protected without torch.
 
     Args:
         folder: Where to; by default `generator` in the run's log folder.

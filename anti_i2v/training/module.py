@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -110,7 +110,7 @@ class ProtectionModule(LightningModule):
         self.lr, self.warmup_steps, self.weight_decay, self.ema_decay = lr, warmup_steps, weight_decay, ema_decay
         self.muon, self.seed, self.judge, self.actions = muon, seed, judge, actions
         self.has_weights = weights is not None  # from a folder, a checkpoint or training, instead of random ones
-        self.set_generator(generator if weights is None else Protector.from_pretrained(weights).generator)
+        self.set_generator(generator if weights is None else Protector.from_pretrained(weights, backend="torch").generator)
         # A list hides a module from Lightning: it may not enter a checkpoint, be cast, or be trained.
         self._transform = [transform]
 
@@ -248,7 +248,7 @@ class ProtectionModule(LightningModule):
 
     def predict_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
         """Protected photos, (B, 3, S, S) in [0, 1]; for files use `anti-i2v protect`."""
-        return cast(Tensor, self.averaged_protector(batch["image"]))
+        return self.averaged_protector(batch["image"])
 
     # ---------------------------------------------------------------------------------------------------- checkpoints
     def facts(self) -> dict[str, object]:

@@ -30,7 +30,7 @@ class ShippedGenerator(Callback):
             folder = find_folder(DEFAULT_GENERATOR)
         except UsageError as error:
             raise UsageError(f"nothing to judge: give --ckpt_path FILE or --model.weights FOLDER ({error})") from error
-        module.set_generator(Protector.from_pretrained(folder).generator.to(module.device))
+        module.set_generator(Protector.from_pretrained(folder, backend="torch").generator.to(module.device))
         module.has_weights = True
         module.print(f"no --ckpt_path and no --model.weights: judging the shipped generator {folder}")
 

@@ -160,10 +160,10 @@ def test_a_person_gets_the_files_of_the_command_line(server: Server, photos: lis
             page.locator("#photos tr.file").nth(2).wait_for()
             page.click("#protect")
             page.wait_for_selector("#download-all")
-            assert "2 photos are protected." in page.inner_text("#said")
-            assert "broken.jpg" in page.inner_text("#said .refused")
+            assert "2 photos are protected." in page.inner_text("#message")
+            assert "broken.jpg" in page.inner_text("#message .rejected")
             assert page.inner_text("#name") == JPEG
-            assert "240 × 320 pixels, as before; still JPEG" in page.inner_text("#told")
+            assert "240 × 320 pixels, as before; still JPEG" in page.inner_text("#description")
             assert downloaded(page, "#download", tmp_path) == (JPEG, expected[JPEG])
             page.click("#choice .grid-container button >> nth=1")
             page.get_by_text("200 × 300 pixels").wait_for()

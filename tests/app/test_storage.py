@@ -30,8 +30,8 @@ def test_nobody_else_may_look(storage: Storage) -> None:
 
 
 def test_a_closed_page_leaves_nothing(storage: Storage) -> None:
-    (storage.fresh("page") / "a.jpg").write_bytes(b"protected")
-    storage.uploaded("page", [upload(storage, "a.jpg")])
+    (storage.new_folder("page") / "a.jpg").write_bytes(b"protected")
+    storage.add_uploads("page", [upload(storage, "a.jpg")])
     storage.close("page")
     assert list(storage.root.iterdir()) == []
     storage.close("page")
@@ -39,8 +39,8 @@ def test_a_closed_page_leaves_nothing(storage: Storage) -> None:
 
 def test_what_another_page_has_uploaded_too_stays_for_it(storage: Storage) -> None:
     path = upload(storage, "a.jpg")
-    storage.uploaded("one", [path])
-    storage.uploaded("other", [path])
+    storage.add_uploads("one", [path])
+    storage.add_uploads("other", [path])
     storage.close("one")
     assert path.exists()
     storage.close("other")
@@ -48,9 +48,9 @@ def test_what_another_page_has_uploaded_too_stays_for_it(storage: Storage) -> No
 
 
 def test_new_results_replace_the_earlier_ones(storage: Storage) -> None:
-    earlier = storage.fresh("page")
+    earlier = storage.new_folder("page")
     (earlier / "a.jpg").write_bytes(b"protected")
-    later = storage.fresh("page")
+    later = storage.new_folder("page")
     assert not earlier.exists()
     with storage.writing(later) as is_open:
         assert is_open
@@ -61,7 +61,7 @@ def test_new_results_replace_the_earlier_ones(storage: Storage) -> None:
 
 def test_the_name_of_a_page_leads_nowhere(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    folder = storage.fresh(str(tmp_path / "mine"))
+    folder = storage.new_folder(str(tmp_path / "mine"))
     assert folder.parent == storage.root
     storage.close(str(tmp_path / "mine"))
     storage.close(str(tmp_path / "mine"))

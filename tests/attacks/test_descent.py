@@ -10,8 +10,7 @@ from scipy.fft import dctn
 from skimage import color
 from torch import Tensor
 
-from anti_i2v.attacks import SPACES, SpaceName
-from anti_i2v.attacks.descent import descent_in
+from anti_i2v.attacks.descent import SPACES, SpaceName, descent_in
 from anti_i2v.imaging.metrics import rms255
 
 SIZE = 24

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import METHODS, named_method, white_noise
-from anti_i2v.attacks.anti_i2v import RUNGS, anti_i2v
+from anti_i2v.attacks import METHODS, named_method
+from anti_i2v.attacks.anti_i2v import VARIANTS, anti_i2v
 from anti_i2v.errors import UsageError
+from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.objectives import WeightedObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.training.feature_loss import feature_loss
@@ -93,32 +94,32 @@ def test_anti_i2v_has_all_of_the_papers_parts_where_the_paper_puts_them(surrogat
     assert named_method("photoguard", surrogate).taps == ("latent",)  # no denoiser
 
 
-def test_each_rung_of_the_ablation_has_one_thing_more_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
-    rungs = {name: anti_i2v(surrogate, rung=name) for name in RUNGS}
-    parts = {name: set(rung.objective.get_submodule("objectives")._modules) for name, rung in rungs.items()}
-    spaces = {name: rung.settings.space for name, rung in rungs.items()}
-    assert list(rungs) == ["rgb", "lab", "dual", "irc", "ira", "full"]
-    assert [spaces[name] for name in rungs] == ["rgb", "lab", "dual", "dual", "dual", "dual"]
+def test_each_variant_of_the_ablation_has_one_thing_more_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
+    variants = {name: anti_i2v(surrogate, variant=name) for name in VARIANTS}
+    parts = {name: set(variant.objective.get_submodule("objectives")._modules) for name, variant in variants.items()}
+    spaces = {name: variant.settings.space for name, variant in variants.items()}
+    assert list(variants) == ["rgb", "lab", "dual", "irc", "ira", "full"]
+    assert [spaces[name] for name in variants] == ["rgb", "lab", "dual", "dual", "dual", "dual"]
     assert parts["rgb"] == parts["lab"] == parts["dual"] == {"diffusion"}
     for before, name, part in (("dual", "irc", "collapse"), ("irc", "ira", "anchor"), ("ira", "full", "perceptual")):
         assert parts[name] - parts[before] == {part}
         assert parts[before] < parts[name]
     # What is read grows with the parts, and nothing else of the settings changes.
-    assert set(rungs["rgb"].taps) == {"error"}
-    layers = [tap for tap in rungs["irc"].taps if tap != "error"]
+    assert set(variants["rgb"].taps) == {"error"}
+    layers = [tap for tap in variants["irc"].taps if tap != "error"]
     assert layers
     assert not any(tap.startswith("vae.") for tap in layers)
-    assert set(rungs["irc"].taps) < set(rungs["ira"].taps)
-    assert set(rungs["full"].taps) == {*rungs["ira"].taps, "decoded"}
-    assert {replace(rung.settings, space="dual") for rung in rungs.values()} == {rungs["full"].settings}
-    assert {rung.steps for rung in rungs.values()} == {200}
+    assert set(variants["irc"].taps) < set(variants["ira"].taps)
+    assert set(variants["full"].taps) == {*variants["ira"].taps, "decoded"}
+    assert {replace(variant.settings, space="dual") for variant in variants.values()} == {variants["full"].settings}
+    assert {variant.steps for variant in variants.values()} == {200}
     full = named_method("anti-i2v", surrogate)
-    assert (full.taps, full.settings, full.steps) == (rungs["full"].taps, rungs["full"].settings, rungs["full"].steps)
+    assert (full.taps, full.settings, full.steps) == (variants["full"].taps, variants["full"].settings, variants["full"].steps)
     text = surrogate.encode_text(["a person nods"])
-    made = [rung.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 2)[2] for rung in (full, rungs["full"])]
+    made = [variant.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 2)[2] for variant in (full, variants["full"])]
     assert torch.equal(*made)
-    with pytest.raises(UsageError, match="no rung 'top'; there are rgb, lab, dual, irc, ira, full"):
-        anti_i2v(surrogate, rung="top")
+    with pytest.raises(UsageError, match="no variant 'top'; there are rgb, lab, dual, irc, ira, full"):
+        anti_i2v(surrogate, variant="top")
 
 
 def test_layers_can_be_named_where_a_method_chooses_some(surrogate: Surrogate) -> None:

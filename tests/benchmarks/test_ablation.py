@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anti_i2v.attacks.anti_i2v import RUNGS
+from anti_i2v.attacks.anti_i2v import VARIANTS
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import srgb_to_lab
 from anti_i2v.portraits import PortraitClips
-from benchmarks.ablation import main, way_gained
+from benchmarks.ablation import main, shift_gained
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
 from tests.tiny.judges import write_judges
 
 
-def test_every_rung_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_variant_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity, actions = write_judges(tmp_path)
     sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --batch 2 --seeds 0 --steps 2"
     short = "--attack-steps 2 --train-steps 1 --train-batch 2"
@@ -27,29 +27,29 @@ def test_every_rung_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys
     main([*words, "--out", str(tmp_path / "out")])
     text = (tmp_path / "out" / "ablation.json").read_text(encoding="utf-8")
     data = json.loads(text)
-    names = [f"{kind}_{rung}" for kind in ("per-photo", "generator") for rung in RUNGS]
+    names = [f"{kind}_{variant}" for kind in ("per-photo", "generator") for variant in VARIANTS]
     assert list(data["results"]) == ["clean", "white_noise", *names]
     assert list(data["seconds"]) == list(data["commits"]) == names
     assert min(data["seconds"].values()) > 0
     for name in names:
         assert data["results"][name]["psnr"]["mean"] >= 30  # what epsilon 8 allows
-        assert data["results"][name]["all_frames"]["mean"] > 0
-    # Every kind stays in the space of its rung: Lab leaves lightness alone, low frequencies do not.
+        assert data["results"][name]["clip_change"]["mean"] > 0
+    # Every kind stays in the space of its variant: Lab leaves lightness alone, low frequencies do not.
     clean = as_saved(PortraitClips("test", 1, 32, 32).batch(range(2)).video[:, 0])
     for kind in ("per-photo", "generator"):
-        kept = {rung: load_file(tmp_path / "kept" / f"{kind}_{rung}.safetensors")["photos"] / 255 for rung in RUNGS}
-        lightness = {rung: float((srgb_to_lab(photos) - srgb_to_lab(clean))[:, 0].abs().mean()) for rung, photos in kept.items()}
+        kept = {variant: load_file(tmp_path / "kept" / f"{kind}_{variant}.safetensors")["photos"] / 255 for variant in VARIANTS}
+        lightness = {variant: float((srgb_to_lab(photos) - srgb_to_lab(clean))[:, 0].abs().mean()) for variant, photos in kept.items()}
         assert lightness["lab"] < 0.5 * min(lightness["rgb"], lightness["dual"])
-    # Rungs differ in what they make, and noise is as strong as the whole sum.
+    # Variants differ in what they make, and noise is as strong as the whole sum.
     for kind in ("per-photo", "generator"):
-        assert len({data["results"][f"{kind}_{rung}"]["residual_rms"]["mean"] for rung in ("rgb", "lab", "dual", "full")}) == 4
+        assert len({data["results"][f"{kind}_{variant}"]["residual_rms"]["mean"] for variant in ("rgb", "lab", "dual", "full")}) == 4
     strength = {name: data["results"][name]["residual_rms"]["mean"] for name in ("white_noise", "per-photo_full")}
     assert strength["white_noise"] == pytest.approx(strength["per-photo_full"], rel=0.02)
-    drops = {name: data["results"][name]["drop"]["mean"] for name in names}
+    drops = {name: data["results"][name]["similarity_drop"]["mean"] for name in names}
     assert list(data["gains"])[:2] == ["per-photo_lab - per-photo_rgb", "per-photo_dual - per-photo_lab"]
     for gain, of in data["gains"].items():
         after, before = gain.split(" - ")
-        assert of["drop"]["mean"] == pytest.approx(drops[after] - drops[before], abs=1e-6)
+        assert of["similarity_drop"]["mean"] == pytest.approx(drops[after] - drops[before], abs=1e-6)
     assert "| generator full |" in capsys.readouterr().out
 
     # The second call makes nothing anew, not even the seconds, and writes the same; what is lacking is made.
@@ -58,7 +58,7 @@ def test_every_rung_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys
     main([*words, "--out", str(tmp_path / "again")])
     assert (tmp_path / "again" / "ablation.json").read_text(encoding="utf-8") == text
     (tmp_path / "kept" / "generator_irc.safetensors").unlink()
-    main([*words, "--out", str(tmp_path / "again"), "--rungs", "irc", "dual"])
+    main([*words, "--out", str(tmp_path / "again"), "--variants", "irc", "dual"])
     some = json.loads((tmp_path / "again" / "ablation.json").read_text(encoding="utf-8"))
     assert list(some["gains"]) == ["per-photo_irc - per-photo_dual", "generator_irc - generator_dual"]
     assert some["results"]["generator_irc"] == data["results"]["generator_irc"]
@@ -67,7 +67,7 @@ def test_every_rung_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys
 
     # Photos of another budget are refused before anything is made.
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--out", str(tmp_path / "other"), "--epsilon", "4", "--rungs", "full"])
+        main([*words, "--out", str(tmp_path / "other"), "--epsilon", "4", "--variants", "full"])
     assert ended.value.code == 2
     told = capsys.readouterr()
     assert [line for line in told.err.splitlines() if line.startswith("error:")] == [
@@ -77,17 +77,18 @@ def test_every_rung_of_both_kinds_is_made_judged_and_kept(tmp_path: Path, capsys
     assert not (tmp_path / "other").exists()
 
 
-def test_the_gain_in_way_is_the_difference_of_the_ways_of_the_same_people() -> None:
-    # Ways of 0.5 and 0.25 for everybody: 0.4 of 0.8, and 0.2 of 0.8.
+def test_the_gain_is_the_difference_of_the_identity_shifts_of_the_same_people() -> None:
+    # Shifts of 0.5 and 0.25 for everybody: 0.4 of 0.8, and 0.2 of 0.8.
     alike = torch.ones(5)
-    after = {"drop": 0.4 * alike, "own": 0.5 * alike, "strangers": 0.1 * alike}
-    before = {"drop": 0.2 * alike, "own": 0.7 * alike, "strangers": 0.1 * alike}
-    assert way_gained(after, before) == pytest.approx((0.25, 0.25, 0.25))
+    after = {"similarity_drop": 0.4 * alike, "identity_similarity": 0.5 * alike, "strangers_similarity": 0.1 * alike}
+    before = {"similarity_drop": 0.2 * alike, "identity_similarity": 0.7 * alike, "strangers_similarity": 0.1 * alike}
+    assert shift_gained(after, before) == pytest.approx((0.25, 0.25, 0.25))
     # People who all lose as much more are sure of it, however much they differ otherwise.
     lost = torch.tensor([0.1, 0.2, 0.3, 0.6])
-    mean, low, high = way_gained(
-        {"drop": lost + 0.1, "own": 0.7 - lost, "strangers": 0 * lost}, {"drop": lost, "own": 0.8 - lost, "strangers": 0 * lost}
+    mean, low, high = shift_gained(
+        {"similarity_drop": lost + 0.1, "identity_similarity": 0.7 - lost, "strangers_similarity": 0 * lost},
+        {"similarity_drop": lost, "identity_similarity": 0.8 - lost, "strangers_similarity": 0 * lost},
     )
     assert (mean, low, high) == pytest.approx((0.125, 0.125, 0.125))
-    nobody = {"drop": 0 * alike, "own": 0.1 * alike, "strangers": 0.1 * alike}
-    assert not any(value == value for value in way_gained(after, nobody))  # who is nobody before has no way to go
+    nobody = {"similarity_drop": 0 * alike, "identity_similarity": 0.1 * alike, "strangers_similarity": 0.1 * alike}
+    assert not any(value == value for value in shift_gained(after, nobody))  # who is like nobody before cannot shift

@@ -39,14 +39,14 @@ def test_it_writes_a_row_for_every_attack_and_its_noise(world: Path, judge: Path
         measures, people = rows[key]["measures"], rows[key]["people"]
         assert set(measures) == set(COLUMNS)
         assert max(people["true_epsilon"]) <= key[0] + 1e-3
-        assert len(people["own"]) == 3
-        assert measures["own"]["low"] <= measures["own"]["mean"] <= measures["own"]["high"]
+        assert len(people["identity_similarity"]) == 3
+        assert measures["identity_similarity"]["low"] <= measures["identity_similarity"]["mean"] <= measures["identity_similarity"]["high"]
     for epsilon in (2.0, 4.0):
         both = [rows[epsilon, "both", version]["measures"]["rms"]["mean"] for version in ("PGD", "white noise, equal RMS")]
         assert both[0] == pytest.approx(both[1], rel=0.03)
     # the noise that the clips start from is the same as for the clean clips; only another seed moves an unchanged photo
-    assert rows[None, "none", "clean photo"]["measures"]["last_frame"]["mean"] == 0
-    assert rows[None, "none", "clean photo, other seed"]["measures"]["last_frame"]["mean"] > 0
+    assert rows[None, "none", "clean photo"]["measures"]["last_frame_change"]["mean"] == 0
+    assert rows[None, "none", "clean photo, other seed"]["measures"]["last_frame_change"]["mean"] > 0
 
     table = (tmp_path / "out" / "attackability.md").read_text(encoding="utf-8").splitlines()
     assert len([line for line in table if line.startswith("| ")]) == 2 + len(rows)
@@ -57,16 +57,17 @@ def test_it_writes_a_row_for_every_attack_and_its_noise(world: Path, judge: Path
 
 def test_people_without_a_way_are_counted_and_left_out() -> None:
     table = Table({})
-    values = dict.fromkeys(set(COLUMNS) - {"set_way"} | {"clean_own"}, torch.tensor([0.5, 0.25, 0.0]))
+    values = dict.fromkeys(set(COLUMNS) - {"set_identity_shift"} | {"clean_identity_similarity"}, torch.tensor([0.5, 0.25, 0.0]))
     own, strangers, clean = torch.tensor([0.2, 0.4, 0.3]), torch.tensor([0.1, 0.1, 0.1]), torch.tensor([0.9, 0.5, 0.1])
-    values |= {"own": own, "strangers": strangers, "clean_own": clean, "way": torch.tensor([0.875, 0.25, float("nan")])}
+    values |= {"identity_similarity": own, "strangers_similarity": strangers, "clean_identity_similarity": clean}
+    values["identity_shift"] = torch.tensor([0.875, 0.25, float("nan")])
     table.add(
         8.0, "taps", "PGD", [{name: value[:2] for name, value in values.items()}, {name: value[2:] for name, value in values.items()}]
     )
     measures = table.rows[0]["measures"]
     assert isinstance(measures, dict)
-    assert measures["way"]["mean"] == pytest.approx(0.5625)
-    assert measures["way"]["n"] == 2
+    assert measures["identity_shift"]["mean"] == pytest.approx(0.5625)
+    assert measures["identity_shift"]["n"] == 2
     # (0.5 − 0.3) / (0.5 − 0.1) of the means over all three
-    assert measures["set_way"]["mean"] == pytest.approx(0.5)
-    assert table.rows[0]["people"]["way"][2] is None  # type: ignore[index]
+    assert measures["set_identity_shift"]["mean"] == pytest.approx(0.5)
+    assert table.rows[0]["people"]["identity_shift"][2] is None  # type: ignore[index]

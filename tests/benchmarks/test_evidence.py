@@ -44,14 +44,14 @@ def test_it_writes_tables_shares_and_pictures(tmp_path: Path, capsys: pytest.Cap
     for name in (str(world), str(other), str(unet)):
         results = found["results"][name]
         assert list(results) == versions
-        assert results["clean"]["all_frames"]["mean"] == results["clean"]["drop"]["mean"] == 0
+        assert results["clean"]["clip_change"]["mean"] == results["clean"]["similarity_drop"]["mean"] == 0
         assert results["white_noise"]["residual_rms"]["mean"] == pytest.approx(results["one_pass"]["residual_rms"]["mean"], rel=0.02)
         for version in versions[1:]:
             assert results[version]["psnr"]["mean"] >= 30  # what epsilon 8 allows: 20·log10(255/8)
-            assert results[version]["all_frames"]["mean"] > 0
+            assert results[version]["clip_change"]["mean"] > 0
             assert ("action" in results[version]) == (name != str(unet))
         people = found["people"][name]
-        passed, optimised = (sum(people[version]["drop"]) for version in ("one_pass", "pgd_2"))
+        passed, optimised = (sum(people[version]["similarity_drop"]) for version in ("one_pass", "pgd_2"))
         share = found["share"][name]["mean"]
         # Each person's value is rounded to four digits, and an untrained judge's drops are hardly more.
         assert share is None or abs(optimised) < 0.01 or share == pytest.approx(passed / optimised, abs=0.05)
@@ -89,7 +89,7 @@ def test_clips_of_another_length_than_the_classifier_reads_are_judged_but_for_ac
     assert found["surrogates"][str(world)]["left_out"] == [
         f"actions are not judged: the classifier reads {FRAMES} frames, clips have {length}"
     ]
-    assert "own" in found["results"][str(world)]["one_pass"]
+    assert "identity_similarity" in found["results"][str(world)]["one_pass"]
     assert "action" not in found["results"][str(world)]["one_pass"]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import CARD, ROOT, cell, fill, main
+from benchmarks.tables import CARD, CARD_BLOCK, ROOT, cell, fill, main
 
-START = "# Title\n\n<!-- table: {name} -->\nstale 99\n<!-- end -->\n\nEnd.\n"
+START = "# Title\n\n<!-- {name} -->\nstale 99\n<!-- end -->\n\nEnd.\n"
 
 
 def interval(mean: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
@@ -18,18 +19,9 @@ def interval(mean: float | None, low: float | None = None, high: float | None = 
 
 
 def write(root: Path, name: str, data: object) -> None:
-    file = root / "docs" / f"{name}.json"
+    file = root / "docs" / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(data), encoding="utf-8")
-
-
-def evidence(way: float) -> dict[str, object]:
-    """What benchmarks/evidence.py writes, as far as the tables read it."""
-    versions = {"clean": 0.0, "white_noise": 0.01, "random_parameters": 0.02, "one_pass": way, "pgd_20": 0.5, "pgd_100": 0.75}
-    rows = {name: {"way": interval(w, w - 0.01, w + 0.01), "rank1": interval(0.5, 0.25, 0.75)} for name, w in versions.items()}
-    facts = {"commit": "abc", "people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "threads": 2}
-    seconds, share = {"one_pass": 0.0312, "pgd_100": 41.7}, {"portrait-dit": interval(0.4, 0.3, 0.5)}
-    return {"facts": facts, "results": {"portrait-dit": rows}, "seconds": seconds, "share": share}
+    file.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
 
 
 def test_the_documents_of_this_repository_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +30,7 @@ def test_the_documents_of_this_repository_are_up_to_date(capsys: pytest.CaptureF
 
 def test_a_figure_is_shown_with_its_interval_or_not_at_all() -> None:
     assert cell(interval(0.123, 0.1, 0.2)) == "0.12 [0.10, 0.20]"
-    assert cell(interval(0.123)) == "0.12"
+    assert cell(interval(0.123)) == cell(0.123) == "0.12"
     assert cell([-0.001, -0.004, 0.5], 1) == "0.0 [0.0, 0.5]"
     assert cell(interval(0.75, 0.5, 1.0), 0, 100, "%") == "75% [50, 100]"
     assert cell(interval(float("nan"), 0.0, 1.0)) == cell(interval(None)) == cell(None) == "–"
@@ -46,13 +38,14 @@ def test_a_figure_is_shown_with_its_interval_or_not_at_all() -> None:
 
 def test_blocks_are_filled_checked_and_filled_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(START.format(name="evidence/portrait-dit") + "Now <!-- table: evidence/portrait-dit/line -->?<!-- end -->.\n")
+    readme.write_text(START.format(name="table: judge") + "Now <!-- value: judge/judge rows.clean.rank1 % -->?<!-- end -->.\n")
     assert main([], tmp_path) == 0
     assert "not measured yet\n\n<!-- end -->" in readme.read_text()
-    assert "Now <!-- table: evidence/portrait-dit/line -->not measured yet<!-- end -->." in readme.read_text()
+    assert "Now <!-- value: judge/judge rows.clean.rank1 % -->not measured yet<!-- end -->." in readme.read_text()
     assert main(["--check"], tmp_path) == 0
 
-    write(tmp_path, "evidence/evidence", evidence(0.3))
+    of = dict.fromkeys(("rank1", "identity_similarity", "strangers_similarity", "similarity_share", "presence"), interval(0.9, 0.8, 1.0))
+    write(tmp_path, "judge/judge.json", {"facts": {"people": 100, "commit": "abc"}, "rows": {"clean": of, "JPEG, quality 50": of}})
     before = readme.read_text()
     assert main(["--check"], tmp_path) == 1
     assert "README.md is out of date" in capsys.readouterr().out
@@ -60,117 +53,47 @@ def test_blocks_are_filled_checked_and_filled_again(tmp_path: Path, capsys: pyte
 
     assert main([], tmp_path) == 0
     text = readme.read_text()
-    assert "| **protected, one pass** |" in text
-    assert "0.30 [0.29, 0.31]" in text
-    assert "50% [25, 75]" in text
-    assert "One pass takes 0.40 [0.30, 0.50] of the likeness that PGD-100 takes from the clips, in 0.031 s a photo instead of 42 s" in text
-    assert "one pass: 0.30 [0.29, 0.31], white noise: 0.01 [0.00, 0.02], PGD-100: 0.75 [0.74, 0.76]<!-- end -->." in text
-    assert "commit abc" in text
+    assert "| JPEG, quality 50 | 90% [80, 100] | 0.90 [0.80, 1.00] |" in text
+    assert "Now <!-- value: judge/judge rows.clean.rank1 % -->90% [80, 100]<!-- end -->." in text
+    assert "100 people, mean and 95 % interval; commit abc; all settings: `docs/judge/judge.json`." in text
     assert text.startswith("# Title\n\n")
     assert main(["--check"], tmp_path) == 0
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_surrogate_that_was_not_judged_is_not_measured_yet(tmp_path: Path) -> None:
-    write(tmp_path, "evidence/evidence", evidence(0.3))
-    assert "\nnot measured yet\n" in fill(START.format(name="evidence/portrait-unet"), tmp_path)
+def test_a_table_is_copied_as_its_benchmark_wrote_it(tmp_path: Path) -> None:
+    written = "# Evidence\n\n| a | b |\n| --- | ---: |\n| x | 1 |\n\n## second\n\n**Who**\n\n| c |\n| ---: |\n| 2 |\n| 3 |\n"
+    write(tmp_path, "evidence/evidence.md", written)
+    write(tmp_path, "evidence/evidence.json", {"facts": {"people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "commit": "abc"}})
+    first = fill(START.format(name="copy: evidence/evidence | # Evidence"), tmp_path)
+    assert "-->\n\n| a | b |\n| --- | ---: |\n| x | 1 |\n\n64 people, 3 seeds, epsilon 8, mean" in first
+    second = fill(START.format(name="copy: evidence/evidence | ## second | Who"), tmp_path)
+    assert "-->\n\n| c |\n| ---: |\n| 2 |\n| 3 |\n\n64 people" in second
+    assert "stale" not in first + second
+    chosen = fill(START.format(name="copy: evidence/evidence | # Evidence | columns: b; a"), tmp_path)
+    assert "-->\n\n| b | a |\n| ---: | --- |\n| 1 | x |\n\n64 people" in chosen
 
 
-def test_several_surrogates_have_a_table_each_and_one_together(tmp_path: Path) -> None:
-    data = evidence(0.3)
-    facts, results, share = data["facts"], data["results"], data["share"]
-    assert isinstance(facts, dict)
-    assert isinstance(results, dict)
-    assert isinstance(share, dict)
-    facts |= {"surrogates": ["portrait-dit", "portrait-unet"], "sizes": ["128x128", "64x64"], "frames": [9, 9]}
-    facts |= {"attack": "identity", "faces": ["portrait-faces"], "keep": 1.0, "centred": False}
-    results["portrait-unet"] = {name: {"way": interval(0.125, 0.0, 0.25)} for name in results["portrait-dit"]}
-    share["portrait-unet"] = interval(None)
-    boxes = {"portrait-dit": ("white box", "white box", "128x128"), "portrait-unet": ("black box", "black box", "64x64")}
-    data["surrogates"] = {n: {"generator": g, "pgd": p, "size": s, "frames": 9, "left_out": []} for n, (g, p, s) in boxes.items()}
-    write(tmp_path, "evidence/evidence", data)
+def test_values_have_the_digits_that_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path, "a/b.json", {"x": [{"y": 1234.5}], "z": interval(0.5, 0.25, 0.75), "n": 64, "word": "PGD"})
 
-    command = "evidence.py --surrogates portrait-dit portrait-unet --sizes 128x128 64x64 --people 64 --seeds 0 1 2 --attack identity "
-    white = fill(START.format(name="evidence/portrait-dit"), tmp_path)
-    assert "| PGD-100, each photo on its own |" in white
-    assert "9 frames of 128x128, white box for the generator, white box for PGD" in white
-    black = fill(START.format(name="evidence/portrait-unet"), tmp_path)
-    assert "| PGD-100 against portrait-dit, each photo on its own |" in black
-    assert "PGD-100 against portrait-dit takes no likeness from the clips, so one pass has no share of it." in black
-    assert "9 frames of 64x64, black box for the generator, black box for PGD" in black
-    together = fill(START.format(name="evidence"), tmp_path)
-    assert "| portrait-dit | **protected, one pass** | white box | – | 0.30 [0.29, 0.31] |" in together
-    assert "| portrait-unet | **protected, one pass** | black box | – | 0.12 [0.00, 0.25] |" in together
-    assert "| portrait-unet | white noise, equal RMS | – |" in together
-    assert "| portrait-dit | PGD-100 | white box |" in together
-    assert together.count("| portrait-unet |") == 4
-    for text in (white, black, together):
-        assert f"`python benchmarks/{command}--faces portrait-faces --keep 1.0`" in text
+    def value(block: str) -> str:
+        return re.sub(r"<!-- .*? -->", "", fill(f"<!-- value: a/b {block} --><!-- end -->", tmp_path))
+
+    assert value("x.0.y 1") == "1,234.5"
+    assert value("z") == "0.50 [0.25, 0.75]"
+    assert value("z %") == "50% [25, 75]"
+    assert value("z 3") == "0.500 [0.250, 0.750]"
+    assert value("n") == "64"
+    assert value("word") == "PGD"
 
 
-def test_tables_of_the_other_benchmarks(tmp_path: Path) -> None:
-    row = {"measures": {"way": interval(0.4, 0.3, 0.5), "rank1": interval(1.0, 1.0, 1.0)}}
-    rows = [{"epsilon": e, "part": "taps", "version": "PGD", **row} for e in (None, 4.0, 8.0)]
-    write(tmp_path, "attackability/attackability", {"facts": {"people": 16, "steps": 200, "commit": "c"}, "rows": rows})
-    whole = fill(START.format(name="attackability"), tmp_path)
-    assert whole.count("| taps | PGD |") == 3
-    some = fill(START.format(name="attackability/8"), tmp_path)
-    assert "| 8 | taps | PGD | – | 0.40 [0.30, 0.50] |" in some
-    assert "| 4 |" not in some
-
-    facts: dict[str, object] = {
-        "people": 16,
-        "steps": 100,
-        "parts": ["identity"],
-        "faces": ["portrait-faces"],
-        "keep": 1.0,
-        "centred": False,
-    }
-    write(
-        tmp_path, "attackability/attackability", {"facts": facts, "rows": [{"epsilon": 8.0, "part": "identity", "version": "PGD", **row}]}
-    )
-    attacked = fill(START.format(name="attackability/8"), tmp_path)
-    assert "| 8 | identity | PGD | – | 0.40 [0.30, 0.50] |" in attacked
-    assert "--people 16 --steps 100 --parts identity --faces portrait-faces --keep 1.0`" in attacked
-
-    of = {name: interval(0.9, 0.8, 1.0) for name in ("rank1", "own", "strangers", "kept", "presence")}
-    write(tmp_path, "judge/judge", {"facts": {"people": 100, "size": 128}, "rows": {"clean": of, "JPEG, quality 50": of}})
-    assert "| JPEG, quality 50 | 90% [80, 100] | 0.90 [0.80, 1.00] |" in fill(START.format(name="judge"), tmp_path)
-    assert "names 90% [80, 100] of 100 test people" in fill("<!-- table: judge/line --><!-- end -->", tmp_path)
-
-
-def test_the_ablation_has_a_row_for_each_rung_and_both_kinds_beside_each_other(tmp_path: Path) -> None:
-    assert "\nnot measured yet\n" in fill(START.format(name="ablation"), tmp_path)
-
-    def of(way: float) -> dict[str, object]:
-        return {"way": interval(way, way, way), "rank1": interval(0.5, 0.25, 0.75), "all_frames": interval(8.0), "ssim": interval(0.9)}
-
-    facts: dict[str, object] = {"commit": "abc", "people": 64, "seeds": [0, 1, 2], "epsilon": 8.0, "surrogate": "portrait-dit"}
-    facts |= {"kinds": ["per-photo", "generator"], "rungs": ["rgb", "full"]}
-    facts |= {"attack_steps": 100, "train_steps": 200, "train_batch": 8}
-    results = {"clean": of(0.0), "white_noise": of(0.01)}
-    results |= {"per-photo_rgb": of(0.1), "per-photo_full": of(0.2), "generator_rgb": of(0.05), "generator_full": of(0.15)}
-    write(tmp_path, "ablation/ablation", {"facts": facts, "results": results})
-    lines = fill(START.format(name="ablation"), tmp_path).splitlines()
-    rest = "50% [25, 75] | 8.0 | 0.90 |"
-    four = ("way to strangers", "named right", "clip moved, RMS", "SSIM")
-    heads = [f"{kind}: {name}" for kind in ("per photo", "one pass") for name in four]
-    assert f"| version | {' | '.join(heads)} |" in lines
-    assert f"| clean photo | 0.00 [0.00, 0.00] | {rest} 0.00 [0.00, 0.00] | {rest}" in lines
-    assert f"| white noise, RMS of the last row, per photo | 0.01 [0.01, 0.01] | {rest} 0.01 [0.01, 0.01] | {rest}" in lines
-    assert f"| diffusion loss, in RGB | 0.10 [0.10, 0.10] | {rest} 0.05 [0.05, 0.05] | {rest}" in lines
-    assert f"| + perceptual: the whole sum | 0.20 [0.20, 0.20] | {rest} 0.15 [0.15, 0.15] | {rest}" in lines
-    told = next(line for line in lines if "benchmarks.ablation" in line)
-    known = "epsilon 8, against portrait-dit, 100 steps per photo, one pass after 200 training steps of 8 photos; mean and 95 % interval;"
-    assert told.startswith(f"64 people of the test split, 3 clip seeds, {known}")
-    options = "--people 64 --seeds 0 1 2 --attack-steps 100 --train-steps 200 --train-batch 8"
-    assert told.endswith(f"`python -m benchmarks.ablation --out docs/ablation {options}`.")
-
-    facts["kinds"] = ["generator"]
-    write(tmp_path, "ablation/ablation", {"facts": facts, "results": results})
-    alone = fill(START.format(name="ablation"), tmp_path)
-    assert f"\n| diffusion loss, in RGB | 0.05 [0.05, 0.05] | {rest}\n" in alone
-    assert "steps per photo" not in alone
+def test_the_table_of_the_front_page_is_small() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.split("<!-- table: front -->")[1].split("<!-- end -->")[0].splitlines() if line.startswith("|")]
+    assert len(rows) - 2 == 6
+    assert {line.count("|") - 1 for line in rows} == {5}
+    assert all(re.search(r"\d", line) for line in rows[2:])
 
 
 def test_hashes_and_sizes_are_those_of_the_files(tmp_path: Path) -> None:
@@ -179,9 +102,9 @@ def test_hashes_and_sizes_are_those_of_the_files(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
     (tmp_path / "checkpoints" / "mine" / "model.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    assert f"| `mine/model.safetensors` | `{digest}` |" in fill(START.format(name="hashes"), tmp_path)
-    assert fill("<!-- table: size/mine --><!-- end -->", tmp_path) == "<!-- table: size/mine -->0.25 M numbers in 0.5 MB<!-- end -->"
-    assert "not measured yet" in fill("<!-- table: size/other --><!-- end -->", tmp_path)
+    assert f"| `mine/model.safetensors` | `{digest}` |" in fill(START.format(name="table: hashes"), tmp_path)
+    assert fill("<!-- table: size mine --><!-- end -->", tmp_path) == "<!-- table: size mine -->0.25 M numbers in 0.5 MB<!-- end -->"
+    assert "not measured yet" in fill("<!-- table: size other --><!-- end -->", tmp_path)
 
 
 def test_an_exported_card_gets_its_block(tmp_path: Path) -> None:
@@ -191,27 +114,29 @@ def test_an_exported_card_gets_its_block(tmp_path: Path) -> None:
     assert main(["--check"], tmp_path) == 1
     assert main([], tmp_path) == 0
     text = card.read_text()
-    assert "## Measured\n\n<!-- table: evidence/portrait-dit -->\n\nnot measured yet\n\n<!-- end -->\n\n## Limits\n\n* Many.\n" in text
+    block = f"<!-- {CARD_BLOCK} -->\n\nnot measured yet\n\n<!-- end -->"
+    assert f"## Measured\n\n{block}\n\n## Limits\n\n* Many.\n" in text
     assert "typed" not in text
     assert main(["--check"], tmp_path) == 0
 
 
-def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for text, said in (
-        ("<!-- table: nothing -->\n<!-- end -->\n", "no table 'nothing'"),
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- table: nothing -->\n<!-- end -->\n", "unknown table 'nothing'; choose one of front"),
         ("<!-- table: judge -->\nno end\n", "no `<!-- end -->`"),
         ("<!-- table: judge -->\nno end\n<!-- table: judge --><!-- end -->\n", "no `<!-- end -->`"),
-        ("<!-- table: world --><!-- end -->\n", "another layout"),
-    ):
-        write(tmp_path, "world/world", {"facts": {}})
-        (tmp_path / "README.md").write_text(text)
-        with pytest.raises(SystemExit) as ended:
-            main([], tmp_path)
-        assert ended.value.code == 2
-        assert said in capsys.readouterr().err
-        assert (tmp_path / "README.md").read_text() == text
-
-
-def test_every_document_that_should_have_blocks_has_some() -> None:
-    for name in ("README.md", "configs/README.md", "checkpoints/README.md", CARD):
-        assert "<!-- table: " in (ROOT / name).read_text(encoding="utf-8"), name
+        ("<!-- table: judge --><!-- end -->\n", "run its benchmark again"),
+        ("<!-- value: judge/judge facts.nothing --><!-- end -->\n", "no content for"),
+        ("<!-- copy: judge/judge | nothing --><!-- end -->\n", "no content for"),
+    ],
+)
+def test_mistakes_are_named(text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "judge/judge.json", {"facts": {}})
+    write(tmp_path, "judge/judge.md", "# Judge\n")
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main([], tmp_path)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == text

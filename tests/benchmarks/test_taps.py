@@ -39,7 +39,7 @@ def test_it_trains_animates_and_compares(tmp_path: Path, capsys: pytest.CaptureF
     main([*sizes.split(), *["--train-steps", "1", "--train-batch", "2"], *words])
     data = json.loads((tmp_path / "out" / "taps.json").read_text(encoding="utf-8"))
     assert [found["identified"] for found in data["taps"]] == [["blocks.2"]] * 2
-    moved = data["results"]["all_frames"]
+    moved = data["results"]["clip_change"]
     assert moved["clean"]["mean"] == 0
     assert min(moved[name]["mean"] for name in ("identified", "random", "shallowest")) > 0
     difference = moved["identified"]["mean"] - moved["random"]["mean"]

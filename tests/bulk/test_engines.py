@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from anti_i2v.__main__ import main
-from anti_i2v.bulk.backends import one_pass
-from anti_i2v.bulk.engines import _worthwhile
-from anti_i2v.bulk.jobs import Job
+from anti_i2v.bulk.engines import worthwhile_processes
+from anti_i2v.bulk.plan import Job
+from anti_i2v.bulk.protectors import one_pass
 from tests.tiny.generator import smooth
 
 
@@ -22,15 +22,8 @@ def test_processes_are_started_where_they_pay(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     names = [f"{i}.png" for i in range(photos)] + [f"{i}.tar" for i in range(shards)]
     jobs = [Job(tmp_path / name, tmp_path / "out" / name) for name in names]
-    assert _worthwhile(one_pass(), jobs) == expected
-    assert _worthwhile(one_pass(runtime="torch"), jobs) == 1
-
-
-def test_what_is_done_already_needs_nobody(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).touch()
-    assert _worthwhile(one_pass(), [Job(tmp_path / "b.png", tmp_path / "a.png")] * 100) == 1
+    assert worthwhile_processes(one_pass(), jobs) == expected
+    assert worthwhile_processes(one_pass(runtime="torch"), jobs) == 1
 
 
 def test_a_folder_in_several_processes_is_the_folder_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from anti_i2v.__main__ import main
-from anti_i2v.bulk.jobs import plan
-from anti_i2v.bulk.photo import Task
-from anti_i2v.bulk.pool import in_processes
-from anti_i2v.bulk.result import Outcome
+from anti_i2v.bulk.plan import plan_jobs
+from anti_i2v.bulk.pool import run_in_processes
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.errors import UsageError
-from tests.deadly_ways import calls, no_way, way_that_dies
+from tests.dying_protectors import calls, dying_protector, failing_protector
 from tests.tiny.generator import Capture, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,12 +47,12 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def protected(sources: list[Path], out: Path | None, **dying: object) -> list[Outcome]:
+def protected(sources: list[Path], out: Path | None, **dying: object) -> list[Result]:
     """What becomes of them in two processes."""
-    done: list[Outcome] = []
-    engine = partial(in_processes, partial(way_that_dies, **dying), 2)
-    task = Task(format="lossless" if out else "same")
-    run_jobs(engine, plan(sources, out, task.format).jobs, task, done, out, False, True)
+    done: list[Result] = []
+    engine = partial(run_in_processes, partial(dying_protector, **dying), 2)
+    request = Request(tuple(sources), out, "lossless" if out else "same", mark=False, quiet=True)
+    run_jobs(plan_jobs(sources, out, request.format).jobs, request, done, lambda jobs: engine)
     return done
 
 
@@ -123,7 +123,7 @@ def test_a_photo_in_place_is_protected_once_though_its_worker_is_killed_after_th
         assert after[f"{name}_unprotected"] == before[name]
         (tmp_path / "again" / name).write_bytes(before[name])
         assert after[name] == alone([tmp_path / "again" / name], tmp_path / "one")[name]
-        assert max(o.measured.steps for o in done if o.measured) <= 8
+        assert max(o.measurement.steps for o in done if o.measurement) <= 8
 
     photos(tmp_path / "poison", (40,))
     (outcome,) = protected([tmp_path / "poison"], None, log=log, deaths={40: 9})
@@ -173,13 +173,13 @@ def test_a_call_that_is_stopped_leaves_whole_files_and_the_next_one_goes_on(tmp_
 
 
 def test_workers_use_one_thread_each_unless_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = plan([photos(tmp_path / "photos", (20,))], tmp_path / "out", "png").jobs
+    jobs = plan_jobs([photos(tmp_path / "photos", (20,))], tmp_path / "out", "png").jobs
     for said in (None, "3"):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if said:
             monkeypatch.setenv("OMP_NUM_THREADS", said)
         with pytest.raises(UsageError, match=f"cannot begin: MemoryError: may use {said or 1} threads"):
-            next(in_processes(no_way, 2, jobs, Task(), lambda: None))
+            next(run_in_processes(failing_protector, 2, jobs, Request((), tmp_path), lambda: None))
         assert os.environ.get("OMP_NUM_THREADS") == said
 
 

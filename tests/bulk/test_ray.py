@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from anti_i2v.__main__ import main
-from anti_i2v.bulk import engines
-from anti_i2v.bulk.jobs import plan
-from anti_i2v.bulk.photo import Task
-from anti_i2v.bulk.result import Outcome
+from anti_i2v.bulk import request
+from anti_i2v.bulk.plan import plan_jobs
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
-from tests.deadly_ways import calls, way_that_dies
+from tests.dying_protectors import calls, dying_protector
 from tests.tiny.generator import Capture, smooth
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A Ray of two processors, started as the command does; starting one takes longer than all else here."""
-    if engines.find_spec("ray") is None:
+    if request.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     from anti_i2v.bulk.ray import connect
 
@@ -48,7 +48,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.skipif(engines.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.skipif(request.find_spec("ray") is None, reason="Ray is not installed")
 def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path, capsys: Capture) -> None:
     smooth(1).save(tmp_path / "a.png")
     arguments = ["--out", str(tmp_path / "out"), "--engine", "ray", "--ray-address", "127.0.0.1:9"]
@@ -57,19 +57,20 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path, capsys:
 
 
 def test_a_killed_actor_loses_no_photo_and_does_none_twice_and_what_kills_every_actor_is_named(cluster: None, tmp_path: Path) -> None:
-    from anti_i2v.bulk.ray import with_ray
+    from anti_i2v.bulk.ray import run_with_ray
 
     widths = range(20, 28)
-    folder, log, done = photos(tmp_path / "photos", widths), tmp_path / "log", list[Outcome]()
+    folder, log, done = photos(tmp_path / "photos", widths), tmp_path / "log", list[Result]()
     with tarfile.open(tmp_path / "00.tar", "w") as tar:
         tar.add(photos(tmp_path / "more", range(30, 33)), ".")
     out, ticks = tmp_path / "out", list[int]()
-    dying = partial(way_that_dies, log, {24: 9, 31: 1})  # one photo always, and once the shard
-    jobs = plan([folder, tmp_path / "00.tar"], out, "lossless").jobs
-    run_jobs(lambda *given: with_ray(dying, 2, None, 0, *given[:2], lambda: ticks.append(1)), jobs, Task(), done, out, False, True)
+    dying = partial(dying_protector, log, {24: 9, 31: 1})  # one photo always, and once the shard
+    jobs = plan_jobs([folder, tmp_path / "00.tar"], out, "lossless").jobs
+    counting = lambda jobs, request, _: run_with_ray(dying, 2, 0, jobs, request, lambda: ticks.append(1))  # noqa: E731
+    run_jobs(jobs, Request((), out, mark=False, quiet=True), done, lambda jobs: counting)
 
     assert [o.status for o in done] == ["protected" if width != 24 else "failed" for width in widths] + ["protected"] * 3
-    assert "24.png: the processes that protected it died, 3 times" in done[4].named()
+    assert "24.png: the processes that protected it died, 3 times" in done[4].message()
     assert sorted(o.output or "" for o in done[8:]) == ["./30.png", "./31.png", "./32.png"]
     assert len(ticks) == 10
     assert {width: calls(log)[width] for width in (*widths, 31)} == {**dict.fromkeys(widths, 1), 24: 3, 31: 2}
@@ -99,7 +100,7 @@ def test_the_command_goes_on_where_it_stopped_and_reports_what_one_process_would
 
 
 def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    monkeypatch.setattr(request, "find_spec", lambda name: None)
     smooth(1).save(tmp_path / "a.png")
     assert main(["protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--engine", "ray"]) == 2
     assert "pip install 'anti-i2v[bulk]'" in capsys.readouterr().err

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anti_i2v.bulk import photo as worker
-from anti_i2v.bulk.partial import ABANDONED
+from anti_i2v.atomic import digest
+from anti_i2v.bulk import photo as bulk_photo
+from anti_i2v.bulk.job import ABANDONED
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.writing import stem
 from tests.tiny.generator import Capture, Protect, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_as_it_should_be_never_gets_its_name(
     def unlike(*_: object) -> None:
         raise UsageError("it is not as it should be")
 
-    monkeypatch.setattr(worker, "measure", unlike)
+    monkeypatch.setattr(bulk_photo, "measure", unlike)
     path = photo(tmp_path / "a" / "a.png", 1)
     before = path.read_bytes()
     for arguments in (["--out", tmp_path / "out"], ["--in-place"]):
@@ -153,7 +153,7 @@ def test_what_killed_calls_left_is_removed_and_what_running_ones_write_stays(pro
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     old, running, fresh, others = (
-        out / f".{stem(out / name)}.{pid}.part"
+        out / f".{digest(out / name)}.{pid}.part"
         for name, pid in (("a.png", ended.pid), ("a.png", os.getppid()), ("a.png", ended.pid + 10**7), ("b.png", ended.pid))
     )
     for part in (old, running, fresh, others):

@@ -17,8 +17,9 @@ import webdataset
 from PIL import Image
 
 from anti_i2v.bulk import shards, tars
-from anti_i2v.bulk.photo import Task
-from anti_i2v.bulk.result import Outcome
+from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.shards import protect_shard
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.reading import is_photo
@@ -48,14 +49,16 @@ def packed(path: Path, entries: Sequence[Entry], format: int = tarfile.PAX_FORMA
     return path
 
 
-def moved(photo: Image.Image, epsilon: float) -> Image.Image:
+def brighten(photo: Image.Image, epsilon: float) -> Image.Image:
     """Adds epsilon, which is all that these tests need of a protection."""
     return photo.point(lambda value: min(255, value + epsilon))
 
 
-def run(source: Path, format: str = "lossless") -> tuple[Path, list[Outcome]]:
+def run(source: Path, format: str = "lossless") -> tuple[Path, list[Result]]:
     out = source.parent / "out" / source.name
-    return out, protect_shard(moved, source, out, Task(format=format), lambda: None)
+    return out, protect_shard(
+        PhotoProtector(brighten, "", "a test"), source, out, Request((), out.parent, format, mark=False), lambda: None
+    )
 
 
 def names(path: Path) -> list[str]:
@@ -178,7 +181,7 @@ def test_members_of_any_size_pass_through_and_photos_of_too_large_a_size_are_nam
     assert names(out) == ["video.mp4", "p.png"]
     assert peak < 8 * 2**20
 
-    monkeypatch.setattr(shards, "MOST", 100)
+    monkeypatch.setattr(shards, "MAX_PHOTO", 100)
     out, (outcome,) = run(source)
     assert "photos in a tar have at most 1" in outcome.reason
     assert names(out) == ["video.mp4"]

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 import tarfile
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from anti_i2v.bulk.backends import Way, on_gpu
-from anti_i2v.bulk.engines import chosen
-from anti_i2v.bulk.jobs import plan
-from anti_i2v.bulk.photo import Task
-from anti_i2v.bulk.result import Outcome
-from anti_i2v.bulk.run import Engine, in_turn, run_jobs
-from anti_i2v.bulk.threads import in_threads
-from anti_i2v.inference.batching import BatchingProtector
-from anti_i2v.protector import Protector
+from anti_i2v.bulk.engines import Engine, choose_engine, run_in_turn
+from anti_i2v.bulk.plan import plan_jobs
+from anti_i2v.bulk.protectors import PhotoProtector, on_gpu
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.results import Result
+from anti_i2v.bulk.run import run_jobs
+from anti_i2v.bulk.threads import run_in_threads
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference import protect_photo
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import load_generator
 from tests.tiny.generator import smooth
 
 
 @pytest.fixture(scope="module")
-def protector() -> BatchingProtector:
-    return BatchingProtector(Protector.from_pretrained(), 4)
+def protector() -> PhotoProtector:
+    backend = BatchingBackend(load_generator(open_folder(DEFAULT_GENERATOR)), 4)
+    return PhotoProtector(partial(protect_photo, backend), "", "batches", shared=True)
 
 
 @pytest.fixture
@@ -43,42 +47,43 @@ def sources(tmp_path: Path) -> list[Path]:
     return [folder, tmp_path / "00.tar", tmp_path / "01.tar"]
 
 
-def done_by(engine: Engine, sources: list[Path], out: Path) -> tuple[list[Outcome], dict[str, bytes]]:
-    done: list[Outcome] = []
-    run_jobs(engine, plan(sources, out, "lossless").jobs, Task(), done, out, False, True)
+def done_by(engine: Engine, sources: list[Path], out: Path) -> tuple[list[Result], dict[str, bytes]]:
+    done: list[Result] = []
+    run_jobs(plan_jobs(sources, out, "lossless").jobs, Request((), out, quiet=True), done, lambda jobs: engine)
     return done, {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_several_threads_give_the_files_and_the_report_of_one(protector: BatchingProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_several_threads_give_the_files_and_the_report_of_one(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     one, several = (
         done_by(engine, sources, tmp_path / name)
-        for name, engine in (("1", partial(in_turn, protector.protect)), ("4", partial(in_threads, protector.protect, 4)))
+        for name, engine in (("1", partial(run_in_turn, protector)), ("4", partial(run_in_threads, protector, 4)))
     )
     assert one[1] == several[1]
     assert len(several[1]) == 10
-    assert [(o.source, o.status, o.measured) for o in one[0]] == [(o.source, o.status, o.measured) for o in several[0]]
+    assert [(o.source, o.status, o.measurement) for o in one[0]] == [(o.source, o.status, o.measurement) for o in several[0]]
     assert [o.status for o in several[0]].count("failed") == 1
 
 
-def test_each_photo_is_counted_by_the_thread_that_asks(protector: BatchingProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_each_photo_is_counted_by_the_thread_that_asks(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     ticks: list[threading.Thread] = []
-    jobs = plan(sources, tmp_path / "out", "lossless").jobs
-    done = dict(in_threads(protector.protect, 3, jobs, Task(), lambda: ticks.append(threading.current_thread())))
+    jobs = plan_jobs(sources, tmp_path / "out", "lossless").jobs
+    done = dict(run_in_threads(protector, 3, jobs, Request((), tmp_path), lambda: ticks.append(threading.current_thread())))
     assert sorted(done) == list(range(len(jobs)))
     assert ticks == [threading.main_thread()] * 15
-    assert dict(in_threads(protector.protect, 3, [], Task(), lambda: None)) == {}
+    assert dict(run_in_threads(protector, 3, [], Request((), tmp_path), lambda: None)) == {}
 
 
-def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: BatchingProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     asked, go = threading.Semaphore(0), threading.Event()
 
-    def held(photo: Image.Image, epsilon: float) -> Image.Image:
+    def wait_and_protect(photo: Image.Image, epsilon: float) -> Image.Image:
         asked.release()
         assert go.wait(30)
         return protector.protect(photo, epsilon)
 
     out, before = tmp_path / "out", threading.active_count()
-    running = in_threads(held, 2, plan(sources[1:], out, "lossless").jobs, Task(), lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    jobs, waiting = plan_jobs(sources[1:], out, "lossless").jobs, replace(protector, protect=wait_and_protect)
+    running = run_in_threads(waiting, 2, jobs, Request((), out), lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     threading.Thread(target=lambda: [asked.acquire(timeout=30) for _ in range(2)] and go.set()).start()
     with pytest.raises(KeyboardInterrupt):
         next(running)
@@ -87,10 +92,14 @@ def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: Batchi
     assert len(list(out.iterdir())) < 2
 
 
-def test_threads_are_for_what_several_may_share(protector: BatchingProtector) -> None:
+def test_threads_are_for_what_several_may_share(protector: PhotoProtector) -> None:
     assert [on_gpu(device) for device in (None, "cpu", "cpu:0", "cuda", "cuda:1", "mps")] == [False, False, False, True, True, True]
-    for workers, shared, expected in ((None, True, in_threads), (3, True, in_threads), (1, True, in_turn), (None, False, in_turn)):
-        options = argparse.Namespace(workers=workers, engine="pool", generator=None, runtime="torch", device=None)
-        engine = chosen(options, Way(protector.protect, "", "", shared=shared), [])
+    for workers, shared, expected in (
+        (None, True, run_in_threads),
+        (3, True, run_in_threads),
+        (1, True, run_in_turn),
+        (None, False, run_in_turn),
+    ):
+        engine = choose_engine(Request((), Path("out"), workers=workers), replace(protector, shared=shared), [])
         assert engine.func is expected  # type: ignore[attr-defined]
         assert workers != 3 or engine.args[1] == 3  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ def test_without_gradio_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("port", ["0", "-1", "70000"])
 def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["app", "--no-browser", f"--port={port}"]) == 2
-    assert f"--port {port} is none" in capsys.readouterr().err
+    assert f"--port is {port}" in capsys.readouterr().err
 
 
 def test_the_command_line_does_not_load_what_only_the_page_needs() -> None:

@@ -71,6 +71,15 @@ def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(w
     assert (taps["deep"], taps["shallow"]) == (["blocks.2", "blocks.3"], "blocks.0")
 
 
+def test_without_matplotlib_it_says_what_to_install_before_the_work(
+    world: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["layers", "--surrogate", world, "--out", str(tmp_path / "out"), *CHEAP]) == 2
+    assert 'needs matplotlib, which is not installed; pip install "anti-i2v[plot]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -83,7 +92,7 @@ def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(w
         (["--height", "-1"], "--height is -1"),
         (["--num-frames", "4"], "num_frames is 4"),
         (["--steps", "0,20"], "steps [0, 20]: the schedule has the steps 0 … 19"),
-        (["--steps", "first"], "--steps 'first'"),
+        (["--steps", "first"], "--steps is 'first'"),
         (["--taps", "blocks.9,blocks.1,blocks.2"], "no tap 'blocks.9'"),
         (["--count", "4"], "--count 4 of 4 layers"),
         (["--device", "nowhere"], "--device nowhere"),

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ import pytest
 from PIL import Image
 
 from anti_i2v.__main__ import main
+from anti_i2v.imaging.cielab import Floats
 from anti_i2v.imaging.tensors import read_photo
-from anti_i2v.protector import Protector
+from anti_i2v.inference.torch_backend import TorchBackend
 from tests.tiny.generator import EPSILON, Capture, Protect, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -238,27 +238,25 @@ def test_an_interrupt_leaves_no_half_file(protect: Protect, tmp_path: Path, monk
         smooth(1).save(tmp_path / "a.png")
         tar.add(tmp_path / "a.png", "a.png")
         tar.add(tmp_path / "a.png", "b.png")
-    original, calls = Protector.protect, []
+    original, calls = TorchBackend.propose, []
 
-    def second_is_interrupted(self: Protector, photo: Image.Image, epsilon: float | None = None) -> Image.Image:
+    def second_is_interrupted(self: TorchBackend, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
         calls.append(photo)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return original(self, photo, epsilon)
 
-    monkeypatch.setattr(Protector, "protect", second_is_interrupted)
+    monkeypatch.setattr(TorchBackend, "propose", second_is_interrupted)
     assert protect(tmp_path / "00.tar", "--out", tmp_path / "out") == 130
     assert not (tmp_path / "out").exists()
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_help_answers_at_once_and_imports_no_torch() -> None:
+def test_help_imports_no_torch() -> None:
     code = "import sys, anti_i2v.__main__ as m\ntry: m.main(['protect', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip().endswith("False")
     assert "--epsilon" in done.stdout
-    assert time.perf_counter() - begin < 5  # about 0.2 s; loaded machines need slack
 
 
 def test_protecting_imports_no_training_and_no_video_library(generator: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.identity import References, embed_references, load_identity_judge, rank1, similarity, way_to_strangers
+from anti_i2v.evaluation.identity import References, embed_references, identity_shift, load_identity_judge, rank1, similarity
 from tests.tiny.judges import tiny_faces, tiny_judge, write_faces, write_judges
 
 
@@ -34,11 +34,11 @@ def test_similarity_is_to_oneself_and_on_average_to_all_others() -> None:
     assert rank1(clips[:2], references, torch.tensor([0, 1])).tolist() == [1.0, 0.0]
 
 
-def test_way_to_strangers_by_hand() -> None:
+def test_identity_shift_by_hand() -> None:
     clean, own = torch.tensor([0.9, 0.9, 0.9, 0.1]), torch.tensor([0.9, 0.5, 0.0, 0.0])
-    way = way_to_strangers(clean, own, torch.tensor([0.1, 0.1, 0.1, 0.2]))
-    torch.testing.assert_close(way, torch.tensor([0.0, 0.5, 1.125, torch.nan]), equal_nan=True)
-    assert float(way_to_strangers(clean[:3].mean(), own[:1].mean(), torch.tensor(0.1))) == pytest.approx(0.0, abs=1e-6)
+    shift = identity_shift(clean, own, torch.tensor([0.1, 0.1, 0.1, 0.2]))
+    torch.testing.assert_close(shift, torch.tensor([0.0, 0.5, 1.125, torch.nan]), equal_nan=True)
+    assert float(identity_shift(clean[:3].mean(), own[:1].mean(), torch.tensor(0.1))) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_references_need_two_people_and_a_face() -> None:

@@ -27,12 +27,12 @@ def test_likeness_is_measured_against_the_clean_clip_and_the_photo_is_the_contro
     references = References([4, 7], torch.eye(2))
     seen = {"clean": reading([[0.8, 0.6]], [[1.0, 0.0]]), "protected": reading([[0.6, 0.8]], [[0.8, 0.6]])}
     clean, protected = identity_measures(seen, references, torch.tensor([0])).values()
-    assert protected["own"].item() == pytest.approx(0.6)
-    assert protected["strangers"].item() == pytest.approx(0.8)
-    assert protected["drop"].item() == pytest.approx(0.2)
-    assert protected["photo_drop"].item() == pytest.approx(0.2)
+    assert protected["identity_similarity"].item() == pytest.approx(0.6)
+    assert protected["strangers_similarity"].item() == pytest.approx(0.8)
+    assert protected["similarity_drop"].item() == pytest.approx(0.2)
+    assert protected["photo_similarity_drop"].item() == pytest.approx(0.2)
     assert (clean["rank1"].item(), protected["rank1"].item()) == (1, 0)
-    assert (clean["drop"].item(), clean["photo_drop"].item()) == (0, 0)
+    assert (clean["similarity_drop"].item(), clean["photo_similarity_drop"].item()) == (0, 0)
 
 
 def test_the_judge_looks_at_frames_and_photo() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anti_i2v.attacks import random_residual, white_noise
+from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.protector import Protector
@@ -40,7 +40,7 @@ def test_random_parameters_match_the_rms_and_are_not_the_learned_ones(photos: Te
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         generator = BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
-    protector = Protector(generator, EPSILON).eval()
+    protector = Protector(generator.eval(), EPSILON)
     with torch.no_grad():
         learned = protector(photos) - photos
     other = random_residual(protector, photos, torch.tensor([3.0, 3.0]), EPSILON, torch.Generator().manual_seed(1)) - photos

@@ -79,7 +79,7 @@ def test_output_depends_on_photo_and_epsilon_and_each_photo_stands_alone() -> No
     alone = generator(photos()[1:], EPSILON[1:])
     stronger = generator(photos()[1:], EPSILON[:1])
     for name in both:
-        torch.testing.assert_close(both[name][1:], alone[name], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(both[name][1:], alone[name], atol=1e-4, rtol=0)  # of values about one
         assert not torch.allclose(stronger[name], alone[name], atol=1e-3)
         assert not torch.allclose(both[name][0], both[name][1], atol=1e-3)
 
@@ -90,7 +90,7 @@ def test_training_and_evaluation_mode_agree() -> None:
     assert not [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d)]
     assert not [n for n, _ in generator.named_buffers() if "running" in n]
     train, evaluation = generator.train()(photos(), EPSILON), copy.deepcopy(generator).eval()(photos(), EPSILON)
-    torch.testing.assert_close(train, evaluation)
+    torch.testing.assert_close(train, evaluation, atol=1e-4, rtol=0)
 
 
 def test_config_rebuilds_the_same_architecture() -> None:

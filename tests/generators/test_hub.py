@@ -12,8 +12,7 @@ import pytest
 
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
-from anti_i2v.generators.folder import describe
-from anti_i2v.generators.hub import FILES, hub_id, push, resolve, with_metadata
+from anti_i2v.generators.hub import FILES, hub_id, open_folder, push, with_metadata
 from anti_i2v.protector import Protector
 from tests.tiny.generator import tiny_generator
 from tests.tiny.hub import TinyHub, commit, serving
@@ -46,23 +45,23 @@ def test_a_hub_id_has_one_slash_and_no_folder_of_its_name(monkeypatch: pytest.Mo
 
 
 def test_only_the_four_files_come_and_only_once(hub: TinyHub) -> None:
-    folder = resolve("lab/gen")
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == OURS
+    folder = open_folder("lab/gen")
+    assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == OURS
+    assert (folder.name, folder.epsilon, folder.entries["seed"], folder.card) == ("lab/gen", 8.0, 7, "# card\n")
     assert sorted(hub.paths()) == sorted(FILES)
     hub.asked.clear()
-    assert resolve("lab/gen", "main") == folder
+    assert open_folder("lab/gen", "main") == folder
     assert hub.paths() == []
-    assert describe(folder).epsilon == 8.0
 
 
 @pytest.mark.parametrize("revision", ["v1", commit({**OURS, "README.md": b"# first\n"})])
 def test_a_revision_is_a_tag_or_commit_said_either_way(hub: TinyHub, revision: str) -> None:
-    folder = resolve("lab/gen", revision=revision)
-    assert (folder / "README.md").read_bytes() == b"# first\n"
-    assert resolve(f"lab/gen@{revision}") == folder
-    assert resolve(f"lab/gen@{revision}", revision) == folder
+    folder = open_folder("lab/gen", revision=revision)
+    assert folder.card == "# first\n"
+    assert open_folder(f"lab/gen@{revision}") == folder
+    assert open_folder(f"lab/gen@{revision}", revision) == folder
     with pytest.raises(UsageError, match="names one revision and revision='main' another"):
-        resolve(f"lab/gen@{revision}", "main")
+        open_folder(f"lab/gen@{revision}", "main")
 
 
 @pytest.mark.parametrize(
@@ -78,20 +77,20 @@ def test_a_revision_is_a_tag_or_commit_said_either_way(hub: TinyHub, revision: s
 )
 def test_what_cannot_be_fetched_is_said_in_one_line(hub: TinyHub, source: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        resolve(source)
+        open_folder(source)
     assert "\n" not in str(caught.value)
     assert set(hub.paths()) <= {"config.json"}  # no weights of something else
 
 
 def test_without_a_network_what_was_fetched_is_there_still(hub: TinyHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = resolve("lab/gen")
+    folder = open_folder("lab/gen")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     hub.asked.clear()
-    assert resolve("lab/gen") == folder
+    assert open_folder("lab/gen") == folder
     with pytest.raises(
         UsageError, match=r"no folder 'lab/new' here or in the hub's cache, and HF_HUB_OFFLINE .*; unset it, or give a local"
     ):
-        resolve("lab/new")
+        open_folder("lab/new")
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE switches the hub off; unset it"):
         push(folder, "me/gen", token="good")
     assert hub.asked == []
@@ -100,7 +99,7 @@ def test_without_a_network_what_was_fetched_is_there_still(hub: TinyHub, monkeyp
 def test_without_the_hub_s_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UsageError, match="no folder 'lab/gen'; if it is a hub id, pip install huggingface_hub"):
-        resolve("lab/gen")
+        open_folder("lab/gen")
 
 
 def test_a_hub_out_of_reach_is_named(hub: TinyHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,22 +109,23 @@ def test_a_hub_out_of_reach_is_named(hub: TinyHub, monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         UsageError, match=r"cannot reach http://127\.0\.0\.1:9/lab/gen, and it is not in the local cache; check the network"
     ):
-        resolve("lab/gen")
+        open_folder("lab/gen")
 
 
 def test_local_folders_need_neither_the_network_nor_its_library(tmp_path: Path) -> None:
-    (tmp_path / "owner/name").mkdir(parents=True)
+    tiny_generator(tmp_path / "owner/name")
     code = """
 import sys
 from pathlib import Path
 from anti_i2v.errors import UsageError
-from anti_i2v.generators.hub import resolve
-assert resolve('owner/name') == Path('owner/name')
-assert (resolve('portrait-generator') / 'config.json').is_file()
+from anti_i2v.generators.hub import open_folder
+opened = open_folder('owner/name')
+assert (opened.path, opened.name, len(opened.fingerprint)) == (Path('owner/name'), 'name', 16)
+assert open_folder('portrait-generator').class_name == 'BackboneGenerator'
 wrongs = {'owner/name': 'v1', 'portrait-generator': 'v1', 'no-such-name': None, 'a/b/c': None, Path('owner/no'): None}
 for wrong, revision in wrongs.items():
     try:
-        resolve(wrong, revision)
+        open_folder(wrong, revision)
         raise SystemExit(f'{wrong} was found')
     except UsageError as error:
         print(error)

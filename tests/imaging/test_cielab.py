@@ -19,7 +19,7 @@ def test_ciede2000_is_that_of_scikit_image_and_of_the_metric(apart: int) -> None
     found = cielab.delta_e2000(cielab.lab(a), cielab.lab(b))
     assert found.dtype == np.float32
     other = color.deltaE_ciede2000(*(color.rgb2lab(np.moveaxis(x, 0, 2).astype(float)) for x in (a, b)))
-    np.testing.assert_allclose(found, other, atol=1e-3)
+    np.testing.assert_allclose(found, other, rtol=0, atol=5e-3)  # single precision against double; a difference of 1 is just seen
     expected = float(metrics.ciede2000(*(torch.from_numpy(x)[None] for x in (a, b))))
     assert cielab.ciede2000(a, b) == pytest.approx(expected, abs=1e-5)
     if apart == 0:

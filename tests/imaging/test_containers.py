@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import zlib
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def signed(format: str, box: bytes = BOX) -> bytes:
         return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
     if format == "TIFF":
         file = io.BytesIO(data)
-        tiff.append(file, [tiff.Entry(C2PA_TAG, 7, len(box), box)])
+        tiff.add_tags(file, [tiff.Entry(C2PA_TAG, 7, len(box), box)])
         return file.getvalue()
     uuid = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
     return data + struct.pack(">I", 24 + len(box)) + b"uuid" + uuid + box
@@ -126,7 +125,7 @@ def test_sizes_that_cannot_be_cost_no_photo(tmp_path: Path) -> None:
         assert read_photo(tmp_path / "a").size == (17, 12)
 
 
+@pytest.mark.timeout(60)  # milliseconds; minutes if every segment is searched to the end of the file
 def test_a_segment_of_no_size_is_not_the_whole_file() -> None:
-    jpeg, begin = plain("JPEG"), time.process_time()
+    jpeg = plain("JPEG")
     assert not has_c2pa(jpeg[:2] + b"\xff\xeb\0\1" * 20_000 + jpeg[2:] + bytes(2**25))
-    assert time.process_time() - begin < 3

@@ -12,8 +12,9 @@ import torch
 from PIL import Image, features
 
 from anti_i2v.generators import BackboneGenerator
+from anti_i2v.imaging.options import WriteOptions
 from anti_i2v.imaging.reading import BACK, read_photo
-from anti_i2v.imaging.writing import Saving, save_photo
+from anti_i2v.imaging.writing import save_photo
 from anti_i2v.protector import Protector
 from tests.tiny.photos import CMYK, GREY, IIM, WIDE, XMP, directories, exif, smooth, told
 
@@ -37,7 +38,7 @@ PROFILES = {"L": GREY, "LA": GREY, "I;16": GREY, "1": GREY, "CMYK": CMYK}
 def protector() -> Protector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16)).eval()
+        return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16).eval())
 
 
 def make(path: Path, format: str, mode: str, **also: object) -> Image.Image:
@@ -148,7 +149,7 @@ def test_stored_layout_and_orientation_stay(protector: Protector, tmp_path: Path
 @pytest.mark.parametrize(("lossless", "wish", "exact"), [(True, "same", True), (False, "same", False), (False, "lossless", True)])
 def test_webp_stays_lossy_or_lossless_with_same_and_becomes_lossless_else(tmp_path: Path, lossless: bool, wish: str, exact: bool) -> None:
     photo = make(tmp_path / "a.webp", "WEBP", "RGB", lossless=lossless, quality=80)
-    save_photo(photo, tmp_path / "b.webp", photo, Saving(format=wish))
+    save_photo(photo, tmp_path / "b.webp", photo, WriteOptions(format=wish))
     again = read_photo(tmp_path / "b.webp")
     assert again.info["lossless"] is exact
     assert (again.tobytes() == photo.tobytes()) is exact
@@ -184,7 +185,7 @@ def test_jpeg_takes_each_component_s_own_table_and_colours_at_full_size(tmp_path
             shape = [layer[1:3] for layer in image.layer]  # type: ignore[attr-defined]
     assert tables[0] == tables[1]
     assert shape == [(1, 1)] * len(shape)
-    save_photo(smooth(mode), tmp_path / "b.jpg", photo, Saving(quality=100))
+    save_photo(smooth(mode), tmp_path / "b.jpg", photo, WriteOptions(quality=100))
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.quantization[0] == [1] * 64  # type: ignore[attr-defined]
 

@@ -20,20 +20,20 @@ from hypothesis import strategies as st
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from anti_i2v.bulk.photo import Task, protect_photo
+from anti_i2v.bulk.photo import protect_file
+from anti_i2v.bulk.protectors import PhotoProtector
+from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.containers import has_c2pa, kind
 from anti_i2v.imaging.metadata import iptc, tiff
-from anti_i2v.imaging.metadata.marks import Mark
 from anti_i2v.imaging.reading import read_photo
-from anti_i2v.imaging.writing import Saving
 from anti_i2v.inference.blocks import factor
 from anti_i2v.inference.planes import split
 from tests.tiny.photos import IIM, WIDE, XMP, directories, exif, smooth
 
 CASES = int(os.environ.get("ANTI_I2V_FUZZ", "145"))
 SIZE = (22, 14)
-TASKS = (Task(), Task(1.0, "same", Saving(strip_gps=True, no_ai_training=True, mark=Mark("fuzz", 1.0), format="same")))
+REQUESTS = (Request((), Path("out"), mark=False), Request((), Path("out"), "same", 1.0, strip_gps=True, no_ai_training=True))
 NUMBERS = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -42,8 +42,8 @@ def seeds() -> dict[str, bytes]:
     texts = PngInfo()
     texts.add_text("Author", "Zoë")
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
-    texts.add_text("Raw profile type iptc", iptc.profile({iptc.IIM: IIM}), zip=True)
-    block = b"\xff\xed" + struct.pack(">H", len(block := iptc.HEAD + iptc.block({iptc.IIM: IIM})) + 2) + block
+    texts.add_text("Raw profile type iptc", iptc.to_profile({iptc.IIM: IIM}), zip=True)
+    block = b"\xff\xed" + struct.pack(">H", len(block := iptc.HEAD + iptc.encode_resources({iptc.IIM: IIM})) + 2) + block
     every = {"exif": exif(thumbnail=b"\xff\xd8\xff\xdb small \xff\xd9"), "icc_profile": WIDE, "xmp": XMP}
     made: dict[str, tuple[str, str, dict[str, object]]] = {
         "phone.jpg": ("JPEG", "RGB", {**every, "extra": block, "comment": b"hello", "dpi": (72, 72)}),
@@ -67,7 +67,7 @@ def seeds() -> dict[str, bytes]:
             file = io.BytesIO()
             smooth(mode, SIZE).save(file, format, **options)
             if name == "packed.tif":
-                tiff.append(file, [*directories(), tiff.Entry(700, 1, len(XMP), XMP)])
+                tiff.add_tags(file, [*directories(), tiff.Entry(700, 1, len(XMP), XMP)])
             files[name] = file.getvalue()
     return files
 
@@ -132,15 +132,15 @@ def survive(data: bytes, name: str, folder: Path) -> None:
     has_c2pa(data)
     source, out = folder / name, folder / "out"
     source.write_bytes(data)
-    for task in TASKS:
+    for request in REQUESTS:
         path = out / f"a{Path(name).suffix.replace('.gif', '.png').replace('.jp2', '.png')}"
         try:
-            measured = protect_photo(one_step, source, path, task)
+            measurement = protect_file(PhotoProtector(one_step, "", "one step"), source, path, request)
         except UsageError as error:
             is_one_line(error, "" if out.exists() else name)
             assert not out.exists() or not any(out.iterdir())
             continue
-        assert measured.lossy or measured.steps <= 1
+        assert measurement.lossy or measurement.steps <= 1
         assert read_photo(path).size == read_photo(source).size
         assert list(out.iterdir()) == [path]
         path.unlink()

@@ -11,7 +11,7 @@ from skimage import color
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging import measure as measuring
-from anti_i2v.imaging.measure import Measured, measure
+from anti_i2v.imaging.measure import Measurement, measure
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -42,7 +42,7 @@ def test_what_survived_is_the_share_of_the_residual_that_is_left() -> None:
     assert measure(photo, protected, other, lossy=True, epsilon=8).survived == pytest.approx(0.5, abs=0.02)
 
 
-def lossless(photo: Image.Image, written: Image.Image) -> Measured:
+def lossless(photo: Image.Image, written: Image.Image) -> Measurement:
     return measure(photo, written, written, lossy=False, epsilon=8)
 
 

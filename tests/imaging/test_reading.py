@@ -151,7 +151,7 @@ def tagged(*entries: tiff.Entry) -> Image.Image:
     """A TIFF with more tags, as it is read."""
     file = io.BytesIO()
     picture("RGB").save(file, "TIFF")
-    tiff.append(file, entries)
+    tiff.add_tags(file, entries)
     return read_photo(file)
 
 

@@ -1,4 +1,4 @@
-"""Threads that share forward passes: what each photo gets, how few passes there are, and what becomes of a pass that fails."""
+"""Threads that share forward passes: what each photo gets, how few passes there are, and what a failed pass does."""
 
 from __future__ import annotations
 
@@ -11,45 +11,49 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from anti_i2v.inference.batching import BatchingProtector
-from anti_i2v.protector import Protector
+from anti_i2v.generators import Generator
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference.apply import protect_photo
+from anti_i2v.inference.batching import BatchingBackend
+from anti_i2v.inference.torch_backend import TorchBackend, load_generator
 from tests.tiny.generator import smooth
 
 PHOTOS = [smooth(seed, 60 + seed, 500 + 80 * seed) for seed in range(8)]
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Protector:
-    return Protector.from_pretrained()
+def shipped() -> Generator:
+    return load_generator(open_folder(DEFAULT_GENERATOR))
 
 
-def in_threads(protect: Callable[[Image.Image], Image.Image]) -> list[Image.Image]:
+def in_threads(backend: BatchingBackend, epsilon: Callable[[Image.Image], float] = lambda photo: 8) -> list[Image.Image]:
     with ThreadPoolExecutor(len(PHOTOS)) as pool:
-        return list(pool.map(protect, PHOTOS))
+        return list(pool.map(lambda photo: protect_photo(backend, photo, epsilon(photo)), PHOTOS))
 
 
-def test_a_photo_gets_the_same_bytes_whoever_asks_beside_it(shipped: Protector) -> None:
-    batching = BatchingProtector(shipped, 5)
-    alone = [batching.protect(photo).tobytes() for photo in PHOTOS]
+def test_a_photo_gets_the_same_bytes_whoever_asks_beside_it(shipped: Generator) -> None:
+    batching = BatchingBackend(shipped, 5)
+    alone = [protect_photo(batching, photo, 8).tobytes() for photo in PHOTOS]
     for _ in range(3):
-        assert [photo.tobytes() for photo in in_threads(batching.protect)] == alone
-    again = BatchingProtector(shipped, 5)
-    assert [again.protect(photo, 8.0).tobytes() for photo in reversed(PHOTOS)] == alone[::-1]
+        assert [photo.tobytes() for photo in in_threads(batching)] == alone
+    again = BatchingBackend(shipped, 5)
+    assert [protect_photo(again, photo, 8).tobytes() for photo in reversed(PHOTOS)] == alone[::-1]
 
 
-def test_it_is_what_the_protector_gives_at_the_epsilon_of_each_photo(shipped: Protector) -> None:
-    batching = BatchingProtector(shipped)
-    found = in_threads(lambda photo: batching.protect(photo, 1 + photo.height % 7))
+def test_it_is_what_the_torch_backend_gives_at_the_epsilon_of_each_photo(shipped: Generator) -> None:
+    batching = BatchingBackend(shipped)
+    found = in_threads(batching, lambda photo: 1 + photo.height % 7)
     for photo, protected in zip(PHOTOS, found, strict=True):
-        expected = np.asarray(shipped.protect(photo, 1 + photo.height % 7), dtype=int)
+        expected = np.asarray(protect_photo(TorchBackend(shipped), photo, 1 + photo.height % 7), dtype=int)
         apart = np.abs(np.asarray(protected, dtype=int) - expected)
         assert apart.max() <= 1
-        assert (apart > 0).mean() < 1e-3
+        assert (apart > 0).sum() <= 3 + 1e-3 * apart.size  # where rounding is at a tie
         assert np.abs(np.asarray(protected, dtype=int) - np.asarray(photo, dtype=int)).max() == 1 + photo.height % 7
 
 
-def test_who_waits_while_a_pass_runs_shares_the_next(shipped: Protector) -> None:
-    batching, sizes = BatchingProtector(shipped, len(PHOTOS)), []
+def test_who_waits_while_a_pass_runs_shares_the_next(shipped: Generator) -> None:
+    batching, sizes = BatchingBackend(shipped, len(PHOTOS)), []
 
     def slow(module: nn.Module, given: tuple[object, ...]) -> None:
         sizes.append(given[0].shape[0])  # type: ignore[attr-defined]
@@ -57,16 +61,16 @@ def test_who_waits_while_a_pass_runs_shares_the_next(shipped: Protector) -> None
             time.sleep(0.01)
 
     with batching.generator.register_forward_pre_hook(slow):
-        in_threads(batching.protect)
+        in_threads(batching)
     assert sizes == [len(PHOTOS)] * 2
 
 
-def test_a_pass_that_fails_is_told_to_all_who_waited_and_the_next_one_runs(shipped: Protector) -> None:
-    batching = BatchingProtector(shipped)
+def test_a_pass_that_fails_is_raised_by_all_that_waited_and_the_next_one_runs(shipped: Generator) -> None:
+    batching = BatchingBackend(shipped)
 
     def full(*_: object) -> None:
         raise MemoryError("no memory on the device")
 
     with batching.generator.register_forward_pre_hook(full), pytest.raises(MemoryError, match="no memory on the device"):
-        in_threads(batching.protect)
-    assert len(in_threads(batching.protect)) == len(PHOTOS)
+        in_threads(batching)
+    assert len(in_threads(batching)) == len(PHOTOS)

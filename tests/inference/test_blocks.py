@@ -1,4 +1,4 @@
-"""Photos of any size move block by block, never beyond the steps, never out of range."""
+"""Photos of any size change block by block, never beyond the steps, never out of range."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def test_a_side_keeps_its_pixels_up_to_959_and_480_blocks_beyond() -> None:
     assert blocks.factor((1, 5000)) == (1, 10)
 
 
-def test_blocks_move_and_stop_at_black_and_white() -> None:
+def test_blocks_change_and_stop_at_black_and_white() -> None:
     photo = Image.fromarray(np.array([[0, 100, 250], [2, 101, 255], [3, 4, 5]], np.uint8))
     steps = np.array([[[-3], [8]], [[4], [-8]]], np.int8)
-    moved = blocks.moved(photo, steps, (2, 2))  # those at the right and lower edge are cut
-    assert np.asarray(moved).tolist() == [[0, 97, 255], [0, 98, 255], [7, 8, 0]]
+    changed = blocks.add_steps(photo, steps, (2, 2))  # those at the right and lower edge are cut
+    assert np.asarray(changed).tolist() == [[0, 97, 255], [0, 98, 255], [7, 8, 0]]
 
 
-def test_sixteen_bits_move_by_257_a_step() -> None:
+def test_sixteen_bits_change_by_257_a_step() -> None:
     photo = Image.fromarray(np.array([[100, 40000], [300, 65000]], np.uint16))
-    moved = blocks.moved(photo, np.array([[[-1], [3]]], np.int8), (1, 2))
-    assert moved.mode == "I;16"
-    assert np.asarray(moved).tolist() == [[0, 40771], [43, 65535]]
+    changed = blocks.add_steps(photo, np.array([[[-1], [3]]], np.int8), (1, 2))
+    assert changed.mode == "I;16"
+    assert np.asarray(changed).tolist() == [[0, 40771], [43, 65535]]
 
 
 @pytest.mark.parametrize("block", [(1, 1), (3, 4), (7, 1), (1, 9)])
@@ -39,5 +39,5 @@ def test_strips_of_any_size_give_the_same_picture(block: tuple[int, int], strip:
     steps = rng.integers(-32, 33, (rows, columns, 3)).astype(np.int8)
     whole = steps.repeat(block[1], 0).repeat(block[0], 1)[:35, :50].astype(int)
     monkeypatch.setattr(blocks, "STRIP", strip)
-    moved = blocks.moved(Image.fromarray(pixels), steps, block)
-    np.testing.assert_array_equal(np.asarray(moved), np.clip(pixels + whole, 0, 255))
+    changed = blocks.add_steps(Image.fromarray(pixels), steps, block)
+    np.testing.assert_array_equal(np.asarray(changed), np.clip(pixels + whole, 0, 255))

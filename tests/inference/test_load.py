@@ -1,4 +1,4 @@
-"""Which runtime protects, and that the light one needs nothing heavy."""
+"""Which backend protects, and that the light one needs nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from anti_i2v.errors import UsageError
-from anti_i2v.inference import load
-from anti_i2v.inference.onnx import OnnxProtector
-from anti_i2v.protector import Protector
+from anti_i2v.generators.folder import DEFAULT_GENERATOR
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.inference import Backend, OnnxBackend, load_backend
+from anti_i2v.inference.torch_backend import TorchBackend
 from anti_i2v.resources import find_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,10 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
+def load(source: str | Path = DEFAULT_GENERATOR, name: str = "auto") -> Backend:
+    return load_backend(open_folder(source), name)
+
+
 @pytest.fixture
 def without_onnx(tmp_path: Path) -> Path:
     for name in ("config.json", "model.safetensors"):
@@ -39,24 +44,26 @@ def without_onnx(tmp_path: Path) -> Path:
 
 def test_onnx_is_taken_where_it_can_be(without_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    assert isinstance(load(), OnnxProtector)
-    assert isinstance(load(runtime="torch"), Protector)
-    assert isinstance(load(without_onnx), Protector)
+    assert isinstance(load(), OnnxBackend)
+    assert isinstance(load(name="torch"), TorchBackend)
+    assert isinstance(load(without_onnx), TorchBackend)
     with pytest.raises(UsageError, match=r"no model\.onnx"):
         load(without_onnx, "onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert isinstance(load(), Protector)
+    assert isinstance(load(), TorchBackend)
     with pytest.raises(UsageError, match="--runtime onnx needs onnxruntime; pip install onnxruntime"):
-        load(runtime="onnx")
+        load(name="onnx")
 
 
 def test_what_cannot_be_loaded_is_named(without_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="runtime 'jax' is none; choose one of auto, torch, onnx"):
-        load(runtime="jax")
+    with pytest.raises(UsageError, match="unknown backend 'jax'; choose auto, onnx or torch"):
+        load(name="jax")
     with pytest.raises(UsageError, match="no folder 'nowhere'"):
         load("nowhere")
+    monkeypatch.setitem(sys.modules, "anti_i2v.inference.torch_backend", None)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UsageError, match=r"needs torch here; pip install torch, or onnxruntime"):
+    monkeypatch.delitem(sys.modules, "anti_i2v.inference.torch_backend")
+    with pytest.raises(UsageError, match=r"needs torch, which is not installed; pip install 'anti-i2v\[train\]'"):
         load(without_onnx)
 
 
@@ -64,12 +71,14 @@ def test_a_photo_is_protected_from_file_to_file_where_torch_is_not_installed(tmp
     pytest.importorskip("onnxruntime")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "photo.jpg")
     code = """
-from anti_i2v.bulk.photo import Task, protect_photo
-from anti_i2v.inference import load
+from anti_i2v.bulk.protectors import one_pass
+from anti_i2v.bulk.photo import protect_file
+from anti_i2v.bulk.request import Request
 folder = Path(sys.argv[1])
 for output in ("out.png", "out.jpg"):
-    measured = protect_photo(load().protect, folder / "photo.jpg", folder / output, Task(epsilon=4, max_delta_e=50))
-    print(measured.steps, measured.lossy)
+    request = Request((), folder, epsilon=4, max_delta_e=50)
+    measurement = protect_file(one_pass(), folder / "photo.jpg", folder / output, request)
+    print(measurement.steps, measurement.lossy)
 """
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH + code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -79,25 +88,25 @@ for output in ("out.png", "out.jpg"):
     assert Image.open(tmp_path / "out.png").size == (256, 256)
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_a_photo_gets_the_same_on_any_number_of_cores(runtime: str) -> None:
-    if runtime == "onnx":
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_a_photo_gets_the_same_on_any_number_of_cores(backend: str) -> None:
+    if backend == "onnx":
         pytest.importorskip("onnxruntime")
     code = """
 import hashlib, sys
-from anti_i2v.inference import load
+from anti_i2v import Protector
 from tests.tiny.generator import smooth
 
-protect = load(runtime=sys.argv[1]).protect
+protect = Protector.from_pretrained(backend=sys.argv[1]).protect
 print(*(hashlib.sha256(protect(smooth(size, size, 900)).tobytes()).hexdigest()[:8] for size in (64, 300, 700, 1201)))
 """
-    told = []
+    hashes = []
     for threads in "1", "2":
         # What NumPy multiplies matrices with differs with the processor; this kind is a common one whose sums depend on the threads.
         given = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "OPENBLAS_CORETYPE": "HASWELL", "PYTHONPATH": str(ROOT)}
-        call = [sys.executable, "-c", code, runtime]
-        told.append(subprocess.run(call, capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **given}).stdout)
-    assert told[0] == told[1]
+        call = [sys.executable, "-c", code, backend]
+        hashes.append(subprocess.run(call, capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **given}).stdout)
+    assert hashes[0] == hashes[1]
 
 
 def test_nothing_is_reported_to_the_makers_of_onnxruntime(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Protecting with onnxruntime and NumPy gives what torch gives: the same bound, the same pixels but for roundings at a tie."""
+"""Protecting with onnxruntime gives what torch gives: the same bound, the same pixels but for roundings at a tie."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.generators.onnx import export_onnx
-from anti_i2v.inference import onnx
-from anti_i2v.inference.onnx import OnnxProtector
+from anti_i2v.inference import apply, onnx
+from anti_i2v.inference.apply import protect_photo
+from anti_i2v.inference.onnx import OnnxBackend
 from anti_i2v.protector import Protector
 from anti_i2v.resources import find_folder
 from tests.tiny.generator import tiny_generator
@@ -26,7 +27,7 @@ pytest.importorskip("onnxruntime")
 
 
 class AllSpaces(Generator):
-    """A network that speaks of every space, and as loud as epsilon: at 32 it reaches every bound and leaves RGB far behind."""
+    """A network with parameters for every space, as large as epsilon: at 32 it reaches every bound and leaves RGB far behind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +45,8 @@ class AllSpaces(Generator):
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[Protector, OnnxProtector]:
-    return Protector.from_pretrained(), OnnxProtector.from_pretrained()
+def shipped() -> tuple[Protector, Protector]:
+    return Protector.from_pretrained(backend="torch"), Protector.from_pretrained(backend="onnx")
 
 
 def photo(kind: str, size: tuple[int, int] = (160, 120)) -> Image.Image:
@@ -63,7 +64,7 @@ def photo(kind: str, size: tuple[int, int] = (160, 120)) -> Image.Image:
     return found
 
 
-def compare(protector: Protector, other: OnnxProtector, before: Image.Image, epsilon: float) -> float:
+def compare(protector: Protector, other: Protector, before: Image.Image, epsilon: float) -> float:
     """The share of values that both give, having checked that none is further than one step from the other or than epsilon allows."""
     one, two = protector.protect(before, epsilon), other.protect(before, epsilon)
     assert (one.mode, one.size, one.info) == (two.mode, two.size, two.info)
@@ -76,51 +77,51 @@ def compare(protector: Protector, other: OnnxProtector, before: Image.Image, eps
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.9999999999, 8.0, 16.0, 32.0])
-def test_a_photo_gets_the_pixels_that_torch_gives(shipped: tuple[Protector, OnnxProtector], epsilon: float) -> None:
+def test_a_photo_gets_the_pixels_that_torch_gives(shipped: tuple[Protector, Protector], epsilon: float) -> None:
     shares = [compare(*shipped, photo("RGB", size), epsilon) for size in ((512, 512), (131, 77), (1, 1), (3, 700))]
     assert min(shares) >= 0.999
     assert np.mean(shares) >= 0.9999
 
 
 @pytest.mark.parametrize("kind", ["L", "LA", "RGBA", "CMYK", "P", "1", "I;16", "lying"])
-def test_so_does_a_photo_of_any_mode(shipped: tuple[Protector, OnnxProtector], kind: str) -> None:
+def test_so_does_a_photo_of_any_mode(shipped: tuple[Protector, Protector], kind: str) -> None:
     assert compare(*shipped, photo(kind), 8) >= 0.999
     assert compare(*shipped, photo(kind, (1000, 40)), 32) >= 0.999
 
 
-def test_so_does_a_large_photo_in_blocks(shipped: tuple[Protector, OnnxProtector]) -> None:
+def test_so_does_a_large_photo_in_blocks(shipped: tuple[Protector, Protector]) -> None:
     assert compare(*shipped, photo("RGB", (2500, 1800)), 8) >= 0.9999
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_so_do_black_and_white(shipped: tuple[Protector, OnnxProtector], value: int) -> None:
+def test_so_do_black_and_white(shipped: tuple[Protector, Protector], value: int) -> None:
     plain = Image.new("RGB", (40, 30), (value,) * 3)
     assert compare(*shipped, plain, 8) >= 0.999
     assert np.ptp(np.asarray(shipped[1].protect(plain))) >= 3
 
 
 @pytest.mark.slow
-def test_every_space_of_a_network_is_heard_at_any_strength(tmp_path: Path) -> None:
+def test_every_space_of_a_network_is_applied_at_any_strength(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     generator = AllSpaces().eval()
-    both = Protector(generator), OnnxProtector(onnx._session(export_onnx(generator, tmp_path).read_bytes()))
+    both = Protector(generator), Protector(None, backend=OnnxBackend(onnx.load_session(export_onnx(generator, tmp_path).read_bytes())))
     for epsilon in (1, 8, 32):
         assert compare(*both, photo("RGB", (333, 202)), epsilon) >= 0.999
         assert compare(*both, photo("CMYK", (64, 48)), epsilon) >= 0.999
 
 
 def test_the_same_photo_gives_the_same_bytes_in_strips_of_any_size(
-    shipped: tuple[Protector, OnnxProtector], monkeypatch: pytest.MonkeyPatch
+    shipped: tuple[Protector, Protector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = photo("RGB", (300, 500))
     first = shipped[1].protect(before).tobytes()
-    assert shipped[1].protect(before).tobytes() == OnnxProtector.from_pretrained().protect(before).tobytes() == first
-    monkeypatch.setattr(onnx, "STRIP", 7 * 300)
+    assert shipped[1].protect(before).tobytes() == Protector.from_pretrained(backend="onnx").protect(before).tobytes() == first
+    monkeypatch.setattr(apply, "STRIP", 7 * 300)
     assert shipped[1].protect(before).tobytes() == first
 
 
-def test_the_default_epsilon_is_the_folders_and_zero_gives_the_photo_back(shipped: tuple[Protector, OnnxProtector]) -> None:
+def test_the_default_epsilon_is_the_folders_and_zero_gives_the_photo_back(shipped: tuple[Protector, Protector]) -> None:
     before = photo("RGB")
     assert shipped[1].epsilon == shipped[0].epsilon == 8
     assert shipped[1].protect(before).tobytes() == shipped[1].protect(before, 8).tobytes() != before.tobytes()
@@ -130,31 +131,31 @@ def test_the_default_epsilon_is_the_folders_and_zero_gives_the_photo_back(shippe
             shipped[1].protect(before, epsilon)
 
 
-def test_a_network_that_yields_no_numbers_is_named(shipped: tuple[Protector, OnnxProtector], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_yields_no_numbers_is_named(shipped: tuple[Protector, Protector], monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         """A session of the same shape."""
 
         def __getattr__(self, name: str) -> object:
-            return getattr(shipped[1].session, name)
+            return getattr(shipped[1].backend.session, name)
 
         def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
             return [np.full((1, 3, 4, 4), np.nan, np.float32) for _ in names]
 
     with pytest.raises(UsageError, match="not finite"):
-        OnnxProtector(Broken()).protect(photo("RGB"))  # type: ignore[arg-type]
+        protect_photo(OnnxBackend(Broken()), photo("RGB"), 8)  # type: ignore[arg-type]
 
 
 def test_a_folder_without_what_is_needed_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no config\.json"):
-        OnnxProtector.from_pretrained(tmp_path)
+        Protector.from_pretrained(tmp_path, backend="onnx")
     (tmp_path / "config.json").write_bytes((find_folder("portrait-generator") / "config.json").read_bytes())
-    with pytest.raises(UsageError, match=r"no model\.onnx in .* `anti-i2v export` with anti-i2v\[onnx\] writes one, and --runtime torch"):
-        OnnxProtector.from_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"no model\.onnx in .* `anti-i2v export` writes one, and --runtime torch"):
+        Protector.from_pretrained(tmp_path, backend="onnx")
     whole = (find_folder("portrait-generator") / "model.onnx").read_bytes()
     for torn in (b"", b"torn", whole[:-1000], whole[:1000]):
         (tmp_path / "model.onnx").write_bytes(torn)
         with pytest.raises(UsageError, match=r"model\.onnx cannot be loaded \(.*\); get it again, or take --runtime torch") as caught:
-            OnnxProtector.from_pretrained(tmp_path)
+            Protector.from_pretrained(tmp_path, backend="onnx")
         assert "\n" not in str(caught.value)
 
 
@@ -164,7 +165,24 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["pixels"], ["class"])], "other", values[:1], values[1:])
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
     with pytest.raises(UsageError, match="no generator of this project: its values are pixels, class"):
-        OnnxProtector(onnx._session(content))
+        OnnxBackend(onnx.load_session(content))
+
+
+@pytest.mark.parametrize("place", ["secret.bin", "../secret.bin", "{folder}/secret.bin"])
+def test_a_network_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    onnx_file = pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    values = [onnx_file.helper.make_tensor_value_info(name, 1, [4]) for name in ("image", "lab")]
+    secret = onnx_file.TensorProto(name="secret", dims=[4], data_type=1, data_location=onnx_file.TensorProto.EXTERNAL)
+    for key, value in (("location", place.format(folder=tmp_path)), ("offset", "0"), ("length", "16")):
+        secret.external_data.add(key=key, value=value)
+    node = onnx_file.helper.make_node("Add", ["image", "secret"], ["lab"])
+    graph = onnx_file.helper.make_graph([node], "hostile", values[:1], values[1:], [secret])
+    content = onnx_file.helper.make_model(graph, opset_imports=[onnx_file.helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    for weights in (b"", bytes(64)):
+        with pytest.raises(UsageError, match="cannot be loaded"):
+            onnx.load_session(content, weights)
 
 
 @pytest.mark.slow
@@ -173,9 +191,9 @@ def test_a_network_of_other_weights_than_those_beside_it_is_refused(tmp_path: Pa
     folder = tiny_generator(tmp_path / "generator")
     protector = Protector.from_pretrained(folder)
     export_onnx(protector.generator, folder)
-    assert OnnxProtector.from_pretrained(folder).epsilon == 8
+    assert Protector.from_pretrained(folder, backend="onnx").epsilon == 8
     with torch.no_grad():
-        next(protector.parameters()).add_(0.1)
+        next(protector.generator.parameters()).add_(0.1)
     (folder / "model.safetensors").write_bytes(save(dict(protector.generator.state_dict())))
     with pytest.raises(UsageError, match="made of other weights than those beside it; export the generator again, or take --runtime torch"):
-        OnnxProtector.from_pretrained(folder)
+        Protector.from_pretrained(folder, backend="onnx")

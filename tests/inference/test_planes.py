@@ -28,7 +28,7 @@ def noise(mode: str, width: int = 7, height: int = 5) -> Image.Image:
     }[mode]
 
 
-def unmoved(parts: Split) -> Image.Image:
+def unchanged(parts: Split) -> Image.Image:
     return parts.join(np.zeros(parts.stored.shape, np.int8))
 
 
@@ -36,23 +36,23 @@ def unmoved(parts: Split) -> Image.Image:
 def test_join_undoes_split(mode: str) -> None:
     photo = noise(mode)
     parts = split(photo)
-    back = unmoved(parts)
+    back = unchanged(parts)
     assert (back.mode, back.size) == (photo.mode, photo.size)
     assert back.tobytes() == photo.tobytes()
     assert parts.colour.shape == (5, 7, 3)
 
 
 @pytest.mark.parametrize(("mode", "still"), [("RGB", 0), ("RGBA", 1), ("L", 0), ("LA", 1), ("CMYK", 1)])
-def test_steps_move_colours_toward_light_and_leave_alpha_and_black(mode: str, still: int) -> None:
+def test_steps_change_colours_toward_light_and_leave_alpha_and_black(mode: str, still: int) -> None:
     photo = noise(mode)
     before = np.atleast_3d(np.asarray(photo)).astype(int)
     parts = split(photo, (2, 3))  # 7 × 5 pixels: 4 × 2 blocks
     assert parts.stored.shape == (2, 4, before.shape[2] - still)
-    moved = np.atleast_3d(np.asarray(parts.join(np.full(parts.stored.shape, 4, np.int8))))
+    changed = np.atleast_3d(np.asarray(parts.join(np.full(parts.stored.shape, 4, np.int8))))
     toward = -4 if mode == "CMYK" else 4  # more ink is darker
     colours = before.shape[2] - still
-    np.testing.assert_array_equal(moved[..., :colours], np.clip(before[..., :colours] + toward, 0, 255))
-    np.testing.assert_array_equal(moved[..., colours:], before[..., colours:])
+    np.testing.assert_array_equal(changed[..., :colours], np.clip(before[..., :colours] + toward, 0, 255))
+    np.testing.assert_array_equal(changed[..., colours:], before[..., colours:])
 
 
 def test_the_colour_of_a_block_is_its_mean_whatever_alpha_says() -> None:
@@ -90,15 +90,15 @@ def test_an_orientation_outside_the_standard_is_ignored() -> None:
 
 def test_palettes_bits_and_colour_keys_get_a_mode_that_can_hold_them() -> None:
     palette = noise("RGB").quantize(16)
-    assert unmoved(split(palette)).mode == "RGB"
+    assert unchanged(split(palette)).mode == "RGB"
     palette.info["transparency"] = 3
-    clear = unmoved(split(palette))
+    clear = unchanged(split(palette))
     np.testing.assert_array_equal(np.asarray(clear), np.asarray(palette.convert("RGBA")))
     assert "transparency" not in clear.info
     assert split(noise("L").convert("1")).stored.shape == (5, 7, 1)
     keyed = noise("RGB")
     keyed.info["transparency"] = keyed.getpixel((2, 1))
-    alpha = np.asarray(unmoved(split(keyed)))[..., 3]
+    alpha = np.asarray(unchanged(split(keyed)))[..., 3]
     assert alpha[1, 2] == 0
     assert (alpha == 0).sum() == 1
 
@@ -116,7 +116,7 @@ def test_an_empty_picture_is_refused() -> None:
 
 def test_other_modes_become_rgb() -> None:
     photo = noise("RGB").convert("YCbCr")
-    back = unmoved(split(photo))
+    back = unchanged(split(photo))
     assert back.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(back), np.asarray(photo.convert("RGB")))
 
@@ -128,13 +128,13 @@ def test_a_grey_photo_stored_in_colours_moves_in_one_plane(mode: str, block: tup
     parts = split(photo, block)
     assert parts.stored.shape[2] == 1
     steps = np.random.default_rng(1).integers(-8, 9, parts.stored.shape).astype(np.int8)
-    moved = np.asarray(parts.join(steps))
-    assert (moved[..., 0] == moved[..., 1]).all()
-    assert (moved[..., 2] == moved[..., 1]).all()
+    changed = np.asarray(parts.join(steps))
+    assert (changed[..., 0] == changed[..., 1]).all()
+    assert (changed[..., 2] == changed[..., 1]).all()
     wide = np.kron(steps[..., 0], np.ones((block[1], block[0]), int))[:5, :7]
-    np.testing.assert_array_equal(moved[..., 0], np.clip(np.asarray(photo).astype(int)[..., 0] + wide, 0, 255))
+    np.testing.assert_array_equal(changed[..., 0], np.clip(np.asarray(photo).astype(int)[..., 0] + wide, 0, 255))
     if mode == "RGBA":
-        assert (moved[..., 3] == 255).all()
+        assert (changed[..., 3] == 255).all()
 
 
 @pytest.mark.parametrize(("mode", "channel"), [("RGB", 0), ("RGB", 1), ("RGB", 2), ("RGBA", 0), ("RGBA", 2)])
@@ -171,9 +171,9 @@ def test_colours_are_seen_in_srgb_and_changed_in_their_own_space(mode: str) -> N
     assert parts.stored.shape == (2, 2, 3)
     assert parts.stored[0, 0].tolist() == [117, 251, 76]
     assert np.abs(parts.colour.astype(int) - (0, 255, 0)).max() <= 4  # the green of sRGB, in Display P3
-    moved = parts.join(np.full((2, 2, 3), -2, np.int8))
-    assert moved.getpixel((0, 0)) == (115, 249, 74, 50)[: len(mode)]
-    assert moved.info["icc_profile"] == DISPLAY_P3
+    changed = parts.join(np.full((2, 2, 3), -2, np.int8))
+    assert changed.getpixel((0, 0)) == (115, 249, 74, 50)[: len(mode)]
+    assert changed.info["icc_profile"] == DISPLAY_P3
 
 
 def test_a_profile_of_srgb_or_a_broken_one_changes_nothing() -> None:

@@ -165,7 +165,7 @@ def test_photos_of_another_size_are_refused(surrogate: Surrogate, text: Text, dr
         surrogate(torch.zeros(1, 3, 48, 32), text, draw)
 
 
-def test_a_wrong_number_of_prompts_is_refused(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
+def test_prompts_for_another_number_of_photos_are_refused(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
     with pytest.raises(UsageError, match="2 photos but 3 prompts"):
         surrogate(photos, surrogate.encode_text(["a", "b", "c"]), draw)
 

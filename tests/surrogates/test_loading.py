@@ -24,13 +24,13 @@ def test_a_portraits_model_of_another_version_is_refused_with_both_versions(tmp_
         read_index(str(_folder(tmp_path, {"version": PORTRAITS_VERSION + 1})))
 
 
-def test_this_version_is_read(tmp_path: Path) -> None:
+def test_a_portraits_model_of_this_version_is_read(tmp_path: Path) -> None:
     location, index = read_index(str(_folder(tmp_path, {"version": PORTRAITS_VERSION})))
     assert (location, index["_class_name"]) == (str(tmp_path), "WanImageToVideoPipeline")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_broken_version_is_named(tmp_path: Path, text: str) -> None:
+def test_a_broken_version_file_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=r"world\.json names no version"):
         read_index(str(_folder(tmp_path, text)))
 

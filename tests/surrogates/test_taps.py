@@ -69,7 +69,7 @@ def test_a_prediction_without_error_leads_the_pipelines_scheduler_back_to_the_cl
     result = scheduler.step(prediction - transposed, before, scaled)
     clip = result.pred_original_sample if getattr(result, "pred_original_sample", None) is not None else result.prev_sample
     expected = surrogate.clip_latents(condition, draw).expand_as(clip)  # type: ignore[operator]
-    frames = slice(1 if getattr(surrogate, "keep", None) is not None else 0, None)  # of Wan 2.2 the photo's own frame has no error
+    frames = slice(1 if getattr(surrogate, "noise_mask", None) is not None else 0, None)  # of Wan 2.2 the photo's own frame has no error
     assert_close(clip[:, :, frames], expected[:, :, frames], share=2e-3)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tests.tiny.parts import TEXT, tiny_clip_processor, tiny_clip_text, tiny_pipeline
+from tests.tiny.parts import NO_CHANGES, TEXT, tiny_clip_processor, tiny_clip_text, tiny_pipeline
 from tests.tiny.tokenizers import tiny_clip_tokenizer, tiny_llama_tokenizer
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def tiny_language_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForCondition
     return LlavaForConditionalGeneration(config)
 
 
-def tiny_denoiser(layout: Layout | None) -> HunyuanVideoTransformer3DModel:
+def tiny_denoiser(layout: Layout | None, **changes: int) -> HunyuanVideoTransformer3DModel:
     """Two blocks `transformer_blocks.…` and two `single_transformer_blocks.…`, width 32."""
     from diffusers import HunyuanVideoTransformer3DModel
 
@@ -77,28 +78,26 @@ def tiny_denoiser(layout: Layout | None) -> HunyuanVideoTransformer3DModel:
         out_channels=4,
         num_attention_heads=2,
         attention_head_dim=16,
-        num_layers=2,
-        num_single_layers=2,
         num_refiner_layers=1,
-        patch_size=2,
         patch_size_t=1,
         guidance_embeds=layout == "token_replace",
         text_embed_dim=TEXT,
         pooled_projection_dim=8,
         rope_axes_dim=(4, 6, 6),
         image_condition_type=layout,
+        **{"num_layers": 2, "num_single_layers": 2, "patch_size": 2, **changes},
     )
 
 
-def tiny_vae() -> AutoencoderKLHunyuanVideo:
+def tiny_vae(channels: int = 8, layers: int = 1) -> AutoencoderKLHunyuanVideo:
     """HunyuanVideo's autoencoder, 8 × smaller in space and 4 × in time, with 4 latent channels."""
     from diffusers import AutoencoderKLHunyuanVideo
 
     return AutoencoderKLHunyuanVideo(
         latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
+        block_out_channels=(channels,) * 4,
+        layers_per_block=layers,
+        norm_num_groups=channels // 2,
         scaling_factor=0.476986,
         down_block_types=("HunyuanVideoDownBlock3D",) * 4,
         up_block_types=("HunyuanVideoUpBlock3D",) * 4,
@@ -106,10 +105,13 @@ def tiny_vae() -> AutoencoderKLHunyuanVideo:
 
 
 @tiny_pipeline
-def tiny_hunyuan_video(layout: Layout | None = "latent_concat") -> DiffusionPipeline:
+def tiny_hunyuan_video(
+    layout: Layout | None = "latent_concat", denoiser: Mapping[str, int] = NO_CHANGES, vae: Mapping[str, int] = NO_CHANGES
+) -> DiffusionPipeline:
     """HunyuanVideo-I2V-33ch (`latent_concat`) or HunyuanVideo-I2V (`token_replace`), by the denoiser's `image_condition_type`.
 
-    The vocabulary has every word of the pipeline's template, so that photo and prompt stand where it looks for them.
+    The vocabulary has every word of the pipeline's template, so that photo and prompt stand where it looks for them. `denoiser` and
+    `vae` are changes to what they are built with.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoImageToVideoPipeline
     from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import DEFAULT_PROMPT_TEMPLATE
@@ -118,8 +120,8 @@ def tiny_hunyuan_video(layout: Layout | None = "latent_concat") -> DiffusionPipe
     return HunyuanVideoImageToVideoPipeline(
         text_encoder=tiny_language_model(tokenizer),
         tokenizer=tokenizer,
-        transformer=tiny_denoiser(layout),
-        vae=tiny_vae(),
+        transformer=tiny_denoiser(layout, **denoiser),
+        vae=tiny_vae(**vae),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
         text_encoder_2=tiny_clip_text(len(tokenizer_2)),
         tokenizer_2=tokenizer_2,

@@ -12,7 +12,7 @@ from tests.tiny import tiny_tokenizer
 from tests.tiny.parts import TEXT, tiny_pipeline, tiny_t5
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTXVideo, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+    from diffusers import AutoencoderKLLTXVideo, DiffusionPipeline, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
 
 FRAMES = 9
 HEIGHT, WIDTH = 32, 64
@@ -62,27 +62,33 @@ def tiny_scheduler(**changes: object) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**(settings | changes))
 
 
-@tiny_pipeline
-def tiny_ltx(version: str = "0.9") -> DiffusionPipeline:
-    """LTX 0.9, the same with the autoencoder of 0.9.1, or 0.9.5, which has another pipeline; three blocks `transformer_blocks.…`."""
-    from diffusers import LTXConditionPipeline, LTXImageToVideoPipeline, LTXVideoTransformer3DModel
+def tiny_denoiser(blocks: int) -> LTXVideoTransformer3DModel:
+    """An LTX transformer of width 32."""
+    from diffusers import LTXVideoTransformer3DModel
 
-    conditioned = version == "0.9.5"
-    transformer = LTXVideoTransformer3DModel(
+    return LTXVideoTransformer3DModel(
         in_channels=LATENTS[0],
         out_channels=LATENTS[0],
         num_attention_heads=2,
         attention_head_dim=16,
         cross_attention_dim=32,
-        num_layers=3,
+        num_layers=blocks,
         caption_channels=TEXT,
     )
+
+
+@tiny_pipeline
+def tiny_ltx(version: str = "0.9") -> DiffusionPipeline:
+    """LTX 0.9, the same with the autoencoder of 0.9.1, or 0.9.5, which has another pipeline; three blocks `transformer_blocks.…`."""
+    from diffusers import LTXConditionPipeline, LTXImageToVideoPipeline
+
+    conditioned = version == "0.9.5"
     return (LTXConditionPipeline if conditioned else LTXImageToVideoPipeline)(
         scheduler=tiny_scheduler(**({"use_dynamic_shifting": False, "shift_terminal": None} if conditioned else {})),
         vae=tiny_vae(version),
         text_encoder=tiny_t5(),
         tokenizer=tiny_tokenizer(),
-        transformer=transformer,
+        transformer=tiny_denoiser(3),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import CLIPImageProcessor, CLIPTextModel, CLIPVisionModelWithProjection, T5EncoderModel
 
 P = ParamSpec("P")
+NO_CHANGES: Mapping[str, Any] = {}
 TEXT = 16
 """Width of a text encoder's states."""
 

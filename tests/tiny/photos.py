@@ -74,19 +74,19 @@ def directories(orientation: int = 6) -> tuple[tiff.Entry, ...]:
 
 def exif(orientation: int = 6, thumbnail: bytes = b"") -> bytes:
     """The same as JPEG holds it, with a thumbnail if asked."""
-    data = bytearray(tiff.exif(directories(orientation)))
+    data = bytearray(tiff.encode_exif(directories(orientation)))
     if thumbnail:
-        first = tiff.Source(io.BytesIO(bytes(data)))
+        first = tiff.Reader(io.BytesIO(bytes(data)))
         start = len(data)
         struct.pack_into("<I", data, first.directory(first.first).link_at, start)
         rows = [tiff.Entry(0x0201, 4, 1, struct.pack("<I", start + 30)), tiff.Entry(0x0202, 4, 1, struct.pack("<I", len(thumbnail)))]
-        data += tiff.written(rows, start) + thumbnail
+        data += tiff.encode_directory(rows, start) + thumbnail
     return b"Exif\0\0" + bytes(data)
 
 
 def told(photo: Image.Image) -> dict[str, Any]:
     """What a picture says about itself, as values to compare."""
-    source = tiff.Source(io.BytesIO(photo.info["exif"].removeprefix(b"Exif\0\0")))
+    source = tiff.Reader(io.BytesIO(photo.info["exif"].removeprefix(b"Exif\0\0")))
     held = {entry.tag: entry for entry in source.entries(source.first)}
     return {tag: held[tag] for tag in (entry.tag for entry in directories()) if tag in held}
 

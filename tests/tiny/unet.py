@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tests.tiny.parts import TEXT, tiny_clip_processor, tiny_clip_vision, tiny_pipeline
@@ -13,47 +14,50 @@ FRAMES = 3
 SCALING = 0.6
 
 
-@tiny_pipeline
-def tiny_unet_world() -> DiffusionPipeline:
-    """Stable Video Diffusion, whose pictures are multiples of 8; taps such as `down_blocks.0`, `mid_block`."""
-    from diffusers import (
-        AutoencoderKLTemporalDecoder,
-        EulerDiscreteScheduler,
-        StableVideoDiffusionPipeline,
-        UNetSpatioTemporalConditionModel,
-    )
+def tiny_svd(
+    levels: int, down: tuple[str, ...], up: tuple[str, ...], num_frames: int, scheduler: Mapping[str, object]
+) -> DiffusionPipeline:
+    """A pipeline of `levels` levels, of the named classes in the U-Net, with `scheduler` settings beside those of the public ones."""
+    import diffusers
 
-    vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, latent_channels=4, scaling_factor=SCALING
-    )
-    unet = UNetSpatioTemporalConditionModel(
+    channels = (32,) * levels  # its norms have 32 groups
+    unet = diffusers.UNetSpatioTemporalConditionModel(
         in_channels=8,
         out_channels=4,
-        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
-        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
-        block_out_channels=(32, 32),
+        down_block_types=down,
+        up_block_types=up,
+        block_out_channels=channels,
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=24,
         layers_per_block=1,
         cross_attention_dim=TEXT,
         num_attention_heads=2,
-        num_frames=FRAMES,
+        num_frames=num_frames,
     )
-    return StableVideoDiffusionPipeline(
+    vae = diffusers.AutoencoderKLTemporalDecoder(
+        block_out_channels=channels, down_block_types=("DownEncoderBlock2D",) * levels, latent_channels=4, scaling_factor=SCALING
+    )
+    return diffusers.StableVideoDiffusionPipeline(
         vae=vae,
         image_encoder=tiny_clip_vision(224, 56),
         unet=unet,
-        scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
+        scheduler=diffusers.EulerDiscreteScheduler(
             beta_schedule="scaled_linear",
             prediction_type="v_prediction",
             sigma_max=700.0,
             sigma_min=0.002,
-            steps_offset=1,
-            timestep_spacing="leading",
             timestep_type="continuous",
             use_karras_sigmas=True,
+            **scheduler,
         ),
         feature_extractor=tiny_clip_processor(224),
     )
+
+
+@tiny_pipeline
+def tiny_unet_world() -> DiffusionPipeline:
+    """Stable Video Diffusion, whose pictures are multiples of 8; taps such as `down_blocks.0`, `mid_block`."""
+    down = ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal")
+    up = ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal")
+    scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "timestep_spacing": "leading"}
+    return tiny_svd(2, down, up, FRAMES, scheduler)

@@ -217,7 +217,7 @@ def test_test_writes_a_table_and_pictures(world: Path, tmp_path: Path, capsys: p
     assert results["surrogate"] == world.name
     protected, noise = results["results"]["protected"], results["results"]["white_noise"]
     assert protected["residual_rms"]["mean"] == pytest.approx(noise["residual_rms"]["mean"], rel=0.02)
-    assert protected["first_frame"]["low"] < protected["first_frame"]["mean"] < protected["first_frame"]["high"]
+    assert protected["first_frame_change"]["low"] < protected["first_frame_change"]["mean"] < protected["first_frame_change"]["high"]
     assert (tmp_path / "test_results.png").stat().st_size > 1000
     assert "| protected |" in capsys.readouterr().out
     assert not list(tmp_path.glob(".*.part"))
@@ -230,11 +230,12 @@ def test_test_asks_the_judges_about_people_and_actions(world: Path, tmp_path: Pa
     tiny_trainer(tmp_path).test(module, tiny_data(batch_size=2, people=3), verbose=False)
     results = json.loads((tmp_path / "test_results.json").read_text(encoding="utf-8"))
     clean, protected = results["results"]["clean"], results["results"]["protected"]
-    assert clean["drop"]["mean"] == 0
-    assert protected["drop"]["mean"] == pytest.approx(clean["own"]["mean"] - protected["own"]["mean"], abs=1e-5)
-    assert {"action", "way", "rank1", "face", "consistency", "photo_own", "photo_way"} <= set(protected)
+    assert clean["similarity_drop"]["mean"] == 0
+    lost = clean["identity_similarity"]["mean"] - protected["identity_similarity"]["mean"]
+    assert protected["similarity_drop"]["mean"] == pytest.approx(lost, abs=1e-5)
+    assert {"action", "identity_shift", "rank1", "face", "consistency", "photo_identity_shift"} <= set(protected)
     assert "the same person in other clothes" in results["notes"][0]
-    assert "like the person, cosine" in capsys.readouterr().out
+    assert "identity similarity" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no-such-judge"):
         tiny_trainer(tmp_path).test(tiny_module(world, judge=Path("no-such-judge")), tiny_data())
 

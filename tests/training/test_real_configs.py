@@ -77,7 +77,7 @@ def fit(config: str, tiny: dict[str, Path], photos: Path, out: Path, *more: str)
 def test_two_steps(config: str, tiny: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     """At the config's own taps, sizes and lengths; Stable Video Diffusion at 384 x 384 instead of 768 x 768, which the next test runs."""
     generator = fit(config, tiny, photos, tmp_path)
-    made = Protector.from_pretrained(generator).eval()
+    made = Protector.from_pretrained(generator, backend="torch")
     picture = Image.open(photos / "0.jpg")
     change = np.abs(np.asarray(made.protect(picture)).astype(int) - np.asarray(picture).astype(int))
     assert 0 < change.max() <= 8

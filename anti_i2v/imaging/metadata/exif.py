@@ -16,15 +16,15 @@ def without_directory(exif: bytes, tag: int) -> bytes:
     """EXIF without a directory that its first one points to; its bytes become zeros, and all others stay in their place.
 
     Raises:
-        tiff.TornError: It cannot be read, so it cannot be told whether the directory is in it.
+        tiff.DamagedError: It cannot be read, so it cannot be told whether the directory is in it.
     """
-    data, source = bytearray(exif), tiff.Source(io.BytesIO(exif))
+    data, source = bytearray(exif), tiff.Reader(io.BytesIO(exif))
     first = source.directory(source.first)
     link = _link(source, first, tag)
     if link is None:
         return exif
     if source.big:
-        raise tiff.TornError("no such EXIF")
+        raise tiff.DamagedError("no such EXIF")
     slot, at = link
     below = source.directory(at)
     _blank(data, [*((value.where, value.size) for value in below.slots), (at, below.link_at + 4 - at)])
@@ -39,14 +39,14 @@ def without_pictures(exif: bytes) -> bytes:
     data = bytearray(exif)
     spans: list[tuple[int, int]] = []
     try:
-        source = tiff.Source(io.BytesIO(exif))
+        source = tiff.Reader(io.BytesIO(exif))
         first = source.directory(source.first)
         if first.next and not source.big:
             struct.pack_into(source.order + "I", data, first.link_at, 0)
             thumbnail = source.directory(first.next)
             for where, sizes in ((0x0201, 0x0202), (0x0111, 0x0117)):  # as JPEG, as strips
                 spans += zip(source.numbers(thumbnail.find(where)), source.numbers(thumbnail.find(sizes)), strict=False)
-    except (tiff.TornError, struct.error):
+    except (tiff.DamagedError, struct.error):
         pass  # malformed: nobody finds its thumbnail by the directories either
     # A maker's preview is a JPEG file in the maker note, with a thumbnail of its own in it. Each end is the last start's: bytes that
     # look like one more start by chance must not hide a preview behind them.
@@ -64,9 +64,9 @@ def without_maker_note(exif: bytes) -> bytes:
     """EXIF whose maker note is zeros: each maker writes it otherwise, and some write places into it (Panasonic's city and landmark).
 
     Raises:
-        tiff.TornError: It cannot be read, so it cannot be told where the note is.
+        tiff.DamagedError: It cannot be read, so it cannot be told where the note is.
     """
-    data, source = bytearray(exif), tiff.Source(io.BytesIO(exif))
+    data, source = bytearray(exif), tiff.Reader(io.BytesIO(exif))
     link = _link(source, source.directory(source.first), tiff.EXIF)
     slots = source.directory(link[1]).slots if link else ()
     _blank(data, [(slot.where, slot.size) for slot in slots if slot.tag == MAKER_NOTE])
@@ -76,30 +76,30 @@ def without_maker_note(exif: bytes) -> bytes:
 def orientation_alone(exif: bytes) -> bytes:
     """EXIF that says nothing but which way up the photo is, for one that cannot be kept; empty if it did not say so."""
     try:
-        source = tiff.Source(io.BytesIO(exif))
-        told = source.numbers(source.directory(source.first).find(tiff.ORIENTATION))
-    except tiff.TornError:
+        source = tiff.Reader(io.BytesIO(exif))
+        values = source.numbers(source.directory(source.first).find(tiff.ORIENTATION))
+    except tiff.DamagedError:
         return b""
-    known = len(told) == 1 and told[0] in range(1, 9)
-    return tiff.exif([tiff.Entry(tiff.ORIENTATION, 3, 1, struct.pack("<H", told[0]))] if known else [])
+    known = len(values) == 1 and values[0] in range(1, 9)
+    return tiff.encode_exif([tiff.Entry(tiff.ORIENTATION, 3, 1, struct.pack("<H", values[0]))] if known else [])
 
 
-def _link(source: tiff.Source, first: tiff.Directory, tag: int) -> tuple[tiff.Slot, int] | None:
+def _link(source: tiff.Reader, first: tiff.Directory, tag: int) -> tuple[tiff.Slot, int] | None:
     """The row that points to a directory, and where that is; None if there is none.
 
     Raises:
-        tiff.TornError: There are several, of which each reader believes another, or it points in a circle.
+        tiff.DamagedError: There are several, of which each reader believes another, or it points in a circle.
     """
     links = [slot for slot in first.slots if slot.tag == tag]
     if not links:
         return None
     if len(links) > 1 or len(offsets := source.numbers(links[0])) != 1 or offsets[0] == source.first:
-        raise tiff.TornError("no such EXIF")
+        raise tiff.DamagedError("no such EXIF")
     return links[0], offsets[0]
 
 
 def _blank(data: bytearray, spans: Iterable[tuple[int, int]]) -> None:
-    """Put zeros into spans of start and size; a stranger's may overlap a thousandfold, so no byte is written twice."""
+    """Put zeros into spans of start and size; those of a hostile file may overlap a thousandfold, so no byte is written twice."""
     done = 0
     for at, size in sorted(spans):
         start, end = max(at, done), min(at + size, len(data))

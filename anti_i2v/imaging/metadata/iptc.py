@@ -1,4 +1,4 @@
-"""Captions and credits of the old kind: IPTC's IIM datasets in the image resources that Photoshop defined, in JPEG, TIFF and PNG.
+"""Captions and credits as IPTC's IIM datasets in the image resources that Photoshop defined, in JPEG, TIFF and PNG.
 
 Of the resources only those are carried over that describe the photo; the others hold thumbnails of the unprotected photo, paths and
 settings (Adobe Photoshop File Formats Specification, "Image Resource IDs").
@@ -10,48 +10,48 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 
 IIM, DIGEST = 0x0404, 0x0425
-KEPT = (IIM, 0x040A, 0x040B, DIGEST)  # datasets, copyright flag, URL, and the sum by which readers see that they are as written
+CARRIED = (IIM, 0x040A, 0x040B, DIGEST)  # datasets, copyright flag, URL, and the sum by which readers see that they are as written
 HEAD = b"Photoshop 3.0\0"
 
-Unwanted = Callable[[int, int], bool]
-"""Whether a dataset, by its record and its number, shall go."""
+Predicate = Callable[[int, int], bool]
+"""Whether a dataset, by its record and its number, is to be removed."""
 
 
-def resources(data: bytes) -> dict[int, bytes]:
+def read_resources(data: bytes) -> dict[int, bytes]:
     """Image resources by number, as far as they can be followed.
 
     Args:
-        data: A TIFF's tag 34377, or a JPEG's APP13 behind `HEAD`.
+        data: A TIFF's tag 34377, or a JPEG's APP13 after `HEAD`.
     """
-    found, at = {}, 0
+    resources, at = {}, 0
     while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
         (number,) = struct.unpack_from(">H", data, at + 4)
         at += 6 + (data[at + 6] + 2) // 2 * 2  # a name, with its length before it, to an even end
         size = int.from_bytes(data[at : at + 4], "big")
-        found[number] = data[at + 4 : at + 4 + size]
+        resources[number] = data[at + 4 : at + 4 + size]
         at += 4 + size + size % 2
-    return found
+    return resources
 
 
-def kept(held: Mapping[int, object], unwanted: Unwanted | None) -> dict[int, bytes]:
+def select(resources: Mapping[int, object], unwanted: Predicate | None) -> dict[int, bytes]:
     """The resources that are carried over, without unwanted datasets."""
-    found = {number: value for number in KEPT if isinstance(value := held.get(number), bytes)}
-    if unwanted and IIM in found and (fewer := _without(found[IIM], unwanted)) != found[IIM]:
-        found[IIM] = fewer
-        found.pop(DIGEST, None)
-    return {number: value for number, value in found.items() if value}
+    selected = {number: value for number in CARRIED if isinstance(value := resources.get(number), bytes)}
+    if unwanted and IIM in selected and (fewer := _without(selected[IIM], unwanted)) != selected[IIM]:
+        selected[IIM] = fewer
+        selected.pop(DIGEST, None)
+    return {number: value for number, value in selected.items() if value}
 
 
-def block(held: Mapping[int, bytes]) -> bytes:
-    """Resources as bytes; the inverse of `resources`."""
+def encode_resources(resources: Mapping[int, bytes]) -> bytes:
+    """Resources as bytes; the inverse of `read_resources`."""
     return b"".join(
-        b"8BIM" + struct.pack(">HHI", number, 0, len(value)) + value + bytes(len(value) % 2) for number, value in sorted(held.items())
+        b"8BIM" + struct.pack(">HHI", number, 0, len(value)) + value + bytes(len(value) % 2) for number, value in sorted(resources.items())
     )
 
 
-def profile(held: Mapping[int, bytes]) -> str:
+def to_profile(resources: Mapping[int, bytes]) -> str:
     """Resources as the text that ImageMagick began to put into PNG under `Raw profile type iptc`, and that ExifTool reads."""
-    data = block(held)
+    data = encode_resources(resources)
     lines = "\n".join(data[at : at + 36].hex() for at in range(0, len(data), 36))
     return f"\niptc\n{len(data):8}\n{lines}\n"
 
@@ -60,18 +60,18 @@ def from_profile(text: str) -> bytes:
     """The bytes of such a text, of any type.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no such text.
     """
     return bytes.fromhex("".join(text.split("\n", 3)[3:]))
 
 
-def trimmed(iim: bytes) -> bytes:
+def trim(iim: bytes) -> bytes:
     """Datasets without the zeros behind them that fill TIFF's words, but with those that the last one ends in."""
     end = max((end for _, _, _, end in _datasets(iim)), default=0)
     return iim[:end] if not iim[end:].strip(b"\0") else iim
 
 
-def _without(iim: bytes, unwanted: Unwanted) -> bytes:
+def _without(iim: bytes, unwanted: Predicate) -> bytes:
     """Datasets without the unwanted ones; what follows a damaged one is left out, for nobody can tell what it is."""
     return b"".join(iim[start:end] for record, number, start, end in _datasets(iim) if not unwanted(record, number))
 

@@ -19,12 +19,12 @@ LINKS = {0: (EXIF, GPS), EXIF: (INTEROP,)}
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # type → bytes of one value
 BIG_SIZES = {16: 8, 17: 8, 18: 8}
-WORDS = {3: 2, 8: 2, 4: 4, 5: 4, 9: 4, 10: 4, 11: 4, 13: 4, 12: 8}  # type → bytes that turn round with the byte order
+WORDS = {3: 2, 8: 2, 4: 4, 5: 4, 9: 4, 10: 4, 11: 4, 13: 4, 12: 8}  # type → bytes whose order depends on the byte order of the file
 BYTE, LONG, UNDEFINED = 1, 4, 7
-MOST = 2**24  # bytes of values that are read from one file
+MAX_READ = 2**24  # bytes of values that are read from one file
 
 
-class TornError(ValueError):
+class DamagedError(ValueError):
     """Not a directory of tags, or not all of it is there."""
 
 
@@ -63,22 +63,22 @@ class Entry:
     inside: tuple[Entry, ...] | None = None
 
 
-class Source:
+class Reader:
     """A TIFF file, or EXIF without the six bytes that JPEG puts before it.
 
     Raises:
-        TornError: It begins like neither.
+        DamagedError: It begins like neither.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.left = file, MOST
+        self.file, self.left = file, MAX_READ
         order = {b"II": "<", b"MM": ">"}.get(self.read(0, 2))
         if order is None:
-            raise TornError("no byte order")
+            raise DamagedError("no byte order")
         self.order = order
         (magic,) = self.unpack("H", 2)
         if magic not in (42, 43):
-            raise TornError("no TIFF")
+            raise DamagedError("no TIFF")
         self.big = magic == 43
         (self.first,) = self.unpack("Q", 8) if self.big else self.unpack("I", 4)
 
@@ -86,12 +86,12 @@ class Source:
         """So many bytes from there."""
         self.left -= size
         if at >= 2**43 or self.left < 0:  # beyond what a file system holds
-            raise TornError("more than anyone needs")
+            raise DamagedError("too large")
         self.file.seek(at)
-        found = self.file.read(size)
-        if len(found) < size:
-            raise TornError("cut off")
-        return found
+        data = self.file.read(size)
+        if len(data) < size:
+            raise DamagedError("cut off")
+        return data
 
     def unpack(self, form: str, at: int) -> tuple[int, ...]:
         """Numbers from there, in the file's byte order."""
@@ -101,7 +101,7 @@ class Source:
         """The rows that lie there."""
         (rows,) = self.unpack("Q" if self.big else "H", at)
         if rows > 65535:
-            raise TornError("no directory")
+            raise DamagedError("no directory")
         form, start = (self.order + "HHQ", at + 8) if self.big else (self.order + "HHI", at + 2)
         inline = 8 if self.big else 4
         step = struct.calcsize(form) + inline
@@ -116,7 +116,7 @@ class Source:
         link_at = start + rows * step
         try:
             (following,) = self.unpack("Q" if self.big else "I", link_at)
-        except TornError:  # some writers leave the link out of a directory that nothing follows, which only shows at the end of a file
+        except DamagedError:  # some writers leave the link out of a directory that nothing follows, which only shows at the end of a file
             following = 0
         return Directory(tuple(slots), link_at, following)
 
@@ -124,7 +124,7 @@ class Source:
         """Whole numbers of a row; none if it holds something else."""
         form = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(slot.kind) if slot else None
         if slot and slot.size > self.left:  # `struct` has errors of its own for what it cannot count
-            raise TornError("more than anyone needs")
+            raise DamagedError("too large")
         return self.unpack(f"{slot.count}{form}", slot.where) if slot and form else ()
 
     def value(self, tag: int) -> bytes | None:
@@ -134,72 +134,73 @@ class Source:
 
     def entries(self, at: int, tags: Container[int] | None = None, links: Sequence[int] = LINKS[0]) -> tuple[Entry, ...]:
         """The directory there as entries to write, or those of `tags`; what cannot be read of it is left out."""
-        found = {}
+        entries = {}
         for slot in self.directory(at).slots:
-            if slot.tag in found or not slot.size or (slot.kind in BIG_SIZES and slot.tag not in links):
+            if slot.tag in entries or not slot.size or (slot.kind in BIG_SIZES and slot.tag not in links):
                 continue
             if tags is not None and slot.tag not in tags:
                 continue
             try:
                 if slot.tag in links:
                     (below,) = self.numbers(slot)
-                    found[slot.tag] = Entry(slot.tag, LONG, 1, b"", self.entries(below, None, LINKS.get(slot.tag, ())))
+                    entries[slot.tag] = Entry(slot.tag, LONG, 1, b"", self.entries(below, None, LINKS.get(slot.tag, ())))
                 else:
                     value = self.read(slot.where, slot.size)
-                    found[slot.tag] = Entry(slot.tag, slot.kind, slot.count, _turned(value, slot.kind) if self.order == ">" else value)
-            except (TornError, ValueError):
+                    value = _swap_bytes(value, slot.kind) if self.order == ">" else value
+                    entries[slot.tag] = Entry(slot.tag, slot.kind, slot.count, value)
+            except (DamagedError, ValueError):
                 continue
-        return tuple(found.values())
+        return tuple(entries.values())
 
 
-def _turned(value: bytes, kind: int) -> bytes:
-    """In the other byte order."""
+def _swap_bytes(value: bytes, kind: int) -> bytes:
+    """Values in the other byte order."""
     word = WORDS.get(kind, 1)
-    turned = bytearray(value)
+    swapped = bytearray(value)
     for place in range(word):  # and not number by number: each would be an object of its own
-        turned[place::word] = value[word - 1 - place :: word]
-    return bytes(turned)
+        swapped[place::word] = value[word - 1 - place :: word]
+    return bytes(swapped)
 
 
 def _even(size: int) -> int:
     return size + size % 2
 
 
-def written(entries: Iterable[Entry], at: int, order: str = "<", rows: Iterable[tuple[int, bytes]] = ()) -> bytes:
+def encode_directory(entries: Iterable[Entry], at: int, order: str = "<", rows: Iterable[tuple[int, bytes]] = ()) -> bytes:
     """A directory for the (even) offset `at`, with its values and the directories below it; `rows` are taken as they are."""
-    entries, done = tuple(entries), list(rows)
-    behind = at + 2 + 12 * (len(entries) + len(done)) + 4
+    entries, encoded = tuple(entries), list(rows)
+    values_at = at + 2 + 12 * (len(entries) + len(encoded)) + 4
     values = bytearray()
     for entry in entries:
-        here = struct.pack(order + "I", behind + len(values))
+        here = struct.pack(order + "I", values_at + len(values))
         kind, count = (LONG, 1) if entry.inside is not None else (entry.kind, entry.count)
         if entry.inside is not None:
-            values += written(entry.inside, behind + len(values), order)
+            values += encode_directory(entry.inside, values_at + len(values), order)
         else:
-            value = _turned(entry.value, kind) if order == ">" else entry.value
+            value = _swap_bytes(entry.value, kind) if order == ">" else entry.value
             if len(value) <= 4:
                 here = value.ljust(4, b"\0")
             else:
                 values += value
         values += bytes(len(values) % 2)
-        done.append((entry.tag, struct.pack(order + "HHI", entry.tag, kind, count) + here))
-    done.sort(key=lambda row: row[0])
-    return struct.pack(order + "H", len(done)) + b"".join(row for _, row in done) + bytes(4) + bytes(values)
+        encoded.append((entry.tag, struct.pack(order + "HHI", entry.tag, kind, count) + here))
+    encoded.sort(key=lambda row: row[0])
+    return struct.pack(order + "H", len(encoded)) + b"".join(row for _, row in encoded) + bytes(4) + bytes(values)
 
 
-def exif(entries: Iterable[Entry]) -> bytes:
+def encode_exif(entries: Iterable[Entry]) -> bytes:
     """Entries as EXIF, without the six bytes that JPEG puts before it; empty if there are none."""
     entries = tuple(entries)
-    return b"II*\0\x08\0\0\0" + written(entries, 8) if entries else b""
+    return b"II*\0\x08\0\0\0" + encode_directory(entries, 8) if entries else b""
 
 
-def append(file: io.BytesIO, entries: Iterable[Entry]) -> None:
+def add_tags(file: io.BytesIO, entries: Iterable[Entry]) -> None:
     """Give a classic TIFF file more tags, in place of those that it has of them."""
-    source = Source(file)
+    source = Reader(file)
     new = {entry.tag: entry for entry in entries}
     old = [(slot.tag, source.read(slot.at, 12)) for slot in source.directory(source.first).slots if slot.tag not in new]
     end = file.seek(0, io.SEEK_END)
     at = _even(end)
-    file.write(bytes(at - end) + written(new.values(), at, source.order, old))
+    file.write(bytes(at - end) + encode_directory(new.values(), at, source.order, old))
     file.seek(4)
     file.write(struct.pack(source.order + "I", at))

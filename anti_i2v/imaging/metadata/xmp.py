@@ -1,6 +1,6 @@
-"""XMP packets, edited where they lie: what is not meant stays as it is, byte for byte.
+"""XMP packets, edited where they lie: all other bytes stay as they are.
 
-A packet is XML from a stranger. It is read by expat with every document type refused, so that no entity is ever expanded, without
+A packet may be hostile XML. It is read by expat with every document type refused, so that no entity is ever expanded, without
 recursion, and in UTF-8 only, which is what image files hold (XMP specification, part 3).
 """
 
@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-LARGEST = 2**22  # bytes; a packet of more is somebody's joke
-DEEPEST = 100
+MAX_SIZE = 2**22  # bytes; no honest packet is larger
+MAX_DEPTH = 100
+ESCAPES = str.maketrans({"&": "&amp;", ">": "&gt;", "<": "&lt;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
 EMPTY = (
     f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
     f'<rdf:RDF xmlns:rdf="{RDF}">\n</rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>'
@@ -24,8 +24,8 @@ NAME = re.compile(rb"<[^\s/>]+")
 ATTRIBUTE = re.compile(rb"\s+(?:([^\s=:/>]+):)?([^\s=/>]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 cannot hold
 
-Unwanted = Callable[[str, str], bool]
-"""Whether a property, by its namespace and its name, shall go."""
+Predicate = Callable[[str, str], bool]
+"""Whether a property, by its namespace and its name, is to be removed."""
 
 
 class UnreadableError(ValueError):
@@ -44,7 +44,7 @@ class Description:
 class _Reader:
     """One walk through a packet: where unwanted properties lie, where new ones go, and the texts of all."""
 
-    def __init__(self, packet: bytes, unwanted: Unwanted) -> None:
+    def __init__(self, packet: bytes, unwanted: Predicate) -> None:
         self.packet, self.unwanted = packet, unwanted
         self.values: dict[tuple[str, str], str] = {}
         self.cuts: list[tuple[int, int]] = []
@@ -61,7 +61,7 @@ class _Reader:
         parser.EndNamespaceDeclHandler = lambda prefix: self.prefixes[prefix or ""].pop()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._characters
-        if len(packet) > LARGEST:
+        if len(packet) > MAX_SIZE:
             raise UnreadableError("too long")
         try:
             parser.Parse(packet, True)
@@ -74,23 +74,23 @@ class _Reader:
     def _start(self, name: str, attributes: list[str]) -> None:
         start = self.parser.CurrentByteIndex
         tag = NAME.match(self.packet, start)
-        if tag is None or len(self.open) >= DEEPEST:
+        if tag is None or len(self.open) >= MAX_DEPTH:
             raise UnreadableError("too deep")
-        told = dict(zip(attributes[::2], attributes[1::2], strict=True))
+        attribute_values = dict(zip(attributes[::2], attributes[1::2], strict=True))
         self.text = ""
-        self.about = self.about or told.get(f"{RDF} about", "")
-        for key, value in told.items():
+        self.about = self.about or attribute_values.get(f"{RDF} about", "")
+        for key, value in attribute_values.items():
             self.values.setdefault(_parts(key), value)
         cuts, at = [], tag.end()
-        while found := ATTRIBUTE.match(self.packet, at):
-            at = found.end()
-            uris = self.prefixes.get(found[1].decode()) if found[1] else None
-            if uris and self.unwanted(uris[-1], found[2].decode()):
-                cuts.append(found.span())
-        left = len(told) - len(cuts) - (f"{RDF} about" in told)
+        while match := ATTRIBUTE.match(self.packet, at):
+            at = match.end()
+            uris = self.prefixes.get(match[1].decode()) if match[1] else None
+            if uris and self.unwanted(uris[-1], match[2].decode()):
+                cuts.append(match.span())
+        left = len(attribute_values) - len(cuts) - (f"{RDF} about" in attribute_values)
         # Blanks at most lie before the end. No pattern takes in the whole tag: it would try every blank as the beginning of an attribute.
         end = self.packet.index(b">", at) + 1
-        self.open.append((start, end, told.get(f"{RDF} resource", "")))
+        self.open.append((start, end, attribute_values.get(f"{RDF} resource", "")))
         if cuts and not left and name == f"{RDF} Description" and self.packet[end - 2] == ord("/"):
             cuts = [(start, end + (self.packet[end : end + 1] == b"\n"))]  # nothing is left to describe
         self.cuts += cuts
@@ -115,16 +115,16 @@ def _parts(name: str) -> tuple[str, str]:
     return namespace, local
 
 
-def values(packet: bytes) -> dict[tuple[str, str], str]:
+def read_properties(packet: bytes) -> dict[tuple[str, str], str]:
     """Namespace and name → text, of every attribute and element, the first of each.
 
     Raises:
         UnreadableError: Not well-formed XML in UTF-8, or it declares a document type.
     """
-    return _Reader(_trimmed(packet), lambda namespace, name: False).values
+    return _Reader(_without_zeros(packet), lambda namespace, name: False).values
 
 
-def edited(packet: bytes | None, unwanted: Unwanted, added: Sequence[Description] = ()) -> bytes:
+def edit(packet: bytes | None, unwanted: Predicate, added: Sequence[Description] = ()) -> bytes:
     """A packet without some properties and with others; all other bytes stay.
 
     Args:
@@ -135,9 +135,9 @@ def edited(packet: bytes | None, unwanted: Unwanted, added: Sequence[Description
     Raises:
         UnreadableError: Not well-formed XML in UTF-8, with a document type, or something is to be added and there is no `rdf:RDF`.
     """
-    old = EMPTY if packet is None else _trimmed(packet)
+    old = EMPTY if packet is None else _without_zeros(packet)
     reader = _Reader(old, unwanted)
-    new = b"".join(_described(description, reader.about) for description in added)
+    new = b"".join(_encode(description, reader.about) for description in added)
     edits = [(start, end, b"") for start, end in reader.cuts]
     if new:
         if reader.rdf is None:
@@ -157,18 +157,26 @@ def edited(packet: bytes | None, unwanted: Unwanted, added: Sequence[Description
     return b"".join([*done, old[at:]])
 
 
-def _trimmed(packet: bytes) -> bytes:
+def _without_zeros(packet: bytes) -> bytes:
     return packet.rstrip(b"\0")  # some writers end it like a string of C
 
 
-def _described(description: Description, about: str) -> bytes:
-    clean = {name: quoteattr(FORBIDDEN.sub("?", value)) for name, value in description.values.items()}
+def quote(value: str) -> str:
+    """A value as an XML attribute, as `xml.sax.saxutils.quoteattr` has it, which imports an HTTP client."""
+    escaped = value.translate(ESCAPES)
+    if '"' not in escaped:
+        return f'"{escaped}"'
+    return '"' + escaped.replace('"', "&quot;") + '"' if "'" in escaped else f"'{escaped}'"
+
+
+def _encode(description: Description, about: str) -> bytes:
+    clean = {name: quote(FORBIDDEN.sub("?", value)) for name, value in description.values.items()}
     attributes = "".join(f" {description.prefix}:{name}={value}" for name, value in clean.items())
     namespaces = f'xmlns:rdf="{RDF}" xmlns:{description.prefix}="{description.namespace}"'
-    return f"<rdf:Description {namespaces} rdf:about={quoteattr(about)}{attributes}/>\n".encode()
+    return f"<rdf:Description {namespaces} rdf:about={quote(about)}{attributes}/>\n".encode()
 
 
-def without_padding(packet: bytes) -> bytes:
+def strip_padding(packet: bytes) -> bytes:
     """A packet without the room that writers leave at its end for later editing."""
     end = packet.rfind(b"<?xpacket end")
     return packet if end < 0 else packet[:end].rstrip() + b"\n" + packet[end:].rstrip()

@@ -129,10 +129,6 @@ class ActionClassifierModule(Stage):
         """AdamW, warmup and cosine."""
         return adamw(self.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
 
-    def on_train_start(self) -> None:
-        """Seed the augmentation; a resumed run goes on with other draws."""
-        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
-
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy on worsened clips (B, T, 3, H, W)."""
         assert self.classifier is not None

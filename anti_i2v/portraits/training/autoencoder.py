@@ -1,9 +1,10 @@
-"""First stage of the embedded world: the Wan autoencoder learns to rebuild portraits and their clips."""
+"""First stage of the Portraits' video models: an autoencoder learns to rebuild portraits and their clips."""
 
 from __future__ import annotations
 
 import copy
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ from anti_i2v.errors import UsageError
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.likeness import FaceLoss
 from anti_i2v.portraits.training.optimizer import scheduled
+from anti_i2v.portraits.training.parts import Autoencoding, save_part
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 from anti_i2v.training.muon import Muon
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
+    from diffusers import ModelMixin
 
 
 def edges(video: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,14 +49,97 @@ def reconstruction_loss(rebuilt: Tensor, video: Tensor, weight: Tensor, chroma_w
     return loss
 
 
-class AutoencoderModule(Stage):
-    """Trains the autoencoder and writes `FOLDER/vae` after every validation and at the end.
+class AutoencoderStage(Stage):
+    """Trains an autoencoder of clips and writes `FOLDER/vae` after every validation and at the end.
 
-    The Wan pipeline reads only the mean of the posterior. So the mean is trained, under fixed noise that keeps the latent space
-    smooth, and the folder's posterior is given that noise as its variance.
+    The pipelines read only the mean of the posterior. So the mean is trained, under fixed noise that keeps the latent space smooth,
+    and the folder's posterior is given that noise as its variance.
+    """
+
+    networks: Autoencoding
+    """Encodes and decodes; latents have the shape that the pipeline gives them."""
+    channel_axis: int
+    """Of the latents."""
+
+    def __init__(
+        self, folder: str, latent_channels: int, lr: float, warmup: int, latent_noise: float, latent_penalty: float, face_weight: float,
+        chroma_weight: float, resume_weights: bool, decoder_only: bool, likeness_weight: float
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if decoder_only and not resume_weights:
+            raise UsageError("decoder_only keeps the encoder that the folder holds; set resume_weights too")
+        self.folder, self.lr, self.warmup = Path(folder), lr, warmup
+        self.latent_noise, self.latent_penalty = latent_noise, latent_penalty
+        self.face_weight, self.chroma_weight = face_weight, chroma_weight
+        self.resume_weights, self.decoder_only = resume_weights, decoder_only
+        self.likeness = FaceLoss(likeness_weight)
+        self.vae: ModelMixin | None = None
+        self.register_buffer("latents_mean", torch.zeros(latent_channels))
+        self.register_buffer("latents_std", torch.ones(latent_channels))
+        self.validation_latents: list[Tensor] = []
+
+    @abstractmethod
+    def start(self) -> ModelMixin:
+        """The autoencoder to train, with the weights that it starts from."""
+
+    @abstractmethod
+    def finish(self, vae: ModelMixin) -> None:
+        """Give a copy of the autoencoder what the pipeline expects of its latents and its posterior, in place."""
+
+    def configure_model(self) -> None:
+        """Build the network once, when the trainer asks for it."""
+        if self.vae is None:
+            self.vae = self.start().train().requires_grad_(True)
+            if self.decoder_only:
+                self.vae.encoder.requires_grad_(False)
+                self.vae.quant_conv.requires_grad_(False)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Muon, warmup and cosine."""
+        return scheduled(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Rebuild `batch["video"]` (B, T, 3, H, W) in [0, 1]; frames have T = 1."""
+        video = batch["video"]
+        latents = self.networks.encode(self.vae, video).float()
+        rebuilt = self.networks.decode(self.vae, latents + self.latent_noise * torch.randn_like(latents))
+        loss = reconstruction_loss(rebuilt, video, 1.0 + self.face_weight * batch["face"], self.chroma_weight)
+        kind = "frame" if video.shape[1] == 1 else "clip"
+        self.log(f"train/loss_{kind}", loss, prog_bar=True)
+        likeness: Tensor = self.likeness(rebuilt, video, batch["face"])
+        self.log("train/unlike", likeness, prog_bar=True)
+        return loss + likeness + self.latent_penalty * latents.square().mean()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """PSNR of rebuilt clips and of the faces in them in dB, mean over clips; and the latents, for their statistics."""
+        latents = self.networks.encode(self.vae, batch["video"]).float()
+        square = (self.networks.decode(self.vae, latents) - batch["video"]).square()
+        face = (square * batch["face"]).flatten(1).sum(1) / (3.0 * batch["face"]).flatten(1).sum(1).clamp(min=1.0)
+        for name, error in (("val/psnr", square.flatten(1).mean(1)), ("val/psnr_face", face)):
+            self.log(name, (-10.0 * error.clamp(min=1e-6).log10()).mean(), prog_bar=True, batch_size=len(error))
+        self.validation_latents.append(latents.movedim(self.channel_axis, 0).flatten(1))
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the latents and write the folder, so that the next stage can begin at any time."""
+        latents, self.validation_latents = torch.cat(self.validation_latents, 1), []
+        if not self.decoder_only:  # a denoiser knows the latents as they are
+            self.latents_mean, self.latents_std = latents.mean(1), latents.std(1)
+        super().on_validation_epoch_end()
+
+    def write(self) -> None:
+        """Write `FOLDER/vae`, in fp16."""
+        assert self.vae is not None
+        vae = copy.deepcopy(self.vae)
+        with torch.no_grad():
+            self.finish(vae)
+        save_part(vae, self.folder / "vae")
+
+
+class AutoencoderModule(AutoencoderStage):
+    """Trains the autoencoder of `portrait-dit`, Wan's; the folder states the statistics of its latents.
 
     Args:
-        folder: World folder to write.
+        folder: Pipeline folder to write.
         base_dim: Channels of the first level.
         z_dim: Channels of the latent.
         dim_mult: Channels of the three levels as multiples of `base_dim`.
@@ -69,6 +154,9 @@ class AutoencoderModule(Stage):
         decoder_only: Leave encoder and latents as the folder has them, so that a denoiser trained on them stays valid.
         likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the rebuilt face is a good picture of somebody else.
     """
+
+    networks = pipeline
+    channel_axis = 1
 
     def __init__(
         self,
@@ -87,72 +175,19 @@ class AutoencoderModule(Stage):
         decoder_only: bool = False,
         likeness_weight: float = 0.0,
     ) -> None:
-        super().__init__()
-        if decoder_only and not resume_weights:
-            raise UsageError("decoder_only keeps the encoder that the folder holds; set resume_weights too")
-        self.folder, self.size = Path(folder), (base_dim, z_dim, dim_mult, num_res_blocks)
-        self.lr, self.warmup = lr, warmup
-        self.latent_noise, self.latent_penalty, self.face_weight = latent_noise, latent_penalty, face_weight
-        self.chroma_weight = chroma_weight
-        self.resume_weights, self.decoder_only = resume_weights, decoder_only
-        self.likeness = FaceLoss(likeness_weight)
-        self.vae: AutoencoderKLWan | None = None
-        self.register_buffer("latents_mean", torch.zeros(z_dim))
-        self.register_buffer("latents_std", torch.ones(z_dim))
-        self.seen: list[Tensor] = []
+        weights = (latent_penalty, face_weight, chroma_weight)
+        super().__init__(folder, z_dim, lr, warmup, latent_noise, *weights, resume_weights, decoder_only, likeness_weight)
+        self.size = (base_dim, z_dim, dim_mult, num_res_blocks)
 
-    def configure_model(self) -> None:
-        """Build the network once, when the trainer asks for it."""
-        if self.vae is None:
-            start = pipeline.load_autoencoder(self.folder) if self.resume_weights else pipeline.build_autoencoder(*self.size)
-            self.vae = accelerate_vae(start).train().requires_grad_(True)
-            if self.decoder_only:
-                self.vae.encoder.requires_grad_(False)
-                self.vae.quant_conv.requires_grad_(False)
+    def start(self) -> ModelMixin:
+        """The folder's autoencoder, or one with random weights."""
+        start = pipeline.load_autoencoder(self.folder) if self.resume_weights else pipeline.build_autoencoder(*self.size)
+        return accelerate_vae(start)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon, warmup and cosine."""
-        return scheduled(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Rebuild `batch["video"]` (B, T, 3, H, W) in [0, 1]; frames have T = 1."""
-        assert self.vae is not None
-        video = batch["video"]
-        latents = pipeline.encode(self.vae, video).float()
-        rebuilt = pipeline.decode(self.vae, latents + self.latent_noise * torch.randn_like(latents))
-        loss = reconstruction_loss(rebuilt, video, 1.0 + self.face_weight * batch["face"], self.chroma_weight)
-        kind = "frame" if video.shape[1] == 1 else "clip"
-        self.log(f"train/loss_{kind}", loss, prog_bar=True)
-        likeness: Tensor = self.likeness(rebuilt, video, batch["face"])
-        self.log("train/unlike", likeness, prog_bar=True)
-        return loss + likeness + self.latent_penalty * latents.square().mean()
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """PSNR of rebuilt clips and of the faces in them in dB, mean over clips; and the latents, for their statistics."""
-        assert self.vae is not None
-        latents = pipeline.encode(self.vae, batch["video"]).float()
-        square = (pipeline.decode(self.vae, latents) - batch["video"]).square()
-        error = square.flatten(1).mean(1)
-        face = (square * batch["face"]).flatten(1).sum(1) / (3.0 * batch["face"]).flatten(1).sum(1).clamp(min=1.0)
-        self.log("val/psnr", (-10.0 * error.log10()).mean(), prog_bar=True, batch_size=len(error))
-        self.log("val/psnr_face", (-10.0 * face.clamp(min=1e-6).log10()).mean(), prog_bar=True, batch_size=len(error))
-        self.seen.append(latents.transpose(0, 1).flatten(1))
-
-    def on_validation_epoch_end(self) -> None:
-        """Measure the latents and write the folder, so that the next stage can begin at any time."""
-        latents, self.seen = torch.cat(self.seen, 1), []
-        if not self.decoder_only:  # a denoiser knows the old ones
-            self.latents_mean, self.latents_std = latents.mean(1), latents.std(1)
-        super().on_validation_epoch_end()
-
-    def write(self) -> None:
-        """Write `FOLDER/vae`: fp16 weights and the statistics of the latents."""
-        assert self.vae is not None
-        vae = copy.deepcopy(self.vae)
+    def finish(self, vae: ModelMixin) -> None:
+        """State the statistics of the latents; the training's noise becomes the posterior's variance."""
         if not self.decoder_only:
             vae.register_to_config(latents_mean=self.latents_mean.tolist(), latents_std=self.latents_std.tolist())
-        with torch.no_grad():
-            variance = slice(vae.config.z_dim, None)
-            vae.quant_conv.weight[variance] = 0.0
-            vae.quant_conv.bias[variance] = 2.0 * math.log(max(self.latent_noise, 1e-6))
-        pipeline.save_part(vae, self.folder / "vae")
+        variance = slice(vae.config.z_dim, None)
+        vae.quant_conv.weight[variance] = 0.0
+        vae.quant_conv.bias[variance] = 2.0 * math.log(max(self.latent_noise, 1e-6))

@@ -1,10 +1,11 @@
-"""Data modules of the embedded world's stages: frames and clips for the autoencoder, latents for the denoiser."""
+"""Data modules of the stages: frames and clips for the autoencoder, latents for the denoiser."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -15,6 +16,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from anti_i2v.portraits import ClipBatch, PortraitClips
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.bank import Bank, Rows, to_bytes
+from anti_i2v.portraits.training.parts import Autoencoding
+
+if TYPE_CHECKING:
+    from anti_i2v.portraits.training.people import PeopleBank
 
 Batch = dict[str, Tensor | list[str]]
 
@@ -49,18 +54,47 @@ class Endless(IterableDataset[Batch]):
         return self.stream()
 
 
-class BankData(LightningDataModule):
-    """What the data modules of all stages share: a bank to train from, fixed clips to validate on."""
+class StreamData(LightningDataModule):
+    """What the data modules of all stages share: endless training batches from a bank, fixed batches to validate on."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.bank: Bank | PeopleBank | None = None
+        self.validation: list[Batch] = []
+
+    @abstractmethod
+    def training_batch(self) -> Batch:
+        """The next draw from the bank, after a slow refresh."""
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Endless batches, made in the training process: the bank lives there."""
+        return DataLoader(Endless(self._stream), batch_size=None)
+
+    def _stream(self) -> Iterator[Batch]:
+        assert self.bank is not None
+        # A resumed run goes on with other draws than the run it continues; only here is its step known.
+        if self.trainer is not None and self.trainer.global_step:
+            self.bank.random.manual_seed(self.seed + 7919 * self.trainer.global_step)
+        while True:
+            yield self.training_batch()
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The same clips at every validation."""
+        return DataLoader(self.validation, batch_size=None)  # type: ignore[arg-type]
+
+
+class BankData(StreamData):
+    """Clips in a bank, in some form, and those of the validation split."""
 
     batch_size = 1
     """Clips in a batch."""
+    bank: Bank | None
 
     def __init__(self, num_frames: int, size: int, capacity: int, start: int, fresh: float, validation_clips: int, seed: int) -> None:
-        super().__init__()
+        super().__init__(seed)
         self.num_frames, self.size, self.capacity = num_frames, size, capacity
-        self.start, self.fresh, self.validation_clips, self.seed = start, fresh, validation_clips, seed
-        self.bank: Bank | None = None
-        self.held: list[Batch] = []
+        self.start, self.fresh, self.validation_clips = start, fresh, validation_clips
 
     def form(self, batch: ClipBatch) -> Tensor:
         """What the bank keeps of rendered clips: (B, …)."""
@@ -81,30 +115,14 @@ class BankData(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Fill the bank and render the validation clips, once."""
-        if not self.held:
+        if not self.validation:
             clips = self._clips("validation")
             for first in range(0, self.validation_clips, 8):
                 rendered = clips.batch(range(first, min(first + 8, self.validation_clips)))
-                self.held.append(self.batch(Rows(self.form(rendered), rendered.prompts, rendered.action)))
+                self.validation.append(self.batch(Rows(self.form(rendered), rendered.prompts, rendered.action)))
         if stage == "fit" and self.bank is None:
             self.bank = Bank(self._clips("train"), self.form, self.capacity, self.seed)
             self.bank.fill(self.start)
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Endless batches, made in the training process: the bank lives there."""
-        return DataLoader(Endless(self._stream), batch_size=None)
-
-    def _stream(self) -> Iterator[Batch]:
-        assert self.bank is not None
-        # A resumed run goes on with other draws than the run it continues; only here is its step known.
-        if self.trainer is not None and self.trainer.global_step:
-            self.bank.random.manual_seed(self.seed + 7919 * self.trainer.global_step)
-        while True:
-            yield self.training_batch()
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The same clips at every validation."""
-        return DataLoader(self.held, batch_size=None)  # type: ignore[arg-type]
 
 
 class FrameAndClipData(BankData):
@@ -170,11 +188,11 @@ class FrameAndClipData(BankData):
         return self.batch(rows)
 
 
-class LatentData(BankData):
-    """Normalised latents of clips with their prompts, for the denoiser.
+class EncodedData(BankData):
+    """Clips that the autoencoder of a folder has encoded.
 
     Args:
-        folder: World folder whose trained autoencoder encodes.
+        folder: Pipeline folder whose trained autoencoder encodes.
         batch_size: Clips in a batch.
         num_frames: Frames of a clip.
         size: Height and width in pixels.
@@ -185,9 +203,11 @@ class LatentData(BankData):
         seed: Of the draws.
     """
 
+    networks: Autoencoding
+
     def __init__(
         self,
-        folder: str = "checkpoints/portrait-dit",
+        folder: str,
         batch_size: int = 16,
         num_frames: int = 9,
         size: int = 128,
@@ -198,14 +218,21 @@ class LatentData(BankData):
         seed: int = 0,
     ) -> None:
         super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
-        self.folder, self.batch_size = folder, batch_size
+        self.folder, self.batch_size = Path(folder), batch_size
+        self.random = torch.Generator().manual_seed(seed + 1)
 
     def setup(self, stage: str) -> None:
         """Load the autoencoder, then fill the bank."""
-        self.vae = pipeline.load_autoencoder(Path(self.folder))
+        self.vae = self.networks.load_autoencoder(self.folder)
         if self.trainer is not None:
             self.vae.to(self.trainer.strategy.root_device)
         super().setup(stage)
+
+
+class LatentData(EncodedData):
+    """Normalised latents of clips with their prompts, for the denoiser of the first video model; see `EncodedData`."""
+
+    networks = pipeline
 
     @torch.no_grad()
     def form(self, batch: ClipBatch) -> Tensor:

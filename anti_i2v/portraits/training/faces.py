@@ -90,8 +90,8 @@ class IdentityEmbedderModule(Stage):
         return scheduled(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
-        """Seed the augmentation; a resumed run goes on with other draws."""
-        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
+        """A resumed run begins with new views."""
+        super().on_train_start()
         self.images = None
 
     def renew(self, batch: dict[str, Tensor]) -> None:
@@ -143,8 +143,8 @@ class IdentityEmbedderModule(Stage):
         for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack(self.network, clips, 8.0, 10, random))):
             embedding = self.network(video.clamp(0, 1))
             own, strangers = similarity(embedding, references, who)
-            values = {"rank1": rank1(embedding, references, who).mean(), "own": own.mean(), "strangers": strangers.mean()}
-            self.log_dict({f"val/{key}_{name}": value for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
+            values = {"rank1": rank1(embedding, references, who), "identity_similarity": own, "strangers_similarity": strangers}
+            self.log_dict({f"val/{key}_{name}": value.mean() for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
         _, presence = self.network.embed_frames(clips)
         right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= SEEN)
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))

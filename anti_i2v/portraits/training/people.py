@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.identity import sample_identities
-from anti_i2v.portraits.training.data import Batch, Endless, to_bytes_with_face
+from anti_i2v.portraits.training.data import Batch, StreamData, to_bytes_with_face
 from anti_i2v.training.schedule import share_of_run
 
 SEEN = 0.02
@@ -109,7 +105,7 @@ def shrunk(pixels: Tensor, size: int) -> Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-class PeopleData(LightningDataModule):
+class PeopleData(StreamData):
     """Two views each of many people, frames to make faceless ones from, and people to recognise.
 
     Args:
@@ -131,6 +127,8 @@ class PeopleData(LightningDataModule):
             no person in common as long as both together see fewer than there are.
     """
 
+    bank: PeopleBank | None
+
     def __init__(
         self,
         batch_people: int = 64,
@@ -148,41 +146,32 @@ class PeopleData(LightningDataModule):
         seed: int = 0,
         from_end: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         self.batch_people, self.faceless, self.people, self.start = batch_people, faceless, people, start
         self.alike, self.alike_from = alike, alike_from
         self.scenes, self.frames, self.render, self.size, self.fresh = scenes, frames, render, size, fresh
-        self.validation_people, self.seed, self.from_end = validation_people, seed, from_end
-        self.bank: PeopleBank | None = None
-        self.held: list[Batch] = []
+        self.validation_people, self.from_end = validation_people, from_end
 
     def setup(self, stage: str) -> None:
         """Render the validation people and the bank, once."""
-        if not self.held:
+        if not self.validation:
             clips = PortraitClips("validation", self.frames, self.render, self.render)
             seen = []
             for person in range(self.validation_people):
                 rendered = to_bytes_with_face(clips.batch([person + scene * clips.people for scene in range(4)])).flatten(0, 1)
                 seen.append(shrunk(rendered, self.size).view(4, self.frames, 4, self.size, self.size).float() / 255.0)
-            self.held = [{"scenes": torch.stack(seen)}]
+            self.validation = [{"scenes": torch.stack(seen)}]
         if stage == "fit" and self.bank is None:
             self.bank = PeopleBank(self.people, self.scenes, self.frames, self.render, self.size, self.seed, self.from_end)
             self.bank.fill(self.start)
 
-    def _stream(self) -> Iterator[Batch]:
+    def training_batch(self) -> Batch:
+        """{"pairs": (B, 2, 4, S, S), "others": (N, 4, S, S)} in [0, 1]; the fourth channel is the face.
+
+        A batch to validate on is {"scenes": (N, 4, T, 4, S, S)}: N people in four scenes.
+        """
         assert self.bank is not None
-        if self.trainer is not None and self.trainer.global_step:  # a resumed run goes on with other draws
-            self.bank.random.manual_seed(self.seed + 7919 * self.trainer.global_step)
-        while True:
-            self.bank.refresh(self.fresh)
-            late = self.trainer is None or share_of_run(self.trainer, self.trainer.global_step) >= self.alike_from
-            pairs, others = self.bank.draw(self.batch_people, self.alike if late else 1), self.bank.anything(self.faceless)
-            yield {"pairs": pairs.float() / 255.0, "others": others.float() / 255.0}
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """{"pairs": (B, 2, 4, S, S), "others": (N, 4, S, S)} in [0, 1], without end; the fourth channel is the face."""
-        return DataLoader(Endless(self._stream), batch_size=None)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """One batch {"scenes": (N, 4, T, 4, S, S)}: N people in four scenes."""
-        return DataLoader(self.held, batch_size=None)  # type: ignore[arg-type]
+        self.bank.refresh(self.fresh)
+        late = self.trainer is None or share_of_run(self.trainer, self.trainer.global_step) >= self.alike_from
+        pairs, others = self.bank.draw(self.batch_people, self.alike if late else 1), self.bank.anything(self.faceless)
+        return {"pairs": pairs.float() / 255.0, "others": others.float() / 255.0}

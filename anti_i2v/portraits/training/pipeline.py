@@ -1,4 +1,4 @@
-"""The parts of the embedded image-to-video world: diffusers' own Wan 2.2 TI2V classes at a size that a laptop trains.
+"""The networks of the first video model of the Portraits: diffusers' own Wan 2.2 TI2V classes at a size that a laptop trains.
 
 Why real classes: the folder is loaded by `DiffusionPipeline.from_pretrained` like any published model, so whatever
 attacks, protects or judges it is the code that meets the large models. Nothing here is downloaded.
@@ -6,19 +6,16 @@ attacks, protects or judges it is the code that meets the large models. Nothing 
 
 from __future__ import annotations
 
-import copy
-import json
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anti_i2v.errors import UsageError
+from anti_i2v.portraits.training.parts import load_part
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
-from anti_i2v.surrogates.loading import PORTRAITS_FILE, PORTRAITS_VERSION
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3DModel
@@ -32,11 +29,7 @@ PATCH = 4
 SPATIAL_FACTOR = 16
 TEMPORAL_FACTOR = 2
 
-
-class Saveable(Protocol):
-    """A diffusers or transformers model, scheduler or tokenizer."""
-
-    def save_pretrained(self, save_directory: str) -> object: ...
+DENOISER_REMEDY = "give the folder of a trained pipeline, e.g. portrait-dit"
 
 
 def build_autoencoder(base_dim: int, z_dim: int, dim_mult: tuple[int, int, int], num_res_blocks: int) -> AutoencoderKLWan:
@@ -177,61 +170,25 @@ def build_pipeline(
     )
 
 
-def save_part(part: Saveable, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write one part of a pipeline, networks in `dtype`, each file complete or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        if isinstance(part, nn.Module):
-            # Not `part.to`: diffusers warns there about fp32 modules, which are made again at loading.
-            part = nn.Module.to(copy.deepcopy(part), device="cpu", dtype=dtype)
-        part.save_pretrained(temporary)
-        config = Path(temporary) / "config.json"
-        if config.is_file():  # where it was loaded from is nobody's business
-            kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
-            config.write_text(json.dumps(kept, indent=2) + "\n")
-        for file in sorted(Path(temporary).iterdir(), reverse=True):
-            file.chmod(0o644)
-            file.replace(folder / file.name)
-
-
-def save_index(world: WanImageToVideoPipeline, folder: Path) -> None:
-    """Write the version of the world and, last, `model_index.json`, which makes a folder of parts a pipeline."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".index-") as temporary:
-        world.save_config(temporary)
-        (Path(temporary) / PORTRAITS_FILE).write_text(json.dumps({"version": PORTRAITS_VERSION}) + "\n", encoding="utf-8")
-        (Path(temporary) / PORTRAITS_FILE).replace(folder / PORTRAITS_FILE)
-        (Path(temporary) / "model_index.json").replace(folder / "model_index.json")
-
-
 def load_autoencoder(folder: Path) -> AutoencoderKLWan:
-    """The trained autoencoder of a world folder, in fp32, frozen.
+    """The trained autoencoder of a pipeline folder, in fp32, frozen.
 
     Raises:
         UsageError: The autoencoder stage has not written it yet.
     """
     from diffusers import AutoencoderKLWan
 
-    if not (folder / "vae" / "config.json").is_file():
-        raise UsageError(
-            f"no autoencoder in {folder}; train it first: python train.py fit --config configs/pretrain_portrait_autoencoder.yaml"
-        )
-    part = str(folder / "vae")
-    vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(part, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
-    return accelerate_vae(vae.eval().requires_grad_(False))
+    remedy = "train it first: python train.py fit --config configs/pretrain_portrait_autoencoder.yaml"
+    return accelerate_vae(load_part(AutoencoderKLWan, folder, "vae", remedy).eval().requires_grad_(False))
 
 
 def load_denoiser(folder: Path) -> WanTransformer3DModel:
-    """The trained denoiser of a world folder, in fp32.
+    """The trained denoiser of a pipeline folder, in fp32.
 
     Raises:
         UsageError: The denoiser stage has not written it yet.
     """
     from diffusers import WanTransformer3DModel
 
-    part = folder / "transformer"
-    if not (part / "config.json").is_file():
-        raise UsageError(f"no denoiser in {folder}; give the folder of a trained world, e.g. portrait-dit")
-    denoiser: WanTransformer3DModel = WanTransformer3DModel.from_pretrained(
-        str(part), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
-    )
+    denoiser: WanTransformer3DModel = load_part(WanTransformer3DModel, folder, "transformer", DENOISER_REMEDY)
     return denoiser

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from lightning.pytorch import LightningModule
 
 
 class Stage(LightningModule, ABC):
     """A training whose result is a folder, complete from the first validation on, so that the next stage can begin at any time."""
 
+    seed = 0
+
     @abstractmethod
     def write(self) -> None:
         """Write the folder; called in one process only."""
+
+    def on_train_start(self) -> None:
+        """Seed the draws; a resumed run goes on with others than the run it continues."""
+        self.random = torch.Generator().manual_seed(self.seed + 7919 * self.trainer.global_step)
 
     def on_validation_epoch_end(self) -> None:
         """Write, but not after a sanity check or a mere validation."""

@@ -1,8 +1,6 @@
-"""What the denoiser of the second embedded world is fed with: latents of clips, and the photo by both of its routes."""
+"""What the denoiser of the second video model is trained on: latents of clips, and the photo by both of its routes."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,46 +9,13 @@ from torch.nn import functional as F
 from anti_i2v.portraits import ClipBatch
 from anti_i2v.portraits.training import unet_pipeline
 from anti_i2v.portraits.training.bank import Rows
-from anti_i2v.portraits.training.data import BankData, Batch
+from anti_i2v.portraits.training.data import Batch, EncodedData
 
 
-class UnetLatentData(BankData):
-    """Scaled latents of clips, the photo they start from, its latent with noise on the photo, and the amount of motion.
+class UnetLatentData(EncodedData):
+    """Scaled latents of clips, the photo they start from, its latent with noise on it, and the amount of motion; see `EncodedData`."""
 
-    Args:
-        folder: World folder whose trained autoencoder encodes.
-        batch_size: Clips in a batch.
-        num_frames: Frames of a clip.
-        size: Height and width in pixels.
-        capacity: Clips the bank holds.
-        start: Clips encoded before the first step; the bank then grows to `capacity`.
-        fresh: Clips encoded a step.
-        validation_clips: Clips of the validation split.
-        seed: Of the draws.
-    """
-
-    def __init__(
-        self,
-        folder: str = "checkpoints/portrait-unet",
-        batch_size: int = 8,
-        num_frames: int = 9,
-        size: int = 64,
-        capacity: int = 8192,
-        start: int = 1024,
-        fresh: float = 0.5,
-        validation_clips: int = 32,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
-        self.folder, self.batch_size = folder, batch_size
-        self.random = torch.Generator().manual_seed(seed + 1)
-
-    def setup(self, stage: str) -> None:
-        """Load the autoencoder, then fill the bank."""
-        self.vae = unet_pipeline.load_autoencoder(Path(self.folder))
-        if self.trainer is not None:
-            self.vae.to(self.trainer.strategy.root_device)
-        super().setup(stage)
+    networks = unet_pipeline
 
     @torch.no_grad()
     def form(self, batch: ClipBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""The parts of the second embedded world: diffusers' own Stable Video Diffusion classes at a size that a laptop trains.
+"""The networks of the second video model of the Portraits: diffusers' own Stable Video Diffusion classes at a size that a laptop trains.
 
 It shares nothing with the first but the rendered people: a U-Net instead of a transformer, an autoencoder without time,
 noise that is added instead of mixed in, no prompts, and a photo that arrives by two routes. What damages both is not a
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.families.svd import CLIP_SIZE, shown_to_clip
+from anti_i2v.portraits.training.parts import load_part
+from anti_i2v.surrogates.families.svd import CLIP_SIZE, resize_for_clip
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
@@ -24,7 +25,7 @@ HINTS = ("fps", "motion_bucket_id", "noise_aug_strength")
 HINT_CHANNELS = 32
 """Channels in which the U-Net is told each hint."""
 FPS, MOTION_BUCKET_ID, NOISE_AUG_STRENGTH = 7, 127, 0.02
-"""What the pipeline's call assumes by default; the frames per second are the only ones this world knows."""
+"""What the pipeline's call assumes by default; the frames per second are the only ones this model knows."""
 USUAL_MOTION = 3.4 / 255
 """Mean difference of neighbouring frames, over all pixels, of a clip in which somebody talks and stays where they are: what a call that
 says nothing gets. Who only smiles or blinks moves less, who turns the head, nods or walks off moves more."""
@@ -113,7 +114,7 @@ def build_image_processor() -> CLIPImageProcessor:
 def embed(encoder: nn.Module, processor: CLIPImageProcessor, photo: Tensor) -> Tensor:
     """What cross-attention reads of photos (B, 3, H, W) in [0, 1], made as the pipeline makes it: (B, 1, embedding)."""
     mean, std = (torch.tensor(value, device=photo.device).view(1, 3, 1, 1) for value in (processor.image_mean, processor.image_std))
-    embeds: Tensor = encoder((shown_to_clip(2.0 * photo - 1.0) - mean) / std).image_embeds
+    embeds: Tensor = encoder((resize_for_clip(2.0 * photo - 1.0) - mean) / std).image_embeds
     return embeds.unsqueeze(1)
 
 
@@ -181,26 +182,20 @@ def build_pipeline(
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKLTemporalDecoder:
-    """The trained autoencoder of a world folder, in fp32, frozen.
+    """The trained autoencoder of a pipeline folder, in fp32, frozen.
 
     Raises:
         UsageError: The autoencoder stage has not written it yet.
     """
     from diffusers import AutoencoderKLTemporalDecoder
 
-    if not (folder / "vae" / "config.json").is_file():
-        raise UsageError(
-            f"no autoencoder in {folder}; train it first: python train.py fit --config configs/pretrain_portrait_unet_autoencoder.yaml"
-        )
-    part = str(folder / "vae")
-    vae: AutoencoderKLTemporalDecoder = AutoencoderKLTemporalDecoder.from_pretrained(
-        part, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
-    )
+    remedy = "train it first: python train.py fit --config configs/pretrain_portrait_unet_autoencoder.yaml"
+    vae: AutoencoderKLTemporalDecoder = load_part(AutoencoderKLTemporalDecoder, folder, "vae", remedy)
     return vae.eval().requires_grad_(False)
 
 
 def load_networks(folder: Path) -> nn.ModuleDict:
-    """U-Net and image encoder of a complete world folder, in fp32: {"unet", "image_encoder"}.
+    """U-Net and image encoder of a complete pipeline folder, in fp32: {"unet", "image_encoder"}.
 
     Raises:
         UsageError: The folder does not hold both.
@@ -209,34 +204,8 @@ def load_networks(folder: Path) -> nn.ModuleDict:
     from transformers import CLIPVisionModelWithProjection
 
     classes = {"unet": UNetSpatioTemporalConditionModel, "image_encoder": CLIPVisionModelWithProjection}
-    if missing := [part for part in classes if not (folder / part / "config.json").is_file()]:
-        raise UsageError(f"no {' and no '.join(missing)} in {folder}; give a world folder whose denoiser was trained")
-    return nn.ModuleDict(
-        {
-            part: kind.from_pretrained(str(folder / part), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
-            for part, kind in classes.items()
-        }
-    )
-
-
-def start_from(network: nn.Module, held: nn.Module, anew: tuple[str, ...], source: str) -> None:
-    """Give a network the weights of another that may differ in the channels of its latent only.
-
-    Args:
-        network: To be trained; changed in place.
-        held: Whose weights to take.
-        anew: Layers that read or write latents: where their sizes differ they stay as they are.
-        source: What the user called `held`.
-
-    Raises:
-        UsageError: Other layers differ, too.
-    """
-    own, given = network.state_dict(), held.state_dict()
-    taken = {n: v for n, v in given.items() if not (n in own and v.shape != own[n].shape and n.rpartition(".")[0] in anew)}
-    try:
-        network.load_state_dict({n: v for n, v in own.items() if n not in taken and n in given} | taken)
-    except RuntimeError as error:
-        raise UsageError(f"{source} has networks of other sizes than this run is set to; give it theirs") from error
+    remedy = "give the folder of a trained pipeline, e.g. portrait-unet"
+    return nn.ModuleDict({part: load_part(kind, folder, part, remedy) for part, kind in classes.items()})
 
 
 def _check_channels(channels: tuple[int, ...]) -> None:

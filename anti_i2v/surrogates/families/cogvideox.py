@@ -42,14 +42,14 @@ class CogVideoXSurrogate(Surrogate):
         config = self.pipeline.transformer.config
         space, time = self.pipeline.vae_scale_factor_spatial, self.pipeline.vae_scale_factor_temporal
         size, trained = (self.height, self.width), (config.sample_height * space, config.sample_width * space)
-        given = f"height × width is {self.height} × {self.width}"
+        actual = f"height × width is {self.height} × {self.width}"
         if config.use_learned_positional_embeddings and size != trained:
             raise UsageError(
-                f"{given}; this CogVideoX has learned positions for {trained[0]} × {trained[1]} only; take that size, or CogVideoX 1.5"
+                f"{actual}; this CogVideoX has learned positions for {trained[0]} × {trained[1]} only; take that size, or CogVideoX 1.5"
             )
         check_size("CogVideoX", *size, space * config.patch_size)
         if config.patch_size_t is not None and config.use_rotary_positional_embeddings and (size[0] > trained[0] or size[1] > trained[1]):
-            raise UsageError(f"{given}; this CogVideoX has positions up to {trained[0]} × {trained[1]}; take a smaller size")
+            raise UsageError(f"{actual}; this CogVideoX has positions up to {trained[0]} × {trained[1]}; take a smaller size")
         if config.use_learned_positional_embeddings and self.num_frames != config.sample_frames:
             raise UsageError(
                 f"num_frames is {self.num_frames}; this CogVideoX has learned positions for {config.sample_frames} frames only, "
@@ -106,14 +106,14 @@ class CogVideoXSurrogate(Surrogate):
         return {"latents": self.encode_photo(image).transpose(1, 2)}
 
     def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """At step 0 pure noise, like the pipeline; later a noised still clip of the photo, without gradient, as with Wan."""
+        """See `FrozenPipeline.noisy_latents`; signal and noise are mixed so that their squares sum to 1."""
         if draw.step == 0:
             return draw.noise
         signal, noise = 1 - draw.sigma, draw.sigma  # the scheduler's √ᾱ and √(1 − ᾱ), once their squares sum to 1
         return (signal * self.clip_latents(condition, draw) + noise * draw.noise) / math.hypot(signal, noise)
 
     def clip_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """The latents that the noise is put on: the draw's reference, or the photo's in every frame."""
+        """See `FrozenPipeline.clip_latents`; the photo's latents are not scaled yet."""
         return condition["latents"].detach() * self._video_scale if draw.reference is None else draw.reference
 
     def encode_clip(self, video: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class CogVideoXSurrogate(Surrogate):
         return latents[:, self._extra :]
 
     def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `FrozenPipeline.reconstruct`: the single latent frame of the photo, decoded alone."""
+        """See `FrozenPipeline.reconstruct`; the photo's latents are not scaled yet."""
         return self.decode(condition["latents"] * self._video_scale)[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ doing without, which whoever makes or shows clips must see to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -22,7 +22,7 @@ from anti_i2v.surrogates.families.shared import photo_first
 from anti_i2v.surrogates.families.wan_base import WanBase
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 TIMESTEPS = 1000
 """The scheduler's timestep for a sigma of 1; the denoiser never sees it."""
@@ -43,21 +43,21 @@ class Cosmos2Surrogate(WanBase):
     photo_sigma = 1e-4
     """Noise level of the photo as the denoiser is given it; the photo has no noise."""
 
-    given: Tensor
+    photo_mask: Tensor
     padding: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        channels = pipeline.transformer.config.in_channels - 1
+    def _prepare(self) -> None:
+        super()._prepare()
+        channels = self.pipeline.transformer.config.in_channels - 1
         if channels != self.clip_shape[0]:
             raise UsageError(
                 f"the denoiser reads {channels} channels and a mask, the autoencoder makes {self.clip_shape[0]}; this is no "
                 "video-to-world Cosmos-Predict2; give one such as nvidia/Cosmos-Predict2-2B-Video2World"
             )
-        given = torch.zeros(1, 1, *self.clip_shape[1:])
-        given[:, :, 0] = 1
-        self.register_buffer("given", given, persistent=False)
-        self.register_buffer("padding", torch.zeros(1, 1, height, width), persistent=False)
+        photo_mask = torch.zeros(1, 1, *self.clip_shape[1:])
+        photo_mask[:, :, 0] = 1
+        self.register_buffer("photo_mask", photo_mask, persistent=False)
+        self.register_buffer("padding", torch.zeros(1, 1, self.height, self.width), persistent=False)
 
     def _set_timesteps(self, scheduler: SchedulerMixin, steps: int) -> None:
         """The pipeline's own schedule, whose last step goes nowhere: sigma ends at its minimum rather than at 0."""
@@ -85,10 +85,10 @@ class Cosmos2Surrogate(WanBase):
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
-        return {"latents": self.normalised(self.encode_photo(image))}
+        return {"latents": self.normalise(self.encode_photo(image))}
 
     def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """See `FrozenPipeline.noisy_latents`; noise of step 0, too, is shown to the denoiser divided by 1 + sigma."""
+        """See `FrozenPipeline.noisy_latents`; noise of step 0, too, reaches the denoiser divided by 1 + sigma."""
         return draw.sigma * draw.noise if draw.step == 0 else super().noisy_latents(condition, draw)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
@@ -101,7 +101,7 @@ class Cosmos2Surrogate(WanBase):
             "timestep": times,
             "encoder_hidden_states": text["prompt_embeds"],
             "fps": self.frame_rate,
-            "condition_mask": self.given.expand(len(latents), -1, -1, -1, -1),
+            "condition_mask": self.photo_mask.expand(len(latents), -1, -1, -1, -1),
             "padding_mask": self.padding,
         }
 

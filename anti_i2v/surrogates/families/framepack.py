@@ -1,6 +1,6 @@
 """FramePack image-to-video: a clip is made section by section, the last one first, and the photo stands before them all.
 
-What the denoiser is shown beside the noise of a section is the photo's latent, SigLIP's tokens of it, and a history of the
+What the denoiser is given beside the noise of a section is the photo's latent, SigLIP's tokens of it, and a history of the
 sections that follow in the clip, the coarser the farther away.
 
 https://arxiv.org/abs/2504.12626
@@ -9,7 +9,7 @@ https://arxiv.org/abs/2504.12626
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -20,14 +20,14 @@ from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
 WINDOW = 9
 """Latent frames of a section, by the default of the pipeline's call."""
 HISTORY = (1, 2, 16)
-"""Latent frames of the history that are shown whole, halved and quartered, the nearest first."""
+"""Latent frames of the history that are given whole, halved and quartered, the nearest first."""
 LARGEST_SHIFT = 7.0
 """Of the schedule, however many tokens a section has."""
 TEXT_LENGTH = 256
@@ -49,9 +49,8 @@ class FramePackSurrogate(Surrogate):
 
     vae: AutoencoderKLHunyuanVideo
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.image_encoder: nn.Module = pipeline.image_encoder
+    def _prepare(self) -> None:
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(channels, latent frames, latent height, latent width)` of one section."""
@@ -103,35 +102,35 @@ class FramePackSurrogate(Surrogate):
         pixels = self.pipeline.feature_extractor(images=photo, do_rescale=False, return_tensors="pt").pixel_values
         return {"latents": latents, "image_embeds": self.image_encoder(pixels).last_hidden_state}
 
-    def _places(self, section: int) -> Tensor:
+    def _positions(self, section: int) -> Tensor:
         """Where the latent frames of the photo, the section and the history stand in time, the sections in the order of sampling.
 
         Of a long clip the pipeline has all sections but the first and the last two stand at the same distance from the photo.
         """
         count = self._sections
-        ahead = list(reversed(range(count))) if count <= 4 else [3, *[2] * (count - 3), 1, 0]
-        begin = 1 + ahead[section] * WINDOW
+        distances = list(reversed(range(count))) if count <= 4 else [3, *[2] * (count - 3), 1, 0]
+        begin = 1 + distances[section] * WINDOW
         return torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(begin, begin + WINDOW + sum(HISTORY))])
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The noise of a section, the photo and the section's history, which `denoise` adds to the condition; without, the first's."""
         history = condition.get("history", latents.new_zeros(*latents.shape[:2], sum(HISTORY), *latents.shape[3:]))
         near, half = HISTORY[0], sum(HISTORY[:2])
-        places = condition.get("places", self._places(0))
-        behind = places[1 + WINDOW :]
+        positions = condition.get("positions", self._positions(0))
+        history_positions = positions[1 + WINDOW :]
         return {
             "hidden_states": latents,
             "timestep": timestep.expand(len(latents)),
             **text,
             "image_embeds": condition["image_embeds"],
-            "indices_latents": places[1 : 1 + WINDOW],
+            "indices_latents": positions[1 : 1 + WINDOW],
             "guidance": latents.new_full((len(latents),), self.guidance_scale * 1000),
             "latents_clean": torch.cat([condition["latents"], history[:, :, :near]], dim=2),
-            "indices_latents_clean": torch.cat([places[:1], behind[:near]]),
+            "indices_latents_clean": torch.cat([positions[:1], history_positions[:near]]),
             "latents_history_2x": history[:, :, near:half],
-            "indices_latents_history_2x": behind[near:half],
+            "indices_latents_history_2x": history_positions[near:half],
             "latents_history_4x": history[:, :, half:],
-            "indices_latents_history_4x": behind[half:],
+            "indices_latents_history_4x": history_positions[half:],
             "attention_kwargs": None,
         }
 
@@ -146,16 +145,16 @@ class FramePackSurrogate(Surrogate):
         Returns:
             `(B, channels, 1 + sections × WINDOW, h, w)`: the photo and all sections, in the order of the clip.
         """
-        done, steps = latents.new_zeros(*latents.shape[:2], 0, *latents.shape[3:]), len(scheduler.timesteps)
+        clip, steps = latents.new_zeros(*latents.shape[:2], 0, *latents.shape[3:]), len(scheduler.timesteps)
         empty = latents.new_zeros(*latents.shape[:2], sum(HISTORY), *latents.shape[3:])
         for section in range(self._sections):
             if section:
                 latents = scheduler.fresh_noise().to(latents)
                 self._set_timesteps(scheduler, steps)
-            history = torch.cat([done, empty], dim=2)[:, :, : sum(HISTORY)]
-            known = {**condition, "history": history, "places": self._places(section)}
-            done = torch.cat([super().denoise(latents, known, text, scheduler), done], dim=2)
-        return torch.cat([condition["latents"], done], dim=2)
+            history = torch.cat([clip, empty], dim=2)[:, :, : sum(HISTORY)]
+            section_condition = {**condition, "history": history, "positions": self._positions(section)}
+            clip = torch.cat([super().denoise(latents, section_condition, text, scheduler), clip], dim=2)
+        return torch.cat([condition["latents"], clip], dim=2)
 
     # ------------------------------------------------------------------------------------------------------ pictures
     def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:

@@ -1,15 +1,15 @@
 """HunyuanVideo image-to-video, both of its layouts. The photo reaches it by two routes.
 
 One is the autoencoder's latent of the photo: beside the noisy latents of every frame (`latent_concat`), or in place of the
-first latent frame (`token_replace`). The other is LLaVA, the language model that reads the prompt: it is shown the photo
-before the prompt, so that its states of the prompt depend on the photo as well. They cannot be kept from one photo to the
-next, and LLaVA stays loaded, frozen, beside the denoiser.
+first latent frame (`token_replace`). The other is LLaVA, the language model that reads the prompt: it is given the photo
+before the prompt, so that its states of the prompt depend on the photo as well. They are new for every photo, so LLaVA
+stays loaded, frozen, beside the denoiser.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -22,7 +22,7 @@ from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas, photo_and_mask, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
     from transformers import LlavaForConditionalGeneration
 
 TEXT_LENGTH = 256
@@ -62,9 +62,8 @@ class HunyuanVideoSurrogate(Surrogate):
     vae: AutoencoderKLHunyuanVideo
     language_model: LlavaForConditionalGeneration
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.language_model = pipeline.text_encoder  # registered, so that it moves along
+    def _prepare(self) -> None:
+        self.language_model = self.pipeline.text_encoder  # registered, so that it moves along
         self._tokens("")  # a tokenizer that reads the template otherwise is found now, not when a prompt comes
 
     def check_sizes(self) -> tuple[int, ...]:
@@ -94,7 +93,7 @@ class HunyuanVideoSurrogate(Surrogate):
     # ---------------------------------------------------------------------------------------------------------- text
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
-        """What is known before the photo: `pooled_projections` `(prompts, channels)` of CLIP, and LLaVA's input.
+        """What does not depend on the photo: `pooled_projections` `(prompts, channels)` of CLIP, and LLaVA's input.
 
         That is `input_ids`, `attention_mask` and `position_ids` `(prompts, tokens)`, with room for the photo; `positions`
         `(prompts, positions)`, those whose states the denoiser reads; `encoder_attention_mask`, their mask.
@@ -114,9 +113,9 @@ class HunyuanVideoSurrogate(Surrogate):
         The pipeline finds the end of the prompt by the last `<|end_header_id|>`, and where a long prompt has cut that one
         off, by the end of the text; it can do the latter for a single prompt only, so prompts are read one by one.
         """
-        from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video_image2video as theirs
+        from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video_image2video as diffusers_module
 
-        template, config, tokenizer = theirs.DEFAULT_PROMPT_TEMPLATE, self.pipeline.text_encoder.config, self.pipeline.tokenizer
+        template, config, tokenizer = diffusers_module.DEFAULT_PROMPT_TEMPLATE, self.pipeline.text_encoder.config, self.pipeline.tokenizer
         crop, start, end, photo = (template[key] for key in ("crop_start", "image_emb_start", "image_emb_end", "image_emb_len"))
         length = TEXT_LENGTH + crop
         encoded = tokenizer(
@@ -124,16 +123,16 @@ class HunyuanVideoSurrogate(Surrogate):
         )
         ids, mask = encoded.input_ids, encoded.attention_mask
         self._check_position_of_photo(prompt, (ids[0] == config.image_token_index).nonzero().flatten().tolist(), start)
-        expanded: dict[str, Tensor] = theirs._expand_input_ids_with_image_tokens(
+        expanded: dict[str, Tensor] = diffusers_module._expand_input_ids_with_image_tokens(
             ids, mask, length, config.image_token_index, photo, start, end, config.pad_token_id
         )
         headers = (ids[0] == tokenizer.convert_tokens_to_ids("<|end_header_id|>")).nonzero().flatten().tolist()
-        answer = (headers[-1] if len(headers) > 2 else length - 1) + 1  # system, user, assistant
-        text = torch.cat([torch.arange(crop, answer - 4), torch.arange(answer, length)])  # without the assistant's header
-        shown = torch.arange(start, end)[:: INTERLEAVE[self._layout]]
+        end_of_prompt = (headers[-1] if len(headers) > 2 else length - 1) + 1  # system, user, assistant
+        text = torch.cat([torch.arange(crop, end_of_prompt - 4), torch.arange(end_of_prompt, length)])  # without the assistant's header
+        photo_positions = torch.arange(start, end)[:: INTERLEAVE[self._layout]]
         return {key: value[0] for key, value in expanded.items()} | {
-            "positions": torch.cat([shown, text + photo - 1]),
-            "encoder_attention_mask": torch.cat([torch.ones(len(shown)), mask[0, text].float()]),
+            "positions": torch.cat([photo_positions, text + photo - 1]),
+            "encoder_attention_mask": torch.cat([torch.ones(len(photo_positions)), mask[0, text].float()]),
         }
 
     def _check_position_of_photo(self, prompt: str, positions: list[int], expected: int) -> None:
@@ -155,8 +154,8 @@ class HunyuanVideoSurrogate(Surrogate):
     def join_text(self, condition: dict[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """With `prompt_embeds` `(B, positions, channels)`: LLaVA's states of some of the photo's tokens, then of the prompt's."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.through_language_model):
-            states: Tensor = self.language_model.model(  # without the head, whose logits nobody reads
-                pixel_values=self._shown_to_llava(condition["photo"]).to(self.language_model.dtype),
+            states: Tensor = self.language_model.model(  # without the head, whose logits are not needed
+                pixel_values=self._resize_for_llava(condition["photo"]).to(self.language_model.dtype),
                 **{key: text[key] for key in ("input_ids", "attention_mask", "position_ids")},
                 output_hidden_states=True,
                 use_cache=False,
@@ -164,7 +163,7 @@ class HunyuanVideoSurrogate(Surrogate):
             embeds = torch.take_along_dim(states, text["positions"].unsqueeze(-1), dim=1)
         return {**condition, "prompt_embeds": embeds.float()}
 
-    def _shown_to_llava(self, photo: Tensor) -> Tensor:
+    def _resize_for_llava(self, photo: Tensor) -> Tensor:
         """The photo as LLaVA's image processor makes it: shorter edge resized, centre cropped, normalised."""
         process = self.pipeline.image_processor
         sized = process(images=photo, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values
@@ -186,24 +185,24 @@ class HunyuanVideoSurrogate(Surrogate):
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
         """The common loop, from the pipeline's start.
 
-        Where the photo replaces the first latent frame the scheduler steps that frame too, for nobody: `inputs` and
+        Where the photo replaces the first latent frame the scheduler steps that frame too, without effect: `inputs` and
         `final` replace it.
         """
         return super().denoise(self._start(condition, latents), condition, text, scheduler)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, of the latents themselves or of further channels with a mask of where it stands."""
-        shown = self.finish(condition, latents)
+        hidden_states = self.finish(condition, latents)
         if not self._replaces:
-            shown = torch.cat([latents, photo_and_mask(condition["latents"], latents)], dim=1)
-        guided = self.pipeline.transformer.config.guidance_embeds
+            hidden_states = torch.cat([latents, photo_and_mask(condition["latents"], latents)], dim=1)
+        takes_guidance = self.pipeline.transformer.config.guidance_embeds
         return {
-            "hidden_states": shown,
+            "hidden_states": hidden_states,
             "timestep": timestep.expand(len(latents)).to(latents.dtype),
             "encoder_hidden_states": condition["prompt_embeds"],
             "encoder_attention_mask": text["encoder_attention_mask"],
             "pooled_projections": text["pooled_projections"],
-            "guidance": latents.new_full((len(latents),), self.guidance_scale * 1000) if guided else None,
+            "guidance": latents.new_full((len(latents),), self.guidance_scale * 1000) if takes_guidance else None,
             "attention_kwargs": None,
         }
 

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2511.18870
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.families.shared import check_length, even_sigmas, photo_and_mask
-from anti_i2v.surrogates.families.wan_concat import shown_to_clip
+from anti_i2v.surrogates.families.wan_concat import resize_for_clip
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo15, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLHunyuanVideo15, SchedulerMixin
 
 
 class HunyuanVideo15Surrogate(Surrogate):
@@ -35,10 +35,9 @@ class HunyuanVideo15Surrogate(Surrogate):
 
     vae: AutoencoderKLHunyuanVideo15
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
+    def _prepare(self) -> None:
         self.vae.enable_slicing()  # clip by clip: the mask of its attention has the wrong shape for several
-        self.image_encoder: nn.Module = pipeline.image_encoder
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(channels, latent frames, latent height, latent width)`."""
@@ -90,7 +89,7 @@ class HunyuanVideo15Surrogate(Surrogate):
         `image_embeds` `(B, tokens, channels)`: SigLIP's last states of it.
         """
         latents = self.encode_photo(image) * self.vae.config.scaling_factor
-        embeds = self.image_encoder(shown_to_clip(image, self.pipeline.feature_extractor)).last_hidden_state
+        embeds = self.image_encoder(resize_for_clip(image, self.pipeline.feature_extractor)).last_hidden_state
         return {"latents": latents, "image_embeds": embeds}
 
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:

@@ -6,7 +6,7 @@ later frames have their place in the clip there instead. An embedding of the pho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,13 +19,13 @@ from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos, shares_of_alphas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKL, SchedulerMixin
 
 MULTIPLE = 8
 """The pipeline insists on it for height and width, whatever the autoencoder."""
 
 
-def repeated(short: int, long: int) -> list[int]:
+def repeated_pixels(short: int, long: int) -> list[int]:
     """Which of `short` pixels PIL's box filter repeats at each of `long` places; computed as there, where it falls between two."""
     return [int((place + 0.5) * (short / long)) for place in range(long)]
 
@@ -43,16 +43,15 @@ class I2VGenXLSurrogate(Surrogate):
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.image_encoder: nn.Module = pipeline.image_encoder
-        self._scale = float(pipeline.vae.config.scaling_factor)
-        extractor = pipeline.feature_extractor
+    def _prepare(self) -> None:
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
+        self._scale = float(self.pipeline.vae.config.scaling_factor)
+        extractor = self.pipeline.feature_extractor
         self._clip_size = (extractor.crop_size["height"], extractor.crop_size["width"])
         for name in ("image_mean", "image_std"):
             self.register_buffer(name, torch.tensor(getattr(extractor, name)).view(1, 3, 1, 1), persistent=False)
-        pipeline._guidance_scale = 1.0  # what the pipeline's call sets, and its text encoding reads
-        encoder = pipeline.text_encoder
+        self.pipeline._guidance_scale = 1.0  # what the pipeline's call sets, and its text encoding reads
+        encoder = self.pipeline.text_encoder
         if encoder is not None and not hasattr(encoder, "text_model"):
             # Since transformers 5 the layers lie here; the pipeline looks for them there. No submodule: that would be a circle.
             object.__setattr__(encoder, "text_model", encoder)
@@ -88,10 +87,10 @@ class I2VGenXLSurrogate(Surrogate):
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`, scaled; `image_embeds` `(B, 1, channels)`."""
         latents = self.vae.encode(unit(image) * 2 - 1).latent_dist.mode() * self._scale
-        embeds = self.image_encoder((self.shown_to_clip(unit(image)) - self.image_mean) / self.image_std).image_embeds
+        embeds = self.image_encoder((self.resize_for_clip(unit(image)) - self.image_mean) / self.image_std).image_embeds
         return {"latents": latents.unsqueeze(2), "image_embeds": embeds.unsqueeze(1)}
 
-    def shown_to_clip(self, image: Tensor) -> Tensor:
+    def resize_for_clip(self, image: Tensor) -> Tensor:
         """The middle of photos, as wide and as high as the photo is wide, at CLIP's size; the pipeline rounds it to 8 bits.
 
         Where the photo is not that high, it is first enlarged by repeating pixels. The height can come out one short, as with
@@ -100,10 +99,10 @@ class I2VGenXLSurrogate(Surrogate):
         scale = min(1.0, self.height / self.width)
         rows, columns = (round(side // scale) for side in (self.height, self.width))
         top, left = (rows - self.width) // 2, (columns - self.width) // 2
-        enlarged = image[:, :, repeated(self.height, rows)][:, :, :, repeated(self.width, columns)]
+        enlarged = image[:, :, repeated_pixels(self.height, rows)][:, :, :, repeated_pixels(self.width, columns)]
         middle = F.pad(enlarged, (-left, self.width + left - columns, -top, self.width + top - rows))  # a negative pad cuts off
-        shown: Tensor = F.interpolate(middle, self._clip_size, mode="bilinear", align_corners=False, antialias=True)
-        return shown
+        resized: Tensor = F.interpolate(middle, self._clip_size, mode="bilinear", align_corners=False, antialias=True)
+        return resized
 
     def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; signal √ᾱ and noise √(1 - ᾱ) have the shares of `draw.sigma`, their squares sum to 1."""

@@ -19,7 +19,7 @@ from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline
+    from diffusers import AutoencoderKLHunyuanVideo
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
@@ -47,15 +47,14 @@ class Kandinsky5Surrogate(Surrogate):
 
     vae: AutoencoderKLHunyuanVideo
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        attention = pipeline.transformer.config.attention_type
+    def _prepare(self) -> None:
+        attention = self.pipeline.transformer.config.attention_type
         if attention != "regular":
             raise UsageError(
                 f"attention_type is {attention}, attention to chosen blocks of a long clip; supported Kandinsky 5: regular, "
                 "as in the checkpoints for clips of 5 seconds"
             )
-        self._scale = pipeline._get_scale_factor(height, width)
+        self._scale = self.pipeline._get_scale_factor(self.height, self.width)
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(latent frames, latent height, latent width, channels)`; of a shorter clip the pipeline makes no picture."""
@@ -107,10 +106,10 @@ class Kandinsky5Surrogate(Surrogate):
         words = text["words"]
         if not bool((~words).any()):
             return []
-        own = [{key: value[i : i + 1] for key, value in text.items()} for i in range(len(words))]
+        rows = [{key: value[i : i + 1] for key, value in text.items()} for i in range(len(words))]
         return [
             {**each, "encoder_hidden_states": each["encoder_hidden_states"][:, row], "words": each["words"][:, row]}
-            for each, row in zip(own, words, strict=True)
+            for each, row in zip(rows, words, strict=True)
         ]
 
     # --------------------------------------------------------------------------------------------------------- photo
@@ -121,8 +120,8 @@ class Kandinsky5Surrogate(Surrogate):
         if not single_texts:
             return super().forward(image, text, draw, early_exit)
         features = []
-        for i, own in enumerate(single_texts):
-            features.append(super().forward(photos[i : i + 1], own, replace(draw, noise=draw.noise[i : i + 1]), early_exit))
+        for i, single in enumerate(single_texts):
+            features.append(super().forward(photos[i : i + 1], single, replace(draw, noise=draw.noise[i : i + 1]), early_exit))
         return {tap: torch.cat([each[tap] for each in features]) for tap in self.taps}
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
@@ -131,14 +130,14 @@ class Kandinsky5Surrogate(Surrogate):
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0; where the denoiser has room for it, empty channels and a mask of where the photo stands."""
-        shown = photo_first(condition["latents"], latents, dim=1)
+        hidden_states = photo_first(condition["latents"], latents, dim=1)
         if self.pipeline.transformer.config.visual_cond:
             mask = torch.zeros_like(latents[..., :1])
             mask[:, 0] = 1
-            shown = torch.cat([shown, torch.zeros_like(latents), mask], dim=-1)
+            hidden_states = torch.cat([hidden_states, torch.zeros_like(latents), mask], dim=-1)
         frames, rows, columns, _ = self.clip_shape
         return {
-            "hidden_states": shown,
+            "hidden_states": hidden_states,
             "encoder_hidden_states": text["encoder_hidden_states"],
             "pooled_projections": text["pooled_projections"],
             "timestep": timestep.expand(len(latents)),
@@ -154,7 +153,7 @@ class Kandinsky5Surrogate(Surrogate):
         single_texts = self._split_by_photo(text)
         if single_texts:
             photos = [{key: value[i : i + 1] for key, value in condition.items()} for i in range(len(latents))]
-            return torch.cat([self.predict(photos[i], own, latents[i : i + 1], timestep) for i, own in enumerate(single_texts)])
+            return torch.cat([self.predict(photos[i], single, latents[i : i + 1], timestep) for i, single in enumerate(single_texts)])
         output: Tensor = self.denoiser_at(timestep)(**self.typed_inputs(condition, text, latents, timestep), return_dict=False)
         return output.float()
 

@@ -8,7 +8,7 @@ noise on the photo.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +22,7 @@ from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTXVideo, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLLTXVideo, SchedulerMixin
 
 MULTIPLE = 32
 """The pipelines insist on it for height and width, whatever the autoencoder."""
@@ -123,7 +123,7 @@ class LTXSurrogate(Surrogate):
         return {"num_frames": frames, "height": rows, "width": columns, "rope_interpolation_scale": (time / self.frame_rate, *space)}
 
     def with_photo(self, condition: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> Tensor:
-        """The latents with the photo as frame 0, as the denoiser is shown them at a timestep."""
+        """The latents with the photo as frame 0, as the denoiser is given them at a timestep."""
         return photo_first(condition["latents"], latents)
 
     def _packed(self, latents: Tensor) -> Tensor:
@@ -140,13 +140,13 @@ class LTXSurrogate(Surrogate):
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
             output = self.predict(condition, text, scaled, timestep)
-            change = output.transpose(1, 2).reshape(latents.shape)[:, :, 1:]
-            stepped = scheduler.step(change, timestep, latents[:, :, 1:], return_dict=False)[0]
+            velocity = output.transpose(1, 2).reshape(latents.shape)[:, :, 1:]
+            stepped = scheduler.step(velocity, timestep, latents[:, :, 1:], return_dict=False)[0]
             latents = torch.cat([self.with_photo(condition, scaled, timestep)[:, :, :1], stepped], dim=2)
         return latents
 
     def reconstruct(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """See `FrozenPipeline.reconstruct`: the single latent frame of the photo, decoded alone."""
+        """See `FrozenPipeline.reconstruct`; without the scaling factor, as in `condition`."""
         mean, std = self._statistics()
         return self._decode_unscaled(condition["latents"] * std + mean)[:, 0]
 
@@ -179,10 +179,10 @@ class LTXConditionSurrogate(LTXSurrogate):
 
     positions: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
+    def _prepare(self) -> None:
+        super()._prepare()
         time, space, _ = self._ratios
-        positions = pipeline._scale_video_ids(pipeline._prepare_video_ids(1, *self._grid), space, time).float()
+        positions = self.pipeline._scale_video_ids(self.pipeline._prepare_video_ids(1, *self._grid), space, time).float()
         positions[:, 0] = positions[:, 0] * (1.0 / self.frame_rate)
         self.register_buffer("positions", positions, persistent=False)
 

@@ -8,7 +8,7 @@ video's stream. The public checkpoints name `LTX2Pipeline`, from text to video, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +20,7 @@ from anti_i2v.surrogates.families.ltx import LTXSurrogate
 from anti_i2v.surrogates.families.shared import photo_first
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 
 class LTX2Surrogate(LTXSurrogate):
@@ -45,10 +45,10 @@ class LTX2Surrogate(LTXSurrogate):
     video_coords: Tensor
     audio_coords: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        pipeline.audio_vae = None  # only its configuration was needed
-        device, transformer = torch.device("cpu"), pipeline.transformer
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.pipeline.audio_vae = None  # only its configuration was needed
+        device, transformer = torch.device("cpu"), self.pipeline.transformer
         video = transformer.rope.prepare_video_coords(1, *self._grid, device, fps=self.frame_rate)
         self.register_buffer("video_coords", video, persistent=False)
         sound = transformer.audio_rope.prepare_audio_coords(1, self._sound[1], device)
@@ -159,7 +159,7 @@ class LTX2Surrogate(LTXSurrogate):
         return self._join(video.float().transpose(1, 2), sound.float())
 
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
-        """The pipeline's own loop; it steps video and sound alike. What is stepped where the photo is, `final` replaces."""
+        """The pipeline's own loop; it steps video and sound alike. What is stepped where the photo is, `finish` replaces."""
         for timestep in scheduler.timesteps:
             output = self.predict(condition, text, latents, timestep)
             latents = scheduler.step(output, timestep, latents, return_dict=False)[0]

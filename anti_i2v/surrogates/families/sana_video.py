@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,7 +21,7 @@ from anti_i2v.surrogates.families.shared import check_length, check_size, photo_
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTX2Video, AutoencoderKLWan, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLLTX2Video, AutoencoderKLWan, SchedulerMixin
 
 MULTIPLE = 32
 """The pipeline insists on it for height and width, whatever the autoencoder."""
@@ -48,10 +48,9 @@ class SanaVideoSurrogate(Surrogate):
 
     vae: AutoencoderKLWan | AutoencoderKLLTX2Video
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        if type(pipeline.vae).__name__ == "AutoencoderKLWan":
-            accelerate_vae(pipeline.vae)
+    def _prepare(self) -> None:
+        if type(self.pipeline.vae).__name__ == "AutoencoderKLWan":
+            accelerate_vae(self.pipeline.vae)
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(channels, latent frames, latent height, latent width)`."""

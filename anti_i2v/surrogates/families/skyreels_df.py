@@ -7,7 +7,7 @@ https://arxiv.org/abs/2504.13074
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -18,10 +18,10 @@ from anti_i2v.surrogates.families.wan import WanSurrogate
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 SLOW = 16
-"""The frame rate that the denoiser tells from all others."""
+"""The frame rate that the denoiser distinguishes from all others."""
 
 
 class SkyReelsV2DFSurrogate(WanSurrogate):
@@ -34,12 +34,12 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
     least_latent_frames = 2
     frame_rate = 24
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        config = pipeline.transformer.config
-        if config.in_channels != self.clip_shape[0]:
+    def _prepare(self) -> None:
+        super()._prepare()
+        config, channels = self.pipeline.transformer.config, self.clip_shape[0]
+        if config.in_channels != channels:
             raise UsageError(
-                f"the denoiser reads {config.in_channels} channels, not {self.clip_shape[0]} (those of a clip alone); this is no diffusion "
+                f"the denoiser reads {config.in_channels} channels, not {channels} (those of a clip alone); this is no diffusion "
                 "forcing SkyReels-V2; give one such as Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers"
             )
         if config.num_frame_per_block != 1:
@@ -62,7 +62,7 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
         """The photo in latent frame 0; one timestep a latent frame, 0 on the photo's."""
         return {
             "hidden_states": self.finish(condition, latents),
-            "timestep": (self.keep[0, 0, :, 0, 0] * timestep).long().expand(len(latents), -1),
+            "timestep": (self.noise_mask[0, 0, :, 0, 0] * timestep).long().expand(len(latents), -1),
             "encoder_hidden_states": text["prompt_embeds"],
             "enable_diffusion_forcing": True,
             # One entry, whatever the batch: the denoiser adds it to every photo's, and fails where there are several.
@@ -73,7 +73,7 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
     def denoise(self, latents: Tensor, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop, which steps each latent frame for itself and never the photo.
 
-        It writes every result over the latents that the scheduler was given. A scheduler that remembers those of its first
+        It writes every result over the latents that it hands the scheduler. A scheduler that remembers those of its first
         step, as UniPC does, finds the result in their place, and corrects from there; so it is done here, too.
         """
         moving = latents[:, :, 1:]

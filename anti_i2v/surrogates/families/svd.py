@@ -7,7 +7,7 @@ an embedding of the photo by CLIP is what cross-attention reads. How the person 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,13 +19,13 @@ from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, SchedulerMixin
+    from diffusers import AutoencoderKLTemporalDecoder, SchedulerMixin
 
 CLIP_SIZE = 224
-"""Height and width at which the pipeline shows a photo to CLIP, whatever the size of either."""
+"""Height and width at which the pipeline gives CLIP a photo, whatever the size of either."""
 
 
-def shown_to_clip(pixels: Tensor) -> Tensor:
+def resize_for_clip(pixels: Tensor) -> Tensor:
     """Photos `(B, 3, H, W)` in [-1, 1] at the size CLIP sees, `(B, 3, 224, 224)` about [0, 1], by the pipeline's own resizing."""
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
 
@@ -49,14 +49,13 @@ class SVDSurrogate(Surrogate):
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        self.image_encoder: nn.Module = pipeline.image_encoder
-        scheduler = self._schedule(steps)
+    def _prepare(self) -> None:
+        self.image_encoder: nn.Module = self.pipeline.image_encoder
+        scheduler = self._schedule(self.steps)
         self._levels: list[float] = scheduler.sigmas.tolist()
         self._start = float(scheduler.init_noise_sigma)
         for name in ("image_mean", "image_std"):
-            self.register_buffer(name, torch.tensor(getattr(pipeline.feature_extractor, name)).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(getattr(self.pipeline.feature_extractor, name)).view(1, 3, 1, 1), persistent=False)
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(frames, channels, latent height, latent width)`."""
@@ -86,9 +85,9 @@ class SVDSurrogate(Surrogate):
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, h, w)`, not scaled, and `image_embeds` `(B, 1, channels)`; CLIP sees the photo without noise."""
         pixels = unit(image) * 2 - 1
-        noised = pixels if image_noise is None else pixels + self.noise_aug_strength * image_noise
-        embeds = self.image_encoder((shown_to_clip(pixels) - self.image_mean) / self.image_std).image_embeds
-        return {"latents": self.vae.encode(noised).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
+        noisy_pixels = pixels if image_noise is None else pixels + self.noise_aug_strength * image_noise
+        embeds = self.image_encoder((resize_for_clip(pixels) - self.image_mean) / self.image_std).image_embeds
+        return {"latents": self.vae.encode(noisy_pixels).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
 
     def noisy_latents(self, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; noise of standard deviation s is added, and the sum divided by √(s² + 1)."""

@@ -6,7 +6,7 @@ frame's tokens get timestep 0. Wan 2.1 and 2.2 A14B feed the photo by another ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,19 +18,19 @@ from anti_i2v.surrogates.draw import Draw
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH, WanBase
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    pass
 
 
 class WanSurrogate(WanBase):
     """A frozen `WanImageToVideoPipeline` with `expand_timesteps`."""
 
-    keep: Tensor
+    noise_mask: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        keep = torch.ones(1, 1, *self.clip_shape[1:])
-        keep[:, :, 0] = 0  # 1 where the noise stays, 0 where the photo replaces it
-        self.register_buffer("keep", keep, persistent=False)
+    def _prepare(self) -> None:
+        super()._prepare()
+        noise_mask = torch.ones(1, 1, *self.clip_shape[1:])
+        noise_mask[:, :, 0] = 0  # 1 where the noise stays, 0 where the photo replaces it
+        self.register_buffer("noise_mask", noise_mask, persistent=False)
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
@@ -50,16 +50,16 @@ class WanSurrogate(WanBase):
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
-        return {"latents": self.normalised(self.encode_photo(image))}
+        return {"latents": self.normalise(self.encode_photo(image))}
 
     def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """See `FrozenPipeline.prediction_error`; frame 0 does not count, the photo stands there."""
-        return self.keep * super().prediction_error(prediction, condition, draw)
+        return self.noise_mask * super().prediction_error(prediction, condition, draw)
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """The photo in latent frame 0, one timestep a token, 0 on the photo's tokens."""
         _, rows, columns = self._patch
-        per_token = (self.keep[0, 0, :, ::rows, ::columns] * timestep).flatten().expand(len(latents), -1)
+        per_token = (self.noise_mask[0, 0, :, ::rows, ::columns] * timestep).flatten().expand(len(latents), -1)
         return {
             "hidden_states": self.finish(condition, latents),
             "timestep": per_token,
@@ -70,4 +70,4 @@ class WanSurrogate(WanBase):
 
     def finish(self, condition: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """The latents with the photo as frame 0."""
-        return (1 - self.keep) * condition["latents"] + self.keep * latents
+        return (1 - self.noise_mask) * condition["latents"] + self.noise_mask * latents

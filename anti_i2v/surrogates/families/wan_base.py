@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from anti_i2v.surrogates.families.shared import check_length, check_size
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan, DiffusionPipeline
+    from diffusers import AutoencoderKLWan
 
 TEXT_LENGTH = 512
 """Tokens of a prompt, padded; where the photo's tokens stand before them, Wan's attention splits the two at this number."""
@@ -25,7 +25,7 @@ class WanBase(Surrogate):
 
     block_lists: ClassVar[Mapping[str, str]] = {"blocks": "num_layers"}
     display_name = "Wan"
-    """What messages call the family."""
+    """The family's name in messages."""
     least_latent_frames = 1
     """Of a clip; 2 where the first is the photo itself."""
 
@@ -33,10 +33,9 @@ class WanBase(Surrogate):
     latents_mean: Tensor
     latents_std: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        accelerate_vae(pipeline.vae)
-        config = pipeline.vae.config
+    def _prepare(self) -> None:
+        accelerate_vae(self.pipeline.vae)
+        config = self.pipeline.vae.config
         for name in ("latents_mean", "latents_std"):
             self.register_buffer(name, torch.tensor(config[name]).view(1, -1, 1, 1, 1), persistent=False)
 
@@ -75,13 +74,13 @@ class WanBase(Surrogate):
 
     def encode_clip(self, video: Tensor) -> Tensor:
         """See `FrozenPipeline.encode_clip`."""
-        return self.normalised(self.encode_video(video))
+        return self.normalise(self.encode_video(video))
 
     def prediction_error(self, prediction: Tensor, condition: Mapping[str, Tensor], draw: Draw) -> Tensor:
-        """See `FrozenPipeline.prediction_error`; the right answer of a flow is noise less clip."""
+        """See `FrozenPipeline.prediction_error`; the true value of a flow is noise less clip."""
         return prediction - (draw.noise - self.clip_latents(condition, draw))
 
-    def normalised(self, latents: Tensor) -> Tensor:
+    def normalise(self, latents: Tensor) -> Tensor:
         """The autoencoder's latents as the denoiser knows them."""
         return (latents - self.latents_mean) / self.latents_std
 

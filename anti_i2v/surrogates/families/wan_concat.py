@@ -1,7 +1,7 @@
 """Wan pipelines that set the photo's latents beside the noisy ones: Wan 2.1, Wan 2.2 A14B and SkyReels-V2, image to video.
 
 The autoencoder encodes a whole clip, the photo and then grey, since it is causal and its later frames remember the photo.
-Four mask channels say which frames of the clip are given. Wan 2.1 and SkyReels-V2 also show the photo to CLIP, whose tokens
+Four mask channels say which frames of the clip are fixed. Wan 2.1 and SkyReels-V2 also encode the photo with CLIP, whose tokens
 stand before the text; A14B has two denoisers instead, one for noisy timesteps and one for the others.
 
 https://arxiv.org/abs/2503.20314 (Wan), https://arxiv.org/abs/2504.13074 (SkyReels-V2)
@@ -25,15 +25,14 @@ from anti_i2v.surrogates.families.wan_base import WanBase
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
     from transformers import CLIPImageProcessor
 
 
-def shown_to_clip(image: Tensor, processor: CLIPImageProcessor) -> Tensor:
+def resize_for_clip(image: Tensor, processor: CLIPImageProcessor) -> Tensor:
     """Photos `(B, 3, H, W)` in [0, 1] as CLIP gets them: resized, cropped and normalised as the pipeline's processor is set to.
 
-    The pipeline resizes an 8-bit picture, the width and then the height. What 8 bits cannot hold is cut off after each, and a
-    bicubic resize overshoots at every edge, so it is cut off here too. Rounding to 8 bits has no gradient and is left out:
+    The pipeline resizes an 8-bit picture, the width and then the height. What is out of the range of 8 bits is clipped after each, and a
+    bicubic resize overshoots at every edge, so it is clipped here too. Rounding to 8 bits has no gradient and is left out:
     a pixel may be off by about 1/255.
     """
     height, width = image.shape[-2:]
@@ -46,11 +45,11 @@ def shown_to_clip(image: Tensor, processor: CLIPImageProcessor) -> Tensor:
     pixels = unit(image)
     if processor.do_resize:
         for rows, columns in ((pixels.shape[-2], width), (height, width)):
-            wanted = {"height": rows, "width": columns}
-            resized = processor(pixels, size=wanted, do_rescale=False, do_center_crop=False, do_normalize=False, return_tensors="pt")
+            size = {"height": rows, "width": columns}
+            resized = processor(pixels, size=size, do_rescale=False, do_center_crop=False, do_normalize=False, return_tensors="pt")
             pixels = unit(resized.pixel_values)
-    shown: Tensor = processor(pixels, do_resize=False, do_rescale=False, return_tensors="pt").pixel_values
-    return shown
+    normalised: Tensor = processor(pixels, do_resize=False, do_rescale=False, return_tensors="pt").pixel_values
+    return normalised
 
 
 class WanConcatSurrogate(WanBase):
@@ -62,12 +61,12 @@ class WanConcatSurrogate(WanBase):
 
     denoiser_names = ("transformer", "transformer_2")
 
-    given: Tensor
+    photo_mask: Tensor
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, taps, height, width, num_frames, steps)
-        config, ratio = pipeline.transformer.config, pipeline.config.get("boundary_ratio")
-        channels = 2 * self.clip_shape[0] + pipeline.vae_scale_factor_temporal
+    def _prepare(self) -> None:
+        super()._prepare()
+        config, ratio = self.pipeline.transformer.config, self.pipeline.config.get("boundary_ratio")
+        channels = 2 * self.clip_shape[0] + self.pipeline.vae_scale_factor_temporal
         if config.in_channels != channels:
             raise UsageError(
                 f"the denoiser reads {config.in_channels} channels, not {channels} (noise, mask, photo); this is no Wan 2.1, 2.2 A14B "
@@ -78,17 +77,17 @@ class WanConcatSurrogate(WanBase):
                 f"pos_embed_seq_len is {config.pos_embed_seq_len}: a Wan for a first and a last frame (FLF2V), which a single photo "
                 "does not fit; give an image-to-video one, such as Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"
             )
-        if config.image_dim is not None and getattr(pipeline, "image_encoder", None) is None:
+        if config.image_dim is not None and getattr(self.pipeline, "image_encoder", None) is None:
             raise UsageError(
                 f"image_dim is {config.image_dim}, so it reads the photo through CLIP, but there is no image_encoder; "
                 "fetch the whole pipeline"
             )
-        self.boundary = None if ratio is None else float(ratio * pipeline.scheduler.config.num_train_timesteps)
-        self.low_noise_denoiser: nn.Module | None = None if ratio is None else pipeline.transformer_2
-        self.image_encoder: nn.Module | None = None if config.image_dim is None else pipeline.image_encoder
-        given = torch.zeros(1, pipeline.vae_scale_factor_temporal, *self.clip_shape[1:])
-        given[:, :, 0] = 1  # a channel for each frame that a latent frame stands for; the first stands for the photo alone
-        self.register_buffer("given", given, persistent=False)
+        self.boundary = None if ratio is None else float(ratio * self.pipeline.scheduler.config.num_train_timesteps)
+        self.low_noise_denoiser: nn.Module | None = None if ratio is None else self.pipeline.transformer_2
+        self.image_encoder: nn.Module | None = None if config.image_dim is None else self.pipeline.image_encoder
+        photo_mask = torch.zeros(1, self.pipeline.vae_scale_factor_temporal, *self.clip_shape[1:])
+        photo_mask[:, :, 0] = 1  # a channel for each frame that a latent frame stands for; the first stands for the photo alone
+        self.register_buffer("photo_mask", photo_mask, persistent=False)
 
     @classmethod
     def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
@@ -121,18 +120,18 @@ class WanConcatSurrogate(WanBase):
         """
         clip = F.pad((unit(image) * 2 - 1).unsqueeze(2), (0, 0, 0, 0, 0, self.num_frames - 1))  # 0 is grey
         latents = encode_in_chunks(self.vae, clip) if clip.requires_grad else self.vae.encode(clip).latent_dist.mode()
-        condition = {"latents": self.normalised(latents)}
+        condition = {"latents": self.normalise(latents)}
         if self.image_encoder is not None:
             processor = self.pipeline.image_processor  # SkyReels-V2 ships a CLIPProcessor, which holds the one for images
-            pixels = shown_to_clip(image, getattr(processor, "image_processor", processor))
+            pixels = resize_for_clip(image, getattr(processor, "image_processor", processor))
             condition["image_embeds"] = self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
         return condition
 
     def inputs(self, condition: Mapping[str, Tensor], text: Mapping[str, Tensor], latents: Tensor, timestep: Tensor) -> dict[str, object]:
         """Noise, mask and photo side by side; one timestep a photo."""
-        given = self.given.expand(len(latents), -1, -1, -1, -1)
+        mask = self.photo_mask.expand(len(latents), -1, -1, -1, -1)
         return {
-            "hidden_states": torch.cat([latents, given, condition["latents"]], dim=1),
+            "hidden_states": torch.cat([latents, mask, condition["latents"]], dim=1),
             "timestep": timestep.expand(len(latents)),
             "encoder_hidden_states": text["prompt_embeds"],
             "encoder_hidden_states_image": condition.get("image_embeds"),

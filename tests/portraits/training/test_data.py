@@ -38,7 +38,7 @@ def test_latents_are_normalised_as_the_pipeline_does_it(trained_autoencoder: Pat
     vae = pipeline.load_autoencoder(trained_autoencoder)
     raw = vae.encode(truth.video.transpose(1, 2) * 2 - 1).latent_dist.mode()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
-    torch.testing.assert_close(data.held[0]["latents"], (raw - mean) / std, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(data.validation[0]["latents"], (raw - mean) / std, rtol=1e-4, atol=1e-4)
 
 
 def test_the_share_of_a_face_by_hand() -> None:
@@ -58,5 +58,5 @@ def test_latents_come_with_the_share_of_the_face_in_each_cell(trained_autoencode
     truth = PortraitClips("validation", num_frames=5, height=32, width=32).batch(range(4)).face_mask[:, :, 0]
     cells = truth.view(4, 5, 2, 16, 2, 16).mean((3, 5))
     expected = torch.stack([cells[:, 0], (cells[:, 1] + cells[:, 2]) / 2, (cells[:, 3] + cells[:, 4]) / 2], dim=1)
-    torch.testing.assert_close(data.held[0]["face"], expected.unsqueeze(1))
-    assert data.held[0]["latents"].shape == (4, 4, 3, 2, 2)  # type: ignore[union-attr]  # the share is no channel of theirs
+    torch.testing.assert_close(data.validation[0]["face"], expected.unsqueeze(1))
+    assert data.validation[0]["latents"].shape == (4, 4, 3, 2, 2)  # type: ignore[union-attr]  # the share is no channel of theirs

@@ -101,7 +101,7 @@ def test_a_network_that_knows_the_velocity_has_no_loss(trained: tuple[Path, Deno
             return (velocity,)
 
     latents, noise = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4)
-    errors = trained[1].errors(Knowing(), latents, ["a person nods", ""], torch.rand(2), noise)
+    errors = trained[1].errors(Knowing(), {"latents": latents, "face": latents, "prompt": ["a person nods", ""]}, torch.rand(2), noise)
     assert errors.shape == (2, 2, 4, 4)
     assert bool((errors == 0).all())
 
@@ -118,7 +118,7 @@ def test_a_cell_that_the_face_covers_counts_more_in_the_loss(face_weight: float,
             return (velocity,)
 
     module = DenoiserModule("unused", text_dropout=1.0, face_weight=face_weight)
-    module.transformer, module.texts, module.random = Wrong(), {"": torch.zeros(24, 64)}, torch.Generator().manual_seed(0)
+    module.network, module.texts, module.random = Wrong(), {"": torch.zeros(24, 64)}, torch.Generator().manual_seed(0)
     face = torch.zeros(1, 1, 3, 2, 2)
     face[:, :, 0] = 1  # the clean frame is never scored
     face[0, 0, 1, 0, 0], face[0, 0, 2, 1, 1] = 1, 0.5
@@ -135,23 +135,23 @@ def test_a_run_starts_from_the_denoiser_of_a_folder(trained: tuple[Path, Denoise
     module.configure_model()
     (file,) = (world / "transformer").glob("*.safetensors")
     held = load_file(file)
-    for network in (module.transformer, module.ema):
+    for network in (module.network, module.ema):
         assert network is not None
         weights = network.state_dict()
         assert weights.keys() == held.keys()
         assert {value.dtype for value in weights.values()} == {torch.float32}
         assert all(torch.equal(value, held[name].float()) for name, value in weights.items())
-    assert all(p.requires_grad for p in module.transformer.parameters())  # type: ignore[union-attr]
+    assert all(p.requires_grad for p in module.network.parameters())  # type: ignore[union-attr]
 
 
 def test_a_denoiser_that_cannot_be_gone_on_from_is_refused(trained: tuple[Path, DenoiserModule], trained_autoencoder: Path) -> None:
     sizes = {**DENOISER, "layers": 3}
-    with pytest.raises(UsageError, match="of another size than heads 2, head_dim 16, layers 3, ffn_dim 32, text_dim 16"):
+    with pytest.raises(UsageError, match="has networks of other sizes than this run is set to"):
         DenoiserModule(str(trained[0]), **sizes, start_from=str(trained[0])).configure_model()  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"no denoiser in .*portrait-dit; give the folder of a trained world"):
+    with pytest.raises(UsageError, match=r"no transformer in .*portrait-dit; give the folder of a trained pipeline"):
         DenoiserModule(str(trained[0]), **DENOISER, start_from=str(trained_autoencoder)).configure_model()  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_holds_the_network_and_its_average_and_nothing_frozen(trained: tuple[Path, DenoiserModule]) -> None:
     state = torch.load(trained[0].parent / "last.ckpt", weights_only=True)["state_dict"]
-    assert {name.split(".")[0] for name in state} == {"transformer", "ema"}
+    assert {name.split(".")[0] for name in state} == {"network", "ema"}

@@ -13,6 +13,7 @@ from world import DENOISER, VAE
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training import pipeline
+from anti_i2v.portraits.training.parts import save_part
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
 PROMPTS = [prompt for action in ACTIONS for prompt in action.prompts]
@@ -73,8 +74,8 @@ def test_the_text_encoder_is_always_the_same_and_leaves_the_global_seed_alone() 
 
 def test_saves_in_half_precision_and_leaves_the_network_and_no_other_file(tmp_path: Path) -> None:
     transformer = pipeline.build_denoiser(4, **DENOISER)
-    pipeline.save_part(transformer, tmp_path / "transformer")
-    pipeline.save_part(transformer, tmp_path / "transformer")  # over itself
+    save_part(transformer, tmp_path / "transformer")
+    save_part(transformer, tmp_path / "transformer")  # over itself
     stored = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in stored.values()} == {torch.float16}
     assert transformer.dtype == torch.float32

@@ -13,7 +13,7 @@ from world import BANK, fit
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import unet_pipeline
-from anti_i2v.portraits.training.pipeline import save_part
+from anti_i2v.portraits.training.parts import save_part
 from anti_i2v.portraits.training.unet_data import UnetLatentData
 from anti_i2v.portraits.training.unet_denoiser import UnetBatch, UnetDenoiserModule, noised, sample_sigma, velocity
 from anti_i2v.surrogates import Surrogate
@@ -96,7 +96,7 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> N
     data.random.manual_seed(9)
     row = data.form(clip)
     draw_noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(9))
-    (held,) = data.held
+    (held,) = data.validation
     batch: dict[str, Tensor] = {name: value[:1].clone() for name, value in held.items() if isinstance(value, Tensor)}
     count = batch["latents"].numel()
     batch["image_latents"] = row[:, count : count + batch["image_latents"].numel()].float().view_as(batch["image_latents"])
@@ -111,7 +111,7 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> N
     level = surrogate.pipeline.scheduler
     level.set_timesteps(4)
     sigma = level.sigmas[draw.step].view(1)
-    networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema["image_encoder"]})
+    networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema.get_submodule("image_encoder")})
     module.errors(networks, batch, sigma, draw.noise)  # type: ignore[arg-type]
     latents = noised(batch["latents"], sigma, draw.noise)
     with torch.no_grad():
@@ -134,7 +134,7 @@ def test_the_bank_keeps_what_belongs_together(trained: Trained) -> None:
         "motion": (2,),
         "face": (2, 5, 16, 16),
     }
-    (held,) = data.held
+    (held,) = data.validation
     clip = PortraitClips("validation", num_frames=5, height=32, width=32).batch(range(4))
     torch.testing.assert_close(held["photo"], clip.video[:, 0], rtol=0, atol=0.5 / 255 + 1e-3)
     torch.testing.assert_close(held["motion"], unet_pipeline.motion_bucket(clip.video), rtol=1e-3, atol=0)
@@ -148,7 +148,7 @@ def test_the_bank_keeps_what_belongs_together(trained: Trained) -> None:
 
 
 def test_the_photo_is_left_out_by_route(trained: Trained) -> None:
-    module, (held,) = trained[1], trained[2].held
+    module, (held,) = trained[1], trained[2].validation
     batch: UnetBatch = held  # type: ignore[assignment]
     shown: list[tuple[Tensor, Tensor]] = []
 
@@ -158,14 +158,14 @@ def test_the_photo_is_left_out_by_route(trained: Trained) -> None:
             return (torch.zeros_like(batch["latents"]),)
 
     assert module.ema is not None
-    networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema["image_encoder"]})
-    left_out = torch.tensor([0.05, 0.15, 0.25, 0.9])
-    module.errors(networks, batch, torch.ones(4), torch.randn_like(batch["latents"]), left_out)
+    networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema.get_submodule("image_encoder")})
+    dropout = torch.tensor([0.05, 0.15, 0.25, 0.9])
+    module.errors(networks, {**batch, "dropout": dropout}, torch.ones(4), torch.randn_like(batch["latents"]))
     assert [part.tolist() for part in shown[0]] == [[False, False, True, True], [False, True, True, True]]
 
 
 def test_a_network_that_knows_the_velocity_has_no_loss(trained: Trained) -> None:
-    module, (held,) = trained[1], trained[2].held
+    module, (held,) = trained[1], trained[2].validation
     batch: UnetBatch = held  # type: ignore[assignment]
     sigma, noise = torch.tensor([0.1, 1.0, 5.0, 50.0]), torch.randn_like(batch["latents"])
 
@@ -174,15 +174,15 @@ def test_a_network_that_knows_the_velocity_has_no_loss(trained: Trained) -> None
             return (velocity(batch["latents"], sigma, noise),)
 
     assert module.ema is not None
-    networks = nn.ModuleDict({"unet": Knowing(), "image_encoder": module.ema["image_encoder"]})
+    networks = nn.ModuleDict({"unet": Knowing(), "image_encoder": module.ema.get_submodule("image_encoder")})
     assert not module.errors(networks, batch, sigma, noise).any()
 
 
 def test_both_networks_learn_and_a_checkpoint_holds_nothing_frozen(trained: Trained) -> None:
     state = torch.load(trained[0].parent / "last.ckpt", weights_only=True)["state_dict"]
-    assert {".".join(name.split(".")[:2]) for name in state} == {f"{a}.{b}" for a in ("networks", "ema") for b in ("unet", "image_encoder")}
-    assert trained[1].networks is not None
-    assert all(p.requires_grad for p in trained[1].networks.parameters())
+    assert {".".join(name.split(".")[:2]) for name in state} == {f"{a}.{b}" for a in ("network", "ema") for b in ("unet", "image_encoder")}
+    assert trained[1].network is not None
+    assert all(p.requires_grad for p in trained[1].network.parameters())
 
 
 def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained, tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained, tmp_pa
     assert module.ema is not None
     again = UnetDenoiserModule(str(folder), num_frames=5, **UNET, start_from=str(folder))  # type: ignore[arg-type]
     again.configure_model()
-    assert again.networks is not None
-    held = {name: value.half() for name, value in module.ema["unet"].state_dict().items()}
-    assert all(torch.equal(value.half(), held[name]) for name, value in again.networks["unet"].state_dict().items())
+    assert again.network is not None
+    held = {name: value.half() for name, value in module.ema.get_submodule("unet").state_dict().items()}
+    assert all(torch.equal(value.half(), held[name]) for name, value in again.network.get_submodule("unet").state_dict().items())
     other = UnetDenoiserModule(str(folder), num_frames=5, **{**UNET, "channels": (32, 64)}, start_from=str(folder))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="has networks of other sizes"):
         other.configure_model()
@@ -200,13 +200,13 @@ def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained, tmp_pa
     save_part(unet_pipeline.build_autoencoder((32, 32), 8, 1), wider / "vae")
     third = UnetDenoiserModule(str(wider), num_frames=5, **UNET, start_from=str(folder))  # type: ignore[arg-type]
     third.configure_model()
-    assert third.networks is not None
-    own = {name: value.half() for name, value in third.networks["unet"].state_dict().items()}
+    assert third.network is not None
+    own = {name: value.half() for name, value in third.network.get_submodule("unet").state_dict().items()}
     assert {name for name, value in own.items() if value.shape != held[name].shape} == {
         "conv_in.weight",
         "conv_out.weight",
         "conv_out.bias",
     }
     assert all(torch.equal(own[name], held[name]) for name in own if own[name].shape == held[name].shape)
-    with pytest.raises(UsageError, match="no unet and no image_encoder in"):
+    with pytest.raises(UsageError, match="no unet in"):
         UnetDenoiserModule(str(folder), start_from=str(folder.parent)).configure_model()

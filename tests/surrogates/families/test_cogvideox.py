@@ -51,10 +51,10 @@ def test_sigma_is_the_share_of_the_same_signal_to_noise_ratio(surrogate: Surroga
     for i in range(1000):
         product *= 1 - (math.sqrt(0.00085) + i / 999 * (math.sqrt(0.012) - math.sqrt(0.00085))) ** 2
         roots.append(math.sqrt(product))
-    kept = [((root - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2 for root in roots]
+    alphas = [((root - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2 for root in roots]
     expected = [1.0]  # no signal at all
     for timestep in (749, 499, 249):  # trailing
-        deviation = math.sqrt((1 - kept[timestep]) / kept[timestep])
+        deviation = math.sqrt((1 - alphas[timestep]) / alphas[timestep])
         expected.append(deviation / (1 + deviation))
     assert surrogate.timesteps.tolist() == [999, 749, 499, 249]
     assert surrogate.sigmas == pytest.approx(expected, abs=1e-6)

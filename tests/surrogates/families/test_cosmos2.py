@@ -85,7 +85,7 @@ def test_what_stands_in_for_the_safety_checker_passes_everything_through() -> No
     assert checker.check_video_safety(clip) is clip
 
 
-def test_a_single_step_would_return_noise(family: Family, surrogate: Surrogate, folder: Path, photos: Tensor) -> None:
+def test_a_single_step_is_refused_because_it_returns_noise(family: Family, surrogate: Surrogate, folder: Path, photos: Tensor) -> None:
     with pytest.raises(UsageError, match="steps is 1; the last step of Cosmos-Predict2's schedule changes nothing"):
         family.surrogate(folder, steps=1)
     with pytest.raises(UsageError, match="steps is 1"):

@@ -46,13 +46,13 @@ def test_features_are_those_of_the_first_section_which_has_no_history(
     family: Family, folder: Path, surrogate: Surrogate, photos: Tensor
 ) -> None:
     text, draw = surrogate.encode_text([PROMPT]), draw_at(surrogate, 1)
-    given = record(surrogate.denoiser, lambda: surrogate(photos, text, draw))
-    assert not given["latents_history_2x"].any()
-    assert not given["latents_history_4x"].any()
-    assert not given["latents_clean"][:, :, 1:].any()
-    assert torch.equal(given["latents_clean"][:, :, :1], surrogate.condition(photos)["latents"])
-    assert given["indices_latents_clean"][0] == 0
-    assert given["indices_latents"].tolist() == list(range(10, 19))  # of two sections the second
+    arguments = record(surrogate.denoiser, lambda: surrogate(photos, text, draw))
+    assert not arguments["latents_history_2x"].any()
+    assert not arguments["latents_history_4x"].any()
+    assert not arguments["latents_clean"][:, :, 1:].any()
+    assert torch.equal(arguments["latents_clean"][:, :, :1], surrogate.condition(photos)["latents"])
+    assert arguments["indices_latents_clean"][0] == 0
+    assert arguments["indices_latents"].tolist() == list(range(10, 19))  # of two sections the second
     longer = family.surrogate(folder, num_frames=36 * 5 + 1)
     far = record(longer.denoiser, lambda: longer(photos, text, draw))["indices_latents"]
     assert far.tolist() == list(range(1 + 3 * 9, 1 + 4 * 9))  # of many sections as of four
@@ -82,10 +82,10 @@ def test_guidance_is_rounded_in_half_precision_as_in_the_pipeline(family: Family
     half = family.surrogate(folder, dtype="bfloat16")
     mine = record(half.denoiser, lambda: half(photos[:1], half.encode_text([PROMPT]), half.draw(1, torch.Generator())))
     pipeline = family.load(folder, torch.bfloat16)
-    given = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3))
-    assert mine["guidance"].dtype == given["guidance"].dtype == torch.bfloat16
-    assert mine["guidance"].tolist() == given["guidance"].tolist() == [6016.0]
-    assert mine["timestep"].dtype == given["timestep"].dtype == torch.float32
+    arguments = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3))
+    assert mine["guidance"].dtype == arguments["guidance"].dtype == torch.bfloat16
+    assert mine["guidance"].tolist() == arguments["guidance"].tolist() == [6016.0]
+    assert mine["timestep"].dtype == arguments["timestep"].dtype == torch.float32
 
 
 def test_prompts_are_read_as_the_pipeline_reads_each_alone(surrogate: Surrogate, pipeline: DiffusionPipeline) -> None:

@@ -56,7 +56,7 @@ def test_a_pipeline_with_the_wrong_tokenizer_is_refused(tiny: TinyModels) -> Non
         HunyuanVideoSurrogate(pipeline, TAPS, HEIGHT, WIDTH, FRAMES, STEPS)
 
 
-def test_a_missing_tokenizer_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_reported_on_one_line(tmp_path: Path) -> None:
     folder = tiny_hunyuan_video(tmp_path / "model")
     for file in (folder / "tokenizer").iterdir():
         file.unlink()
@@ -64,7 +64,7 @@ def test_a_missing_tokenizer_is_one_line(tmp_path: Path) -> None:
         CONCAT.surrogate(folder)
 
 
-def test_a_prompt_cannot_name_the_photo(surrogate: Surrogate) -> None:
+def test_a_prompt_with_the_token_of_the_photo_is_refused(surrogate: Surrogate) -> None:
     with pytest.raises(UsageError, match=r"'an <image> of a dog' contains '<image>', which stands for the photo; leave it out"):
         surrogate.encode_text(["an <image> of a dog"])
 
@@ -142,13 +142,13 @@ def test_llava_stays_frozen_and_moves_along_when_the_text_encoder_is_dropped(tin
 
 
 @pytest.mark.parametrize("size", [(64, 96), (32, 48)])
-def test_llava_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(tiny: TinyModels, size: tuple[int, int]) -> None:
+def test_llava_gets_the_resized_photo_but_for_the_rounding_to_8_bits(tiny: TinyModels, size: tuple[int, int]) -> None:
     small = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(2))
     smooth = (F.interpolate(small, size=size, mode="bilinear") * 255).round() / 255
     surrogate: Any = CONCAT.surrogate(tiny.folder(CONCAT.name), height=size[0], width=size[1])
     process = surrogate.pipeline.image_processor
     theirs = process(to_picture(smooth[0]), return_tensors="pt").pixel_values
-    levels = (surrogate._shown_to_llava(smooth) - theirs).abs() * torch.tensor(process.image_std).view(1, 3, 1, 1) * 255
+    levels = (surrogate._resize_for_llava(smooth) - theirs).abs() * torch.tensor(process.image_std).view(1, 3, 1, 1) * 255
     assert levels.mean() < 0.35  # rounding twice, to whole levels, is off by about a quarter of one
     assert levels.max() < 1.5
 
@@ -161,7 +161,7 @@ def test_the_first_step_holds_a_thousandth_of_the_photo(surrogate: Surrogate, ph
     assert not surrogate.noisy_latents(condition, draw_at(surrogate, 1)).requires_grad
 
 
-def test_the_schedule_is_the_calls_and_not_the_schedulers_default(surrogate: Surrogate) -> None:
+def test_the_schedule_is_that_of_the_pipelines_call_not_the_schedulers_default(surrogate: Surrogate) -> None:
     shares = [1 - i / STEPS for i in range(STEPS)]
     assert surrogate.sigmas == pytest.approx([7 * share / (1 + 6 * share) for share in shares], rel=1e-6)  # shifted by 7
     assert surrogate.timesteps.tolist() == pytest.approx([1000 * sigma for sigma in surrogate.sigmas])
@@ -191,7 +191,7 @@ def test_decoded_needs_no_llava(surrogate: Surrogate, photos: Tensor, draw: Draw
     assert surrogate.with_taps(["decoded"])(photos, text, draw)["decoded"].shape == photos.shape
 
 
-def test_a_denoiser_that_is_shown_no_photo_is_refused(tmp_path: Path) -> None:
+def test_a_denoiser_without_a_photo_is_refused(tmp_path: Path) -> None:
     folder = tiny_hunyuan_video(tmp_path / "text", None)
     with pytest.raises(UsageError, match="image_condition_type is None; supported HunyuanVideo: latent_concat, token_replace"):
         CONCAT.surrogate(folder)

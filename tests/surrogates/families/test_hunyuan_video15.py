@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.families.wan_concat import shown_to_clip
+from anti_i2v.surrogates.families.wan_concat import resize_for_clip
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at, to_picture
 from tests.surrogates.oracle import assert_close, record
 from tests.tiny.hunyuan_video15 import HEIGHT, WIDTH
@@ -28,10 +28,10 @@ def test_clips_are_equal_where_siglip_need_not_resize(family: Family, folder: Pa
     assert_close(clip, family.call(pipeline, photo[0], 3))
 
 
-def test_siglip_is_shown_the_resized_photo_but_for_the_rounding_to_8_bits(surrogate: Surrogate, photos: Tensor) -> None:
+def test_siglip_gets_the_resized_photo_but_for_the_rounding_to_8_bits(surrogate: Surrogate, photos: Tensor) -> None:
     process = surrogate.pipeline.feature_extractor
     theirs = process.preprocess(images=to_picture(photos[0]), return_tensors="pt").pixel_values
-    levels = (shown_to_clip(photos[:1], process) - theirs).abs() * 255 / 2  # normalised to [-1, 1]
+    levels = (resize_for_clip(photos[:1], process) - theirs).abs() * 255 / 2  # normalised to [-1, 1]
     assert levels.mean() < 0.35  # rounding twice is off by a quarter to a third of a level
     assert levels.max() < 2
 
@@ -58,7 +58,7 @@ def test_text_in_quotation_marks_is_read_letter_by_letter_too(surrogate: Surroga
     assert mine["encoder_attention_mask_2"].sum(1).tolist() == [0, len('Text "stop". ') + 1, 0]  # and an end
 
 
-def test_the_schedule_is_the_calls(surrogate: Surrogate) -> None:
+def test_the_schedule_is_that_of_the_pipelines_call(surrogate: Surrogate) -> None:
     shares = [1 - i / STEPS for i in range(STEPS)]
     assert surrogate.sigmas == pytest.approx([5 * share / (1 + 4 * share) for share in shares], rel=1e-6)  # shifted by 5
     assert surrogate.timesteps.tolist() == pytest.approx([1000 * sigma for sigma in surrogate.sigmas])
@@ -69,12 +69,12 @@ def test_mean_flow_is_given_the_next_timestep_of_the_schedule_in_use(tiny: TinyM
     text = mean.encode_text([PROMPT])
     schedule = [*mean.timesteps.tolist(), 0.0]
     for step in range(STEPS):
-        given = record(mean.denoiser, lambda step=step: mean(photos, text, draw_at(mean, step)))  # type: ignore[misc]
-        assert given["timestep"].tolist() == [schedule[step]] * 2
-        assert given["timestep_r"].tolist() == [schedule[step + 1]] * 2
+        arguments = record(mean.denoiser, lambda step=step: mean(photos, text, draw_at(mean, step)))  # type: ignore[misc]
+        assert arguments["timestep"].tolist() == [schedule[step]] * 2
+        assert arguments["timestep_r"].tolist() == [schedule[step + 1]] * 2
     finer = mean._schedule(6).timesteps.tolist()
-    given = record(mean.denoiser, lambda: mean.animate(photos[:1], text, 0, steps=6), skip=2)
-    assert (given["timestep"].tolist(), given["timestep_r"].tolist()) == ([finer[2]], [finer[3]])
+    arguments = record(mean.denoiser, lambda: mean.animate(photos[:1], text, 0, steps=6), skip=2)
+    assert (arguments["timestep"].tolist(), arguments["timestep_r"].tolist()) == ([finer[2]], [finer[3]])
     usual = record(surrogate.denoiser, lambda: surrogate(photos, text, draw_at(surrogate, 1)))
     assert usual["timestep_r"] is None
 

@@ -26,13 +26,13 @@ def test_clip_sees_what_the_pipeline_cuts_out_but_for_rounding(family: Family, f
 
     photo = torch.randint(0, 256, (1, 3, height, width), generator=torch.Generator().manual_seed(1)) / 255
     theirs = to_tensor(_resize_bilinear(_center_crop_wide(to_pil(photo[0]), (width, width)), (28, 28)))
-    shown_to_clip = family.surrogate(folder, height=height, width=width).shown_to_clip
-    mine = shown_to_clip(photo)  # type: ignore[operator]
+    resize_for_clip = family.surrogate(folder, height=height, width=width).resize_for_clip
+    mine = resize_for_clip(photo)  # type: ignore[operator]
     assert (mine[0] - theirs).abs().max() <= 1.01 / 255  # PIL rounds after its rows and after its columns
 
 
 def test_the_embedding_differs_from_the_pipelines_by_that_rounding_only(surrogate: Surrogate, photos: Tensor) -> None:
-    pipeline, shown = surrogate.pipeline, surrogate.shown_to_clip(photos[:1])  # type: ignore[operator]
+    pipeline, shown = surrogate.pipeline, surrogate.resize_for_clip(photos[:1])  # type: ignore[operator]
     with torch.no_grad():
         mine = surrogate.condition(photos[:1])["image_embeds"]
         theirs = pipeline._encode_image(to_pil(shown[0]), "cpu", 1)

@@ -39,9 +39,9 @@ def test_prompts_of_several_lengths_are_read_as_the_pipeline_reads_each_alone(su
 def test_photos_whose_prompts_differ_in_length_go_one_by_one_and_others_together(surrogate: Surrogate, photos: Tensor) -> None:
     draw = draw_at(surrogate, 1)
     for prompts, rows in ((PROMPTS, 1), (PROMPTS[:1], 2), (PROMPTS[1:] * 2, 2)):
-        given = record(surrogate.denoiser, lambda prompts=prompts: surrogate(photos, surrogate.encode_text(prompts), draw))  # type: ignore[misc]
-        assert len(given["hidden_states"]) == len(given["timestep"]) == rows
-        assert given["encoder_hidden_states"].shape[1] == len(given["text_rope_pos"])
+        arguments = record(surrogate.denoiser, lambda prompts=prompts: surrogate(photos, surrogate.encode_text(prompts), draw))  # type: ignore[misc]
+        assert len(arguments["hidden_states"]) == len(arguments["timestep"]) == rows
+        assert arguments["encoder_hidden_states"].shape[1] == len(arguments["text_rope_pos"])
 
 
 def test_a_clip_does_not_depend_on_the_prompts_beside_it(

@@ -69,8 +69,8 @@ def test_the_noise_on_the_photo_is_new_at_every_step(condition: Surrogate, photo
     latents = condition.condition(photos[:1])["latents"].flatten(2).transpose(1, 2)
     calls = record_calls(condition.denoiser, lambda: condition.animate(photos[:1], condition.encode_text([PROMPT]), 3))
     noises = [
-        (given["hidden_states"][:, :PHOTO_TOKENS] - latents) / (0.15 * (float(time) / 1000) ** 2)
-        for given, time in zip(calls, condition.timesteps, strict=True)
+        (arguments["hidden_states"][:, :PHOTO_TOKENS] - latents) / (0.15 * (float(time) / 1000) ** 2)
+        for arguments, time in zip(calls, condition.timesteps, strict=True)
     ]
     for one, other in itertools.pairwise(noises):
         assert 0.8 < one.std() < 1.2

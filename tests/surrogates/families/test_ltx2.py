@@ -44,10 +44,10 @@ def test_the_shift_grows_with_the_videos_tokens(surrogate: Surrogate) -> None:
 def test_sound_is_as_long_as_the_video(family: Family, folder: Path, photos: Tensor) -> None:
     for num_frames, length in ((FRAMES, 9), (25, 26)):  # 25 latents a second, 24 frames
         longer = family.surrogate(folder, num_frames=num_frames)
-        given = record(longer.denoiser, lambda s=longer: s(photos, s.encode_text([PROMPT]), draw_at(s, 0)))  # type: ignore[misc]
-        assert given["audio_num_frames"] == length
-        assert given["audio_hidden_states"].shape == (2, length, SOUND[0] * SOUND[2])
-        assert given["audio_coords"].shape == (2, 1, length, 2)
+        arguments = record(longer.denoiser, lambda s=longer: s(photos, s.encode_text([PROMPT]), draw_at(s, 0)))  # type: ignore[misc]
+        assert arguments["audio_num_frames"] == length
+        assert arguments["audio_hidden_states"].shape == (2, length, SOUND[0] * SOUND[2])
+        assert arguments["audio_coords"].shape == (2, 1, length, 2)
 
 
 def test_features_of_the_video_depend_on_the_noise_of_the_sound(surrogate: Surrogate, photos: Tensor) -> None:
@@ -62,7 +62,7 @@ def test_features_of_the_video_depend_on_the_noise_of_the_sound(surrogate: Surro
     assert (one[TAPS[1]] - two[TAPS[1]]).abs().max() > 1e-6
 
 
-def test_the_default_call_shows_the_denoiser_another_photo(family: Family, pipeline: DiffusionPipeline, photos: Tensor) -> None:
+def test_the_default_call_compresses_the_photo(family: Family, pipeline: DiffusionPipeline, photos: Tensor) -> None:
     pytest.importorskip("av")  # which the pipeline compresses with
     plain = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3))["hidden_states"]
     coded = record(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3, image_crf=None))["hidden_states"]

@@ -18,7 +18,7 @@ from tests.tiny.parts import edit_json
 
 
 @pytest.mark.parametrize(("expand", "boundary", "family"), [(True, None, WanSurrogate), (False, None, WanConcatSurrogate)])
-def test_the_index_tells_the_layouts_apart(expand: bool, boundary: float | None, family: type[Surrogate]) -> None:
+def test_the_layout_follows_from_model_index(expand: bool, boundary: float | None, family: type[Surrogate]) -> None:
     index = {"expand_timesteps": expand, "boundary_ratio": boundary, "transformer": ["diffusers", "WanTransformer3DModel"]}
     assert WanSurrogate.variant("somewhere", index) is family
 
@@ -31,7 +31,7 @@ def test_a_layout_that_no_wan_has_is_refused_before_loading(tmp_path: Path) -> N
         Surrogate.from_pretrained(str(folder), ["blocks.1"], 32, 32, 5)
 
 
-def test_the_weights_of_this_layout_are_no_wan_2_1(tmp_path: Path) -> None:
+def test_weights_of_this_layout_are_refused_as_wan_2_1(tmp_path: Path) -> None:
     folder = tiny_world(tmp_path / "wan")
     edit_json(folder / "model_index.json", expand_timesteps=False)
     with pytest.raises(UsageError, match=r"reads 4 channels, not 10 \(noise, mask, photo\)"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.families import wan_concat
-from anti_i2v.surrogates.families.wan_concat import WanConcatSurrogate, shown_to_clip
+from anti_i2v.surrogates.families.wan_concat import WanConcatSurrogate, resize_for_clip
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
 from tests.surrogates.family import FAMILIES, PROMPT, STEPS, Family, TinyModels, draw_at, to_picture
 from tests.surrogates.oracle import assert_close, record_calls
@@ -45,7 +45,7 @@ def test_without_the_rounding_before_clip_the_denoisers_arguments_are_equal(
 ) -> None:
     surrogate, pipeline = tiny.surrogate(family.name), tiny.pipeline(family.name)
     pixels = pipeline.image_processor(images=to_picture(photos[0]), return_tensors="pt").pixel_values
-    monkeypatch.setattr(wan_concat, "shown_to_clip", lambda image, processor: pixels)
+    monkeypatch.setattr(wan_concat, "resize_for_clip", lambda image, processor: pixels)
     theirs = record_calls(pipeline.transformer, lambda: family.call(pipeline, photos[0], 3))
     mine = record_calls(surrogate.denoiser, lambda: surrogate.animate(photos[:1], surrogate.encode_text([PROMPT]), 3))
     for step in range(STEPS):
@@ -54,16 +54,16 @@ def test_without_the_rounding_before_clip_the_denoisers_arguments_are_equal(
 
 
 @pytest.mark.parametrize("size", [(32, 48), (48, 32), (64, 64), (16, 80)])
-def test_clip_is_shown_what_its_processor_makes_of_the_picture(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_gets_what_its_processor_makes_of_the_picture(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     processor = tiny_clip_processor(28)
     photo = torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(5)) / 255
     theirs = processor(images=to_picture(photo), return_tensors="pt").pixel_values
     steps = 255 * torch.tensor(processor.image_std).view(1, 3, 1, 1)
-    off = (shown_to_clip(photo[None], processor) - theirs) * steps
+    off = (resize_for_clip(photo[None], processor) - theirs) * steps
     assert off.shape == (1, 3, 28, 28)
     assert off.abs().max() < 1.5  # rounded twice, by up to half a step each time
     monkeypatch.setattr(wan_concat, "unit", lambda x: (x.clamp(0, 1) * 255).round() / 255)
-    off = (shown_to_clip(photo[None], processor) - theirs) * steps  # now rounded too: what is left comes from weights of 16 bits
+    off = (resize_for_clip(photo[None], processor) - theirs) * steps  # now rounded too: what is left comes from weights of 16 bits
     assert off.abs().max() < 1.01
     assert (off.abs() > 0.5).float().mean() < 0.03
 
@@ -155,7 +155,7 @@ def test_the_second_denoiser_and_clip_are_frozen_and_move_along(tiny: TinyModels
         assert not any(module.training for module in part.modules())
         surrogate.to("meta")
         assert {p.device.type for p in part.parameters()} == {"meta"}
-    assert experts.given.device.type == "meta"
+    assert experts.photo_mask.device.type == "meta"
 
 
 def test_taps_are_checked_in_both_denoisers(tmp_path: Path, two_denoisers: WanConcatSurrogate) -> None:
@@ -195,7 +195,7 @@ def test_a_denoiser_that_reads_the_photo_through_clip_needs_clip(tmp_path: Path)
         WAN21.surrogate(folder)
 
 
-def test_a_second_denoiser_that_the_pipeline_never_calls_stays_out(tmp_path: Path) -> None:
+def test_a_second_denoiser_that_the_pipeline_never_calls_is_not_used(tmp_path: Path) -> None:
     folder = tiny_wan22_a14b(tmp_path)
     edit_json(folder / "model_index.json", boundary_ratio=None)
     surrogate = A14B.surrogate(folder)

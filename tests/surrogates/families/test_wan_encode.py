@@ -101,11 +101,11 @@ def test_every_chunk_carries_the_photos_gradient(vae: AutoencoderKLWan) -> None:
         assert gradient.abs().max() > 0
 
 
-def test_autograd_keeps_a_fraction(vae: AutoencoderKLWan) -> None:
+def test_chunks_keep_less_than_a_third_for_the_backward_pass(vae: AutoencoderKLWan) -> None:
     assert bytes_for_backward(encode_in_chunks, vae, video(17)) < 0.3 * bytes_for_backward(encode, vae, video(17))
 
 
-def test_more_frames_cost_little_more(vae: AutoencoderKLWan) -> None:
+def test_more_frames_keep_little_more_for_the_backward_pass(vae: AutoencoderKLWan) -> None:
     def growth(function: Encode) -> int:
         return bytes_for_backward(function, vae, video(17)) - bytes_for_backward(function, vae, video(9))
 
@@ -118,7 +118,7 @@ def test_frames_that_fill_no_chunk_are_not_read_just_as_by_the_autoencoder(vae: 
     assert torch.equal(encode_in_chunks(vae, clip), encode(vae, clip[:, :, :5]))
 
 
-def test_the_autoencoders_own_state_stays_out_of_it(vae: AutoencoderKLWan) -> None:
+def test_another_encoding_between_the_passes_changes_no_gradient(vae: AutoencoderKLWan) -> None:
     clip = video(5).requires_grad_()
     latents = encode_in_chunks(vae, clip)
     between = encode(vae, video(9))  # the autoencoder is used before the chunks are computed again

@@ -58,7 +58,7 @@ def test_text_encoders_are_counted_apart_and_only_where_photos_do_not_need_them(
     assert text_encoder_bytes(str(tiny.folder(name))) == expected
 
 
-def test_bytes_alive_are_counted_while_they_are() -> None:
+def test_bytes_are_counted_from_allocation_to_release() -> None:
     weight = torch.zeros(1000)
     with LivePeak([weight]) as live:
         a = torch.zeros(250)  # 1000 bytes

@@ -1,0 +1,190 @@
+"""Which file becomes which: decided for all inputs before the first photo is touched.
+
+So an output among the originals is reported before any work is done, and of two sources that would write one file only the first is taken.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from anti_i2v.errors import UsageError
+from anti_i2v.imaging.file_attributes import has_same_date
+from anti_i2v.imaging.reading import PHOTO_SUFFIXES, is_photo
+from anti_i2v.imaging.writing import LOSSLESS, LOSSY
+
+BACKUP = "_unprotected"  # after the whole name: no program takes such a file for a photo, and `_original` is ExifTool's
+ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and the file to write for it.
+
+    Attributes:
+        source: What is read.
+        output: What is written; the photo itself where it is protected in place.
+        backup: Where the photo is kept before it is replaced; `source` itself if it has been replaced before.
+    """
+
+    source: Path
+    output: Path
+    backup: Path | None = None
+
+    @property
+    def is_shard(self) -> bool:
+        """A tar of samples rather than one photo."""
+        return self.output.suffix.lower() == ".tar"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether an earlier call did it, of the source as it is now."""
+        if self.backup:
+            return self.backup == self.source
+        return os.path.exists(self.output) and has_same_date(self.output, self.source)  # noqa: PTH110  # pathlib raises an error for long names
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be done without overwriting what is not known to be its own."""
+        if self.backup or not os.path.exists(self.output) or self.is_done:  # noqa: PTH110
+            return None
+        or_incomplete = ", or lacks photos that failed" if self.is_shard else ""
+        return f"{self.output} is there, but was not made of {self.source} as it is now{or_incomplete}; --overwrite replaces it"
+
+
+@dataclass
+class Plan:
+    """Everything that one call of `protect` will do."""
+
+    jobs: list[Job] = field(default_factory=list)
+    refused: dict[Path, str] = field(default_factory=dict)  # what was named or found and cannot be done, and why
+    other_files: list[Path] = field(default_factory=list)  # in folders; neither photos nor shards
+
+
+def output_suffix(suffix: str, format: str) -> str:
+    """The suffix of the protected file: `.jpg` → `.png` unless `format` is `same`; `.tif` stays unless it is `png`."""
+    unchanged = {"lossless": set(LOSSLESS), "png": {".png"}, "same": set(LOSSLESS) | set(LOSSY)}[format]
+    return suffix if suffix.lower() in unchanged else ".png"
+
+
+def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
+    """Pair every photo and shard with its output.
+
+    Args:
+        sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure.
+        out: Folder of the outputs; what lies in it is never a source. None: photos are replaced, in place.
+        format: One of `request.FORMATS`.
+
+    Raises:
+        UsageError: No source at all, or an output among the originals.
+    """
+    result = Plan()
+    for source in _expand_patterns(sources):
+        if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
+            _refuse_same_folder(source, out)
+            for file in _files(source, out, result.refused):
+                if is_photo(file) or file.suffix.lower() == ".tar":
+                    _add_job(result, file, file.relative_to(source), out, format)
+                elif not (out is None and file.name.endswith(BACKUP)) and (
+                    # Not what a system keeps beside a photo, and no hidden file but a hidden photo.
+                    not file.name.startswith(".") or (file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith("._"))
+                ):
+                    result.other_files.append(file)
+        else:
+            _refuse_same_folder(source.parent, out)
+            _add_job(result, source, PurePath(source.name), out, format)
+    _resolve_clashes(result)
+    if not result.jobs and not result.refused:
+        kinds = " ".join(sorted(PHOTO_SUFFIXES))
+        raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
+    return result
+
+
+def _expand_patterns(sources: Sequence[Path]) -> Iterator[Path]:
+    """The sources, with what fits a pattern in its place: not every shell expands patterns, and none does within quotes."""
+    for source in sources:
+        is_pattern = glob.has_magic(str(source)) and not os.path.exists(source)  # noqa: PTH110
+        found = sorted(glob.glob(str(source), recursive=True)) if is_pattern else []  # noqa: PTH207  # a pattern may be absolute
+        yield from map(Path, found) if found else [source]
+
+
+def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
+    """Add the job of a file that is called `name` below its source, or the reason why there is none."""
+    if not os.path.exists(file):  # noqa: PTH110
+        is_link = os.path.islink(file)  # noqa: PTH114
+        problem = f"{file} is a link to a file that is not there" if is_link else f"no such file or folder: {file}; check the path"
+    elif file.name.lower().endswith(ARCHIVES):
+        problem = f"{file} is packed; unpack it first (an uncompressed .tar need not be)"
+    elif out is not None:
+        is_shard = name.suffix.lower() == ".tar"
+        plan.jobs.append(Job(file, out / (name if is_shard else name.with_suffix(output_suffix(name.suffix, format)))))
+        return
+    elif file.is_symlink():
+        problem = f"{file} is a symbolic link; name the file that it points to, which is what would change"
+    elif file.suffix.lower() not in {*LOSSLESS, *LOSSY, ".tar"}:
+        problem = f"{file} cannot be replaced, because {file.suffix or 'its format'} is not written; give --out, where it becomes PNG"
+    else:
+        try:
+            plan.jobs.append(job_in_place(file))
+            return
+        except UsageError as error:
+            problem = str(error)
+    plan.refused[file] = problem
+
+
+def job_in_place(photo: Path) -> Job:
+    """The job that replaces a photo; from its backup if it has been replaced before.
+
+    Raises:
+        UsageError: A photo of this name was replaced before, and this is another one, or one that was edited since.
+    """
+    backup = photo.with_name(photo.name + BACKUP)
+    if not os.path.exists(backup) or _same_content(photo, backup):  # noqa: PTH110
+        return Job(photo, photo, backup)
+    if not has_same_date(photo, backup):
+        raise UsageError(f"{photo} is neither {backup.name} nor what an earlier call made of it; move one of the two away")
+    return Job(backup, photo, backup)
+
+
+def _same_content(photo: Path, backup: Path) -> bool:
+    """Whether a photo is still its backup: a call that was killed may have got no further."""
+    filecmp.clear_cache()  # it goes by sizes and dates, and a protected photo has the date of the other
+    return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
+
+
+def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator[Path]:
+    """All files below a folder in a stable order, without those below `out`; folders that nobody can look into are refused."""
+    outputs = out.resolve() if out else None
+
+    def refuse(error: OSError) -> None:
+        refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
+
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
+        here = Path(root)
+        yield from (here / name for name in folders if (here / name).is_symlink())  # not followed; somebody should know
+        folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
+        yield from (here / name for name in sorted(names))
+
+
+def _refuse_same_folder(folder: Path, out: Path | None) -> None:
+    if out is not None and folder.resolve() == out.resolve():
+        raise UsageError(f"--out {out} is the folder of the originals; choose another, or replace them: --in-place keeps a copy of each")
+
+
+def _resolve_clashes(plan: Plan) -> None:
+    """Leave one job to each output: repetitions of a file go, other files that would become it are refused."""
+    sources = {os.path.normcase(job.source.resolve()): job.source for job in plan.jobs if not job.backup}
+    chosen: dict[str, Job] = {}
+    for job in plan.jobs:
+        key = os.path.normcase(job.output.parent.resolve() / job.output.name)
+        first = chosen.setdefault(key, job)
+        if key in sources:
+            raise UsageError(f"{job.source} would overwrite the original {sources[key]}; choose another --out")
+        if first.source.resolve() != job.source.resolve():
+            remedy = "another --out for it" if job.source.suffix == first.source.suffix else "--format same"
+            plan.refused[job.source] = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take {remedy}"
+    plan.jobs = list(chosen.values())

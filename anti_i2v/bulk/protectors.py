@@ -1,0 +1,110 @@
+"""What protects a photo in this call, what is said of its limits, and how its files are marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from PIL import Image
+
+from anti_i2v import __version__
+from anti_i2v.bulk.request import Request
+from anti_i2v.errors import UsageError, needs_train
+from anti_i2v.generators.folder import DEFAULT_GENERATOR, GeneratorFolder, against_words
+from anti_i2v.generators.hub import open_folder
+from anti_i2v.imaging.metadata.statements import Mark
+from anti_i2v.inference import Backend, OnnxBackend, load_backend, protect_photo
+
+Protect = Callable[[Image.Image, float], Image.Image]
+"""What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
+
+
+@dataclass(frozen=True)
+class PhotoProtector:
+    """What protects photos.
+
+    Attributes:
+        protect: What makes a protected photo of a photo.
+        limits: A line for people.
+        name: Of the generator or method.
+        weights: Hash of the generator's weights; empty for a method without any.
+        light: Whether it starts fast and takes little memory, so that several processes of it pay.
+        shared: Whether several threads may call `protect` at once, and should: it is on a GPU.
+        epsilon: Budget where nobody says one, in 1/255 steps.
+    """
+
+    protect: Protect
+    limits: str
+    name: str
+    weights: str = ""
+    light: bool = False
+    shared: bool = False
+    epsilon: float = 8.0
+
+    def mark(self, epsilon: float) -> Mark:
+        """What protected files say about themselves."""
+        return Mark(self.name, epsilon, self.weights, __version__)
+
+
+def load_protector(request: Request) -> PhotoProtector:
+    """What a request names: a generator's one pass, or a per-photo attack.
+
+    Raises:
+        UsageError: It cannot be loaded, or its own epsilon changes nothing.
+    """
+    if request.method is None:
+        protector = one_pass(request.generator, request.runtime, request.device)
+    else:
+        from anti_i2v.bulk.per_photo import load_method
+
+        protector = PhotoProtector(*load_method(request.method, request.generator, request.device, request.quiet))
+    if request.epsilon is None and protector.epsilon < 1:
+        raise UsageError(
+            f"{protector.name} is for epsilon {protector.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more"
+        )
+    return protector
+
+
+def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> PhotoProtector:
+    """A generator's one forward pass.
+
+    Args:
+        generator: Folder, the name of one that ships, or a hub id; the default one if None.
+        runtime: One of `inference.BACKENDS`.
+        device: For torch; its name for a GPU, or None for the CPU.
+
+    Raises:
+        UsageError: It cannot be loaded, or there is no such device.
+    """
+    folder = open_folder(generator or DEFAULT_GENERATOR)
+    against = against_words(folder.entries.get("protects_against"))
+    limits = (
+        f"limits: this generator was trained against {against}. It does NOT protect against any production "
+        "video model yet, and a determined adversary may remove a protection."
+    )
+    backend = _load(folder, runtime, device)
+    light, shared = isinstance(backend, OnnxBackend), on_gpu(device)
+    return PhotoProtector(partial(protect_photo, backend), limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
+
+
+def _load(folder: GeneratorFolder, runtime: str, device: str | None) -> Backend:
+    """A backend on its device."""
+    if device is None:
+        return load_backend(folder, runtime)
+    if runtime == "onnx":
+        raise UsageError(f"--device {device} is for torch; leave it out, or take --runtime torch")
+    with needs_train(f"--device {device}"):
+        from anti_i2v.inference.batching import BatchingBackend
+        from anti_i2v.inference.torch_backend import TorchBackend, load_generator
+    generator = load_generator(folder)
+    try:
+        generator.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: {str(error).splitlines()[0]}; give cpu, or a device that is here") from None
+    return BatchingBackend(generator) if on_gpu(device) else TorchBackend(generator)
+
+
+def on_gpu(device: str | None) -> bool:
+    """Whether `--device` names something else than the processor."""
+    return device is not None and device.partition(":")[0] != "cpu"

@@ -1,0 +1,75 @@
+"""The two statements that a protected photo may carry, in XMP: that it is protected, and that nobody may train AI on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from PIL import Image
+
+from anti_i2v.imaging.metadata.xmp import Description, UnreadableError, read_properties
+
+NAMESPACE = "urn:anti-i2v:protection:1.0/"
+PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
+VOCABULARY = "http://ns.useplus.org/ldf/vocab/DMI-"
+PROHIBITED = VOCABULARY + "PROHIBITED-AIMLTRAINING"
+# Statements that a photo may bear already and that forbid as much or more, or name conditions of their own; they stay.
+EQUALLY_STRICT = {
+    VOCABULARY + "PROHIBITED" + rest
+    for rest in ("", "-AIMLTRAINING", "-EXCEPTSEARCHENGINEINDEXING", "-SEECONSTRAINT", "-SEEEMBEDDEDRIGHTSEXPR", "-SEELINKEDRIGHTSEXPR")
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a photo was protected.
+
+    Attributes:
+        generator: Its name, or the method's.
+        epsilon: Budget in 1/255 steps.
+        weights: Hash of the generator's weights, in letters and digits.
+        version: Of anti-i2v.
+    """
+
+    generator: str
+    epsilon: float
+    weights: str = ""
+    version: str = ""
+
+    def description(self) -> Description:
+        """The mark as properties of its own namespace."""
+        texts = {"Generator": self.generator, "Epsilon": f"{self.epsilon:g}", "Weights": self.weights, "Version": self.version}
+        return Description("antii2v", NAMESPACE, {name: text for name, text in texts.items() if text})
+
+
+def xmp_packet(image: Image.Image) -> bytes | None:
+    """The XMP packet that a picture was read with."""
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    return packet.encode("utf-8", "replace") if isinstance(packet, str) else packet if isinstance(packet, bytes) else None
+
+
+def read_mark(image: Image.Image) -> Mark | None:
+    """The mark of a photo that was protected before; None if there is none, or nobody can read it."""
+    packet = xmp_packet(image)
+    if not packet or NAMESPACE.encode() not in packet:
+        return None
+    try:
+        texts = {name: text for (namespace, name), text in read_properties(packet).items() if namespace == NAMESPACE}
+        mark = Mark(texts["Generator"], float(texts["Epsilon"]), texts.get("Weights", ""), texts.get("Version", ""))
+    except (UnreadableError, KeyError, ValueError):
+        return None
+    return mark if math.isfinite(mark.epsilon) else None
+
+
+def no_training_statement(packet: bytes | None) -> Description | None:
+    """The statement that AI and machine learning must not be trained on a photo; None if it says so already.
+
+    The property "Data Mining" with the PLUS Coalition's vocabulary, as the IPTC Photo Metadata Standard 2023.1 adopted it
+    (https://iptc.org/news/exclude-images-from-generative-ai-iptc-photo-metadata-standard-2023-1/).
+
+    Raises:
+        UnreadableError: It is no packet that can be read.
+    """
+    if packet and read_properties(packet).get((PLUS, "DataMining")) in EQUALLY_STRICT:
+        return None
+    return Description("plus", PLUS, {"DataMining": PROHIBITED})
