@@ -95,8 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, animate, judge, write `taps.json`, print it."""
     options = parse(arguments)
     found, taken = compared(options, read_choice(options.taps_file, options.surrogate))
-    told = {name: value for name, value in vars(options).items() if name not in ("out", "taps_file")}
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
+    settings = {name: value for name, value in vars(options).items() if name not in ("out", "taps_file")}
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     data = {"facts": {"commit": commit() or "unknown", **settings}, "taps": taken, "results": {m: summary(found, m) for m in MEASURES}}
     text = json.dumps(data, indent=1) + "\n"
     write_texts(options.out, {"taps.json": text})

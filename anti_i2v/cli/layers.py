@@ -11,8 +11,9 @@ from anti_i2v.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from anti_i2v.portraits.studied import Folder, Portraits
+    from anti_i2v.portraits.probing import PortraitBatches
     from anti_i2v.probing import Choice, Study
+    from anti_i2v.probing.photos import FolderPhotos
     from anti_i2v.surrogates import Surrogate
 
 HELP = "find the layers of a video model that are worth striking"
@@ -51,8 +52,9 @@ def run(options: argparse.Namespace) -> int:
     """Study, choose, write; 1 if some photos could not be read."""
     from tqdm import tqdm
 
-    from anti_i2v.portraits.studied import Folder, Portraits, writable
+    from anti_i2v.portraits.probing import PortraitBatches
     from anti_i2v.probing import choose, study
+    from anti_i2v.probing.photos import FolderPhotos, make_folder
     from anti_i2v.probing.plot import check_matplotlib
     from anti_i2v.probing.study import steps_near
 
@@ -63,12 +65,16 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least 1")
     if options.attacked < 0:
         raise UsageError(f"--attacked is {options.attacked}; give 0 for none, or a number of photos")
-    photos = Portraits(options.people, options.scenes, *size) if options.photos is None else Folder(options.photos, options.prompt, *size)
+    photos = (
+        PortraitBatches(options.people, options.scenes, *size)
+        if options.photos is None
+        else FolderPhotos(options.photos, options.prompt, *size)
+    )
     surrogate = _load(options, photos)
     steps = steps_near(surrogate.sigmas) if options.steps is None else _numbers(options.steps)
     if not options.count < len(surrogate.taps):
         raise UsageError(f"--count {options.count} of {len(surrogate.taps)} layers; choose fewer, because one is left as the shallow one")
-    writable(options.out)
+    make_folder(options.out)
     with tqdm(total=len(steps) * (photos.number + min(options.attacked, len(photos))), unit="photo", disable=options.quiet) as bar:
         result = study(surrogate, photos, steps, options.seed, options.attacked, advance=bar.update)
     choice = choose(result.rows, options.count)
@@ -84,7 +90,7 @@ def _numbers(words: str) -> list[int]:
         raise UsageError(f"--steps {words!r} are no numbers; give such as 0,7,14") from None
 
 
-def _load(options: argparse.Namespace, photos: Portraits | Folder) -> Surrogate:
+def _load(options: argparse.Namespace, photos: PortraitBatches | FolderPhotos) -> Surrogate:
     import torch
 
     from anti_i2v.probing.blocks import every_block, kind_of
@@ -117,7 +123,9 @@ def _load(options: argparse.Namespace, photos: Portraits | Folder) -> Surrogate:
         raise UsageError(f"--device {options.device}: {str(error).splitlines()[0]}; give cpu, or a device that is here") from None
 
 
-def _write(options: argparse.Namespace, surrogate: Surrogate, photos: Portraits | Folder, result: Study, choice: Choice) -> list[str]:
+def _write(
+    options: argparse.Namespace, surrogate: Surrogate, photos: PortraitBatches | FolderPhotos, result: Study, choice: Choice
+) -> list[str]:
     """Write the four files, each complete or not at all; what to print."""
     from anti_i2v.evaluation.pictures import labelled
     from anti_i2v.evaluation.report import write_texts

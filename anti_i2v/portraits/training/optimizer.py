@@ -1,4 +1,4 @@
-"""The schedule that every stage of the embedded world shares, and AdamW under it."""
+"""The schedule that every stage shares, and AdamW under it."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_stages import BANK, DENOISER, fit
 from torch import Tensor
-from world import BANK, DENOISER, fit
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS, PortraitClips

@@ -1,4 +1,4 @@
-"""The second world's second stage: it asks its network exactly as the pipeline will, and completes the folder."""
+"""The second video model's second stage: it asks its network exactly as the pipeline will, and completes the folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_stages import BANK, fit
 from torch import Tensor, nn
-from world import BANK, fit
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
