@@ -31,7 +31,7 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from benchmarks import stored_photos
 from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load
-from benchmarks.short_runs import add_clip_options, in_one_pass, one_by_one, trained
+from benchmarks.short_runs import add_clip_options, in_one_pass, one_by_one, train_generator
 
 DEPENDS = ("surrogate", "size", "num_frames", "photo_size", "people", "epsilon", "steps", "seed")
 """Options that decide what every version is."""
@@ -46,7 +46,7 @@ NOTES = (
 )
 
 
-def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str, stored_photos.StoredPhotos]:
+def make_versions(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str, stored_photos.StoredPhotos]:
     """Photos of every kind and variant; those that are stored, and have the settings, are not made again."""
     versions = {f"{kind}_{variant}": (kind, variant) for kind in options.kinds for variant in options.variants}
     settings = {
@@ -64,7 +64,7 @@ def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str
             found, step = one_by_one(options, model.surrogate, method, photos, name, [options.attack_steps])
             protected, seconds = found[options.attack_steps], options.attack_steps * step
         else:
-            protector, seconds = trained(options, method, options.seed)
+            protector, seconds = train_generator(options, method, options.seed)
             protected = in_one_pass(protector, photos.versions["clean"], options.epsilon, options.batch)
         versions_made[name] = stored_photos.StoredPhotos(protected, seconds, commit() or "unknown")
         if name in files:
@@ -73,7 +73,7 @@ def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str
     return {name: versions_made[name] for name in versions}
 
 
-def shift_gained(after: Mapping[str, Tensor], before: Mapping[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
+def shift_difference(after: Mapping[str, Tensor], before: Mapping[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
     """Identity shift of one version less that of another on the same people, and the 95 % interval, by the bootstrap over people.
 
     Args:
@@ -105,7 +105,7 @@ def gains(options: argparse.Namespace, found: Measures) -> dict[str, dict[str, I
         for before, variant in itertools.pairwise(options.variants):
             new, old = found[f"{kind}_{variant}"], found[f"{kind}_{before}"]
             drop = mean_interval(new["similarity_drop"] - old["similarity_drop"])
-            more = {"identity_shift": interval(shift_gained(new, old)), "similarity_drop": interval(drop)}
+            more = {"identity_shift": interval(shift_difference(new, old)), "similarity_drop": interval(drop)}
             result[f"{kind}_{variant} - {kind}_{before}"] = more
     return result
 
@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     clean = as_saved(rendered.video[:, 0])
     try:
-        versions = made(options, model, Photos(rendered.prompts, {"clean": clean}, {}))
+        versions = make_versions(options, model, Photos(rendered.prompts, {"clean": clean}, {}))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -127,7 +127,7 @@ def _write(
     options: argparse.Namespace, surrogate: Surrogate, photos: PortraitBatches | FolderPhotos, result: Study, choice: Choice
 ) -> list[str]:
     """Write the four files, each complete or not at all; what to print."""
-    from anti_i2v.evaluation.pictures import labelled
+    from anti_i2v.evaluation.pictures import label_sheet
     from anti_i2v.evaluation.report import write_texts
     from anti_i2v.imaging.tensors import save_photo
     from anti_i2v.probing.blocks import kind_of
@@ -150,7 +150,7 @@ def _write(
     grids, names, headings = _pca(result, choice, steps)
     pictures = {
         "layers.png": plot(result.rows, choice.scores, [choice.shallow, *choice.deep]),
-        "pca.png": labelled(grids, names, headings, 56),
+        "pca.png": label_sheet(grids, names, headings, 56),
     }
     write_texts(options.out, texts)
     for name, picture in pictures.items():

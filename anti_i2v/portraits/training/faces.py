@@ -18,7 +18,7 @@ from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
 from anti_i2v.evaluation.identity import References, rank1, reference, similarity
 from anti_i2v.evaluation.judge_attack import attack_judge
 from anti_i2v.portraits.training.augment import faceless, smooth, worsen
-from anti_i2v.portraits.training.optimizer import scheduled
+from anti_i2v.portraits.training.optimizer import with_schedule
 from anti_i2v.portraits.training.people import SEEN
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.training.muon import Muon
@@ -87,7 +87,7 @@ class IdentityEmbedderModule(Stage):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""
-        return scheduled(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
+        return with_schedule(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
         """A resumed run begins with new views."""
