@@ -29,9 +29,9 @@ from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import mean_interval, rms255
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
-from benchmarks import kept
+from benchmarks import stored_photos
 from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load
-from benchmarks.short_runs import add_clip_options, in_one_pass, one_by_one, trained
+from benchmarks.short_runs import add_clip_options, in_one_pass, one_by_one, train_generator
 
 DEPENDS = ("surrogate", "size", "num_frames", "photo_size", "people", "epsilon", "steps", "seed")
 """Options that decide what every version is."""
@@ -46,8 +46,8 @@ NOTES = (
 )
 
 
-def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str, kept.Made]:
-    """Photos of every kind and variant; those that are kept, and have the settings, are not made again."""
+def make_versions(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str, stored_photos.StoredPhotos]:
+    """Photos of every kind and variant; those that are stored, and have the settings, are not made again."""
     versions = {f"{kind}_{variant}": (kind, variant) for kind in options.kinds for variant in options.variants}
     settings = {
         name: {"kind": kind, "variant": variant, **{option: getattr(options, option) for option in (*DEPENDS, *KINDS[kind])}}
@@ -55,25 +55,25 @@ def made(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str
     }
     files = {} if options.keep is None else {name: options.keep / f"{name}.safetensors" for name in versions}
     # All are read before the first is made, so that other settings are refused at once and not after hours.
-    held = {name: version for name, file in files.items() if (version := kept.read(file, settings[name])) is not None}
+    versions_made = {name: version for name, file in files.items() if (version := stored_photos.read(file, settings[name])) is not None}
     for name, (kind, variant) in versions.items():
-        if name in held:
+        if name in versions_made:
             continue
         method = anti_i2v(model.surrogate, variant=variant)
         if kind == "per-photo":
             found, step = one_by_one(options, model.surrogate, method, photos, name, [options.attack_steps])
             protected, seconds = found[options.attack_steps], options.attack_steps * step
         else:
-            protector, seconds = trained(options, method, options.seed)
+            protector, seconds = train_generator(options, method, options.seed)
             protected = in_one_pass(protector, photos.versions["clean"], options.epsilon, options.batch)
-        held[name] = kept.Made(protected, seconds, commit() or "unknown")
+        versions_made[name] = stored_photos.StoredPhotos(protected, seconds, commit() or "unknown")
         if name in files:
-            kept.write(files[name], settings[name], held[name])
+            stored_photos.write(files[name], settings[name], versions_made[name])
         print(f"{name}: {seconds:.1f} s", flush=True)
-    return {name: held[name] for name in versions}
+    return {name: versions_made[name] for name in versions}
 
 
-def shift_gained(after: Mapping[str, Tensor], before: Mapping[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
+def shift_difference(after: Mapping[str, Tensor], before: Mapping[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
     """Identity shift of one version less that of another on the same people, and the 95 % interval, by the bootstrap over people.
 
     Args:
@@ -105,15 +105,17 @@ def gains(options: argparse.Namespace, found: Measures) -> dict[str, dict[str, I
         for before, variant in itertools.pairwise(options.variants):
             new, old = found[f"{kind}_{variant}"], found[f"{kind}_{before}"]
             drop = mean_interval(new["similarity_drop"] - old["similarity_drop"])
-            more = {"identity_shift": interval(shift_gained(new, old)), "similarity_drop": interval(drop)}
+            more = {"identity_shift": interval(shift_difference(new, old)), "similarity_drop": interval(drop)}
             result[f"{kind}_{variant} - {kind}_{before}"] = more
     return result
 
 
-def write(options: argparse.Namespace, model: Judged, photos: Photos, versions: dict[str, kept.Made], found: Measures) -> None:
+def write(
+    options: argparse.Namespace, model: Judged, photos: Photos, versions: dict[str, stored_photos.StoredPhotos], found: Measures
+) -> None:
     """Write `ablation.json` and `ablation.md`, and print the latter."""
-    told = {name: value for name, value in vars(options).items() if name not in ("keep", "out")}
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
+    settings = {name: value for name, value in vars(options).items() if name not in ("keep", "out")}
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     last = f"{options.kinds[0]}_{options.variants[-1]}"
     facts = {"commit": commit() or "unknown", **settings, "noise": last, "threads": torch.get_num_threads()}
     about = {name: value for name, value in model.facts.items() if name not in ("generator", "pgd")}  # the shipped one has no part here
@@ -147,7 +149,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="folder for what was made, to go on after an interruption; for one state of the code")
     parser.add_argument("--out", type=Path, default=Path("docs/ablation"))
     options = parser.parse_args(arguments)
-    # In the order of the paper, whatever the order on the command line: each is held against the one before.
+    # In the order of the paper, whatever the order on the command line: each is compared with the one before.
     options.variants = [variant for variant in VARIANTS if variant in options.variants]
     options.kinds = [kind for kind in KINDS if kind in options.kinds]
     options.surrogates, options.taps, options.sizes, options.frames = [options.surrogate], ["decoded"], [options.size], [options.num_frames]
@@ -162,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
     clean = as_saved(rendered.video[:, 0])
     try:
-        versions = made(options, model, Photos(rendered.prompts, {"clean": clean}, {}))
+        versions = make_versions(options, model, Photos(rendered.prompts, {"clean": clean}, {}))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""Can this world be attacked at all, and through what? Per-photo PGD, and what the judge of identity sees in the clips.
+"""Can this video model be attacked at all, and through what? Per-photo PGD, and what the judge of identity sees in the clips.
 
     python benchmarks/attackability.py --out docs/attackability
 
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from anti_i2v import atomic
 from anti_i2v.attacks import Settings, optimise
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
-from anti_i2v.evaluation.bench import Batch, Bench, Measures
+from anti_i2v.evaluation.evaluator import CleanBatch, Measures, PhotoEvaluator
 from anti_i2v.evaluation.identity import identity_shift, load_identity_judge
 from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.pictures import residual_picture, save_sheet, sheet, some_frames
@@ -113,12 +113,14 @@ def _line(row: dict[str, object]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def attack(bench: Bench, batches: list[Batch], epsilon: float, part: PartName, table: Table, options: argparse.Namespace) -> None:
+def attack(
+    evaluator: PhotoEvaluator, batches: list[CleanBatch], epsilon: float, part: PartName, table: Table, options: argparse.Namespace
+) -> None:
     """The two rows of an epsilon and a part: PGD, and white noise of equal RMS."""
     versions: dict[str, list[Measures]] = {"PGD": [], "white noise, equal RMS": []}
     drawn, step = epsilon == options.sheet_epsilon, 1.0 if options.step_size is None else options.step_size / epsilon
     for batch in batches:
-        chosen = attack_on(part, bench.surrogate, options.taps, options.faces, options.centred, options.keep)
+        chosen = attack_on(part, evaluator.surrogate, options.taps, options.faces, options.centred, options.keep)
         random = torch.Generator().manual_seed(options.seed + batch.first)
         label = f"epsilon {epsilon:g}, {part}, people from {batch.first}"
         found = optimise(
@@ -129,8 +131,8 @@ def attack(bench: Bench, batches: list[Batch], epsilon: float, part: PartName, t
         noisy = as_saved(white_noise(batch.photo, rms255(protected - batch.photo), epsilon, random))
         clips = {}
         for name, photo in zip(versions, (protected, noisy), strict=True):
-            clips[name] = bench.animate(photo, batch.text, batch.first)
-            versions[name].append(bench.measure(batch, photo, clips[name]))
+            clips[name] = evaluator.animate(photo, batch.text, batch.first)
+            versions[name].append(evaluator.measure(batch, photo, clips[name]))
         for i in range(min(options.sheet_people, len(protected)) if drawn and batch is batches[0] else 0):
             films = [batch.clips[0][i], *[clip[0][i] for clip in clips.values()]]
             frames = [frame for film in films for frame in some_frames(film, 3)]
@@ -169,7 +171,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def prepare(options: argparse.Namespace) -> tuple[Bench, list[Batch]]:
+def prepare(options: argparse.Namespace) -> tuple[PhotoEvaluator, list[CleanBatch]]:
     """Load the models, render the people, animate the clean photos."""
     height, width = options.size
     surrogate = Surrogate.from_pretrained(options.surrogate, options.taps, height, width, options.frames, options.denoising_steps)
@@ -179,12 +181,12 @@ def prepare(options: argparse.Namespace) -> tuple[Bench, list[Batch]]:
     rendered = [PortraitClips("test", 1, height, width).batch(rows) for rows in people]
     for clips in rendered:
         surrogate.encode_text(clips.prompts)  # before the move: the text encoder stays where it is
-    bench = Bench(surrogate.to(options.device), judge.to(options.device), references, options.clip_seeds)
+    evaluator = PhotoEvaluator(surrogate.to(options.device), judge.to(options.device), references, options.clip_seeds)
     batches = []
     for rows, clips in zip(people, rendered, strict=True):
         photo, text = as_saved(clips.video[:, 0]).to(options.device), surrogate.encode_text(clips.prompts)
-        batches.append(Batch(photo, text, torch.tensor(rows, device=options.device), bench.animate(photo, text, rows[0])))
-    return bench, batches
+        batches.append(CleanBatch(photo, text, torch.tensor(rows, device=options.device), evaluator.animate(photo, text, rows[0])))
+    return evaluator, batches
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -192,14 +194,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
     table = Table({"commit": commit() or "unknown", **settings, "interval": "95 % over people, Student t"})
-    bench, batches = prepare(options)
-    table.add(None, "none", "clean photo", [bench.measure(batch, batch.photo, batch.clips) for batch in batches])
-    others = [bench.animate(batch.photo, batch.text, batch.first + 1_000_003) for batch in batches]
+    evaluator, batches = prepare(options)
+    table.add(None, "none", "clean photo", [evaluator.measure(batch, batch.photo, batch.clips) for batch in batches])
+    others = [evaluator.animate(batch.photo, batch.text, batch.first + 1_000_003) for batch in batches]
     versions = zip(batches, others, strict=True)
-    table.add(None, "none", "clean photo, other seed", [bench.measure(batch, batch.photo, clips) for batch, clips in versions])
+    table.add(None, "none", "clean photo, other seed", [evaluator.measure(batch, batch.photo, clips) for batch, clips in versions])
     for epsilon in options.epsilons:
         for part in options.parts:
-            attack(bench, batches, epsilon, part, table, options)
+            attack(evaluator, batches, epsilon, part, table, options)
             table.write(options.out)
 
 

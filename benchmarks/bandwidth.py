@@ -47,7 +47,7 @@ class Row:
     damage: dict[str, Interval]
 
 
-def released(photo: Tensor, channel: str) -> Tensor:
+def pass_channel(photo: Tensor, channel: str) -> Tensor:
     """What becomes of a file (B, 3, H, W) on its way to the video model."""
     height, width = photo.shape[-2:]
     if channel.startswith("half size"):
@@ -110,7 +110,7 @@ def main() -> None:
         row = Row(size, mean_interval(rms), {})
         for name, version in (("protected", protected), ("noise", noise)):
             for channel in CHANNELS:
-                pair = [resize(released(p, channel), surrogate.height, surrogate.width) for p in (photo, version)]
+                pair = [resize(pass_channel(p, channel), surrogate.height, surrogate.width) for p in (photo, version)]
                 row.damage[f"{name} {channel}"] = mean_interval(mean_damage(surrogate, pair[0], pair[1], text, seed=10_000))
         rows.append(row)
         print(row, flush=True)

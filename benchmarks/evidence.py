@@ -130,7 +130,9 @@ def one_pass(protector: Protector, image: Tensor, epsilon: float, batch: int) ->
     return torch.cat([protector(image[i : i + batch], epsilon) for i in range(0, len(image), batch)]), statistics.median(times[1:])
 
 
-def optimised(options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]) -> tuple[dict[int, Tensor], float]:
+def optimise_photos(
+    options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]
+) -> tuple[dict[int, Tensor], float]:
     """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
     found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
     attack = attack_on(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
@@ -163,7 +165,7 @@ def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
         "random_parameters": random_residual(protector, image, rms, options.epsilon, random),
         "one_pass": protected,
     }
-    found, step = optimised(options, surrogate, image, rendered.prompts)
+    found, step = optimise_photos(options, surrogate, image, rendered.prompts)
     versions |= {f"pgd_{steps}": photo for steps, photo in sorted(found.items())}
     times = {"one_pass": seconds, **{f"pgd_{steps}": steps * step for steps in found}}
     return Photos(rendered.prompts, {name: as_saved(photo) for name, photo in versions.items()}, times)

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from anti_i2v.embedders import IdentityEmbedder
-from anti_i2v.evaluation.adversary import attack
 from anti_i2v.evaluation.identity import load_identity_judge, rank1, similarity
+from anti_i2v.evaluation.judge_attack import attack_judge
 from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.imaging.tensors import to_pil, to_tensor
 from anti_i2v.portraits import PortraitClips
@@ -73,7 +73,7 @@ def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 
         return (video + torch.empty_like(video).uniform_(-1, 1, generator=random) * (8.0 / 255.0)).clamp(0, 1)
 
     def against(network: IdentityEmbedder, epsilon: float) -> Change:
-        return lambda video: attack(network, video, epsilon, 10, random)
+        return lambda video: attack_judge(network, video, epsilon, 10, random)
 
     named: dict[str, Change] = {
         "white noise, 8/255": noise,

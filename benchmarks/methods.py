@@ -66,7 +66,7 @@ def step_alone(method: Method, surrogate: Surrogate, image: Tensor, text: dict[s
     return statistics.median((seconds(1 + steps) - seconds(1)) / steps for _ in range(3))
 
 
-def optimised(
+def optimise_photos(
     options: argparse.Namespace, model: Judged, photos: Photos, name: str, steps: list[int], start: Tensor | None = None
 ) -> tuple[dict[int, Tensor], float, dict[str, float]]:
     """A method's photos after each of `steps`; seconds of one step of one photo; bytes of one step, and its seconds for a single photo."""
@@ -94,7 +94,7 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
     costs: dict[str, dict[str, float]] = {"memory": {"one_pass": live.peak}, "alone": {}}
 
     def add(prefix: str, name: str, steps: list[int], start: Tensor | None = None) -> None:
-        found, step, once = optimised(options, model, photos, name, steps, start)
+        found, step, once = optimise_photos(options, model, photos, name, steps, start)
         for number in sorted(steps):
             key = f"{prefix}_{number}"
             photos.versions[key] = found[number]

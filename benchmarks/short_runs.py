@@ -77,7 +77,7 @@ def one_by_one(
     return {number: as_saved(torch.cat(parts)) for number, parts in found.items()}, seconds
 
 
-def trained(options: argparse.Namespace, method: Method, seed: int) -> tuple[Protector, float]:
+def train_generator(options: argparse.Namespace, method: Method, seed: int) -> tuple[Protector, float]:
     """What one forward pass learns of a method: its objective, space and noise levels, without a transform.
 
     Args:

@@ -90,7 +90,7 @@ def step(surrogate: Surrogate, photos: Tensor, text: dict[str, Tensor], draw: Dr
     sum(value.square().mean() for value in surrogate(photos, text, draw).values()).backward()
 
 
-def held(surrogate: Surrogate) -> list[Tensor]:
+def all_tensors(surrogate: Surrogate) -> list[Tensor]:
     """Weights and buffers of all networks, and the surrogate's own."""
     parts = [part for part in surrogate.pipeline.components.values() if isinstance(part, nn.Module)]
     return [tensor for part in (*parts, surrogate) for tensor in (*part.parameters(), *part.buffers())]

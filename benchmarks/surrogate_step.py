@@ -32,7 +32,7 @@ from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.memory.estimate import GIB, MemoryEstimate
 from anti_i2v.surrogates.memory.peak import LivePeak
 from benchmarks.full_size import MODELS, write_configuration
-from benchmarks.steps import Setting, held, inputs, random_surrogate, step, trained_surrogate
+from benchmarks.steps import Setting, all_tensors, inputs, random_surrogate, step, trained_surrogate
 
 
 def bytes_of(tensors: Sequence[Tensor]) -> int:
@@ -78,7 +78,7 @@ def peak_bytes(surrogate: Surrogate, run: Callable[[], object], device: torch.de
 
     On a card what the allocator handed out, workspaces included; elsewhere the tensors that are alive.
     """
-    tensors = held(surrogate)
+    tensors = all_tensors(surrogate)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         run()

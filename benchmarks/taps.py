@@ -25,7 +25,7 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.probing.choice import Choice, read_choice
 from anti_i2v.resources import commit
 from benchmarks.evidence import Measures, Photos, judge_surrogate, load
-from benchmarks.short_runs import add_clip_options, in_one_pass, trained
+from benchmarks.short_runs import add_clip_options, in_one_pass, train_generator
 
 MEASURES = ("similarity_drop", "clip_change", "last_frame_change", "photo_similarity_drop")
 """Likeness to the person that the clip lost, RMS by which all of it and its last frame moved (1/255), likeness that the photo lost."""
@@ -44,7 +44,7 @@ def against(taps: list[str]) -> Method:
     return Method(FeatureObjective(centred=True, balance=True), tuple(taps), 0, Settings(space="dual"))
 
 
-def compared(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures], list[dict[str, list[str]]]]:
+def compare_choices(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures], list[dict[str, list[str]]]]:
     """For each seed what the clips of each choice are, and the choices."""
     (model,) = load(options).values()
     rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
@@ -54,7 +54,7 @@ def compared(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures
         taken.append(choices(choice, seed))
         versions = {"clean": image}
         for name, taps in taken[-1].items():
-            protector, _ = trained(options, against(taps), seed)
+            protector, _ = train_generator(options, against(taps), seed)
             versions[name] = in_one_pass(protector, image, options.epsilon, options.batch)
         options.seeds = [seed]
         measures, _ = judge_surrogate(options, model, Photos(rendered.prompts, versions, {}), f"seed {seed}")
@@ -94,9 +94,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Train, animate, judge, write `taps.json`, print it."""
     options = parse(arguments)
-    found, taken = compared(options, read_choice(options.taps_file, options.surrogate))
-    told = {name: value for name, value in vars(options).items() if name not in ("out", "taps_file")}
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
+    found, taken = compare_choices(options, read_choice(options.taps_file, options.surrogate))
+    settings = {name: value for name, value in vars(options).items() if name not in ("out", "taps_file")}
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     data = {"facts": {"commit": commit() or "unknown", **settings}, "taps": taken, "results": {m: summary(found, m) for m in MEASURES}}
     text = json.dumps(data, indent=1) + "\n"
     write_texts(options.out, {"taps.json": text})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anti_i2v.attacks.base import Method, published
+from anti_i2v.attacks.base import Method, published_settings
 from anti_i2v.objectives import DiffusionObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import ERROR
@@ -14,4 +14,4 @@ def advdm(surrogate: Surrogate) -> Method:
     Published (eq. 8): max E ‖ε − ε_θ(z_t, t)‖², 100 signed steps of 1/16 of the budget. Here the photo reaches a video model by its
     condition; the noise is put on a still clip of the clean photo, so no gradient goes through what is noised.
     """
-    return Method(DiffusionObjective(1).to(surrogate.device), (ERROR,), 100, published(1 / 16))
+    return Method(DiffusionObjective(1).to(surrogate.device), (ERROR,), 100, published_settings(1 / 16))

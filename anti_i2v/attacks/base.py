@@ -56,7 +56,7 @@ class Method:
         return optimise(seen, image, text, self.objective, epsilon, number, generator, settings, start=start, keep=keep, label=label)
 
 
-def published(step: float) -> Settings:
+def published_settings(step: float) -> Settings:
     """What most published methods have in common: every value of RGB, steps of one length, draws of the whole schedule.
 
     Args:

@@ -3,7 +3,7 @@
 The state is always the residual in RGB at the photo's own size. A step takes the gradient from RGB to the parameters of a space around
 the picture as it is now, moves each parameter by the sign of it, and expresses that in RGB again. Then the budget cuts, in RGB. A cut
 leaves the space: it changes lightness in `lab` and makes edges in `frequency`. So what the space can express is read off the cut
-residual anew after every step (`held`), and there are no parameters beside it that could drift away from what the file shows.
+residual anew after every step (`project`), and there are no parameters beside it that could drift away from what the file shows.
 Both are projections, on the budget and on the space, in turn (von Neumann 1950).
 
 Steps mean the same everywhere: ±1 in all parameters is a residual of RMS one epsilon: in RGB by definition, in `frequency` by Parseval,
@@ -41,7 +41,7 @@ class Descent(ABC):
         """What to add to a picture against a gradient in step `number`, from 0."""
 
     @abstractmethod
-    def held(self, image: Tensor, residual: Tensor) -> Tensor:
+    def project(self, image: Tensor, residual: Tensor) -> Tensor:
         """What of a residual of `image` the space can express."""
 
 
@@ -54,7 +54,7 @@ class RgbDescent(Descent):
     def step(self, picture: Tensor, gradient: Tensor, length: float, number: int) -> Tensor:
         return -length / 255 * gradient.sign()
 
-    def held(self, image: Tensor, residual: Tensor) -> Tensor:
+    def project(self, image: Tensor, residual: Tensor) -> Tensor:
         return residual
 
 
@@ -68,7 +68,7 @@ class LabDescent(Descent):
     def step(self, picture: Tensor, gradient: Tensor, length: float, number: int) -> Tensor:
         return _signed(LabSpace(), picture, gradient, length, picture.shape[-2:])
 
-    def held(self, image: Tensor, residual: Tensor) -> Tensor:
+    def project(self, image: Tensor, residual: Tensor) -> Tensor:
         return recolour(image, image + residual) - image
 
 
@@ -90,7 +90,7 @@ class FrequencyDescent(Descent):
     def step(self, picture: Tensor, gradient: Tensor, length: float, number: int) -> Tensor:
         return _signed(FrequencySpace(), picture, gradient, length, (self.rows, self.columns))
 
-    def held(self, image: Tensor, residual: Tensor) -> Tensor:
+    def project(self, image: Tensor, residual: Tensor) -> Tensor:
         return low_pass(residual, self.rows, self.columns)
 
 
@@ -111,8 +111,8 @@ class DualDescent(Descent):
     def step(self, picture: Tensor, gradient: Tensor, length: float, number: int) -> Tensor:
         return self.parts[number % 2].step(picture, gradient, length, number)
 
-    def held(self, image: Tensor, residual: Tensor) -> Tensor:
-        return recolour(image + self.parts[1].held(image, residual), image + residual) - image
+    def project(self, image: Tensor, residual: Tensor) -> Tensor:
+        return recolour(image + self.parts[1].project(image, residual), image + residual) - image
 
 
 def descent_in(space: SpaceName, height: int, width: int, cutoff: float) -> Descent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anti_i2v.attacks.base import Method, published
+from anti_i2v.attacks.base import Method, published_settings
 from anti_i2v.attacks.taps import temporal_attention
 from anti_i2v.objectives import AnchorObjective, LatentObjective, WeightedObjective
 from anti_i2v.surrogates import Surrogate
@@ -23,4 +23,4 @@ def i2vguard(surrogate: Surrogate, taps: tuple[str, ...] = ()) -> Method:
     layers = list(taps) or temporal_attention(surrogate)[0]
     temporal = AnchorObjective(away=True, weights=dict.fromkeys(layers, 1.0), balance=False)
     objective = WeightedObjective({"encoder": LatentObjective(away=True), "temporal": temporal})
-    return Method(objective.to(surrogate.device), (LATENT, *layers), 50, published(1 / 8))
+    return Method(objective.to(surrogate.device), (LATENT, *layers), 50, published_settings(1 / 8))

@@ -121,7 +121,7 @@ def optimise(
         moved = moved + descent.step(image + offset + moved, gradient, settings.length(number, epsilon), number)
         bounded = (offset + moved).clamp(-epsilon / 255, epsilon / 255)
         cut = (image + bounded).clamp(0, 1) - image  # beyond black and white a step back would be lost
-        moved = descent.held(image + offset, cut - offset)
+        moved = descent.project(image + offset, cut - offset)
     return results
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anti_i2v.attacks.base import Method, published
+from anti_i2v.attacks.base import Method, published_settings
 from anti_i2v.objectives import DiffusionObjective, LatentObjective, WeightedObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import ERROR, LATENT
@@ -16,4 +16,4 @@ def mist(surrogate: Surrogate) -> Method:
     variance; the target is a checkerboard, since the published one is a picture of theirs.
     """
     objective = WeightedObjective({"semantic": DiffusionObjective(1), "texture": LatentObjective("checker")})
-    return Method(objective.to(surrogate.device), (LATENT, ERROR), 100, published(1 / 16))
+    return Method(objective.to(surrogate.device), (LATENT, ERROR), 100, published_settings(1 / 16))

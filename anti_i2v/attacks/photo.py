@@ -66,7 +66,7 @@ class PhotoMethod:
             found = self.method.run(self.surrogate, image, self.text, epsilon, random, self.steps, start=start, label=self.label)
             return found[self.steps]
 
-        return changed(photo, change, epsilon, self.surrogate.device)
+        return change_photo(photo, change, epsilon, self.surrogate.device)
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class PhotoNoise:
         device = next(self.protector.generator.parameters()).device
         rms = rms255(colours(self.protector.protect(photo, epsilon), device) - colours(photo, device))
         random = torch.Generator().manual_seed(self.seed)
-        return changed(photo, lambda image: white_noise(image, rms, epsilon, random), epsilon, device)
+        return change_photo(photo, lambda image: white_noise(image, rms, epsilon, random), epsilon, device)
 
 
-def changed(photo: Image.Image, change: Callable[[Tensor], Tensor], epsilon: float, device: torch.device) -> Image.Image:
+def change_photo(photo: Image.Image, change: Callable[[Tensor], Tensor], epsilon: float, device: torch.device) -> Image.Image:
     """A photo whose colours were changed, within the budget in the values that its file stores.
 
     Args:

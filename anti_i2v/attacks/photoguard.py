@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anti_i2v.attacks.base import Method, published
+from anti_i2v.attacks.base import Method, published_settings
 from anti_i2v.objectives import LatentObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import LATENT
@@ -14,4 +14,4 @@ def photoguard(surrogate: Surrogate) -> Method:
     Published: min ‖E(x + δ) − E(grey)‖², 16/255, signed steps of an eighth of it, 200 steps in benchmarks of this field and 1,000
     with DiffVax. Here: no other difference than the surrogate's autoencoder, which is one of videos.
     """
-    return Method(LatentObjective("grey").to(surrogate.device), (LATENT,), 200, published(1 / 8))
+    return Method(LatentObjective("grey").to(surrogate.device), (LATENT,), 200, published_settings(1 / 8))

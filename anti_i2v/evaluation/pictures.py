@@ -55,7 +55,7 @@ def some_frames(clip: Tensor, count: int = 4) -> list[Tensor]:
     return [clip[round(i)] for i in torch.linspace(0, len(clip) - 1, steps).tolist()]
 
 
-def labelled(rows: Sequence[Sequence[Tensor]], names: Sequence[str], headings: Sequence[str], size: int) -> Image.Image:
+def label_sheet(rows: Sequence[Sequence[Tensor]], names: Sequence[str], headings: Sequence[str], size: int) -> Image.Image:
     """A `sheet` with words: a name at the left of each row, a heading over each column.
 
     Args:
@@ -82,8 +82,8 @@ def save_gif(films: Sequence[Sequence[Tensor]], names: Sequence[str], headings: 
 
     Args:
         films: Clips (T, 3, H, W) in [0, 1], rows of them; all of one length.
-        names: See `labelled`.
-        headings: See `labelled`.
+        names: See `label_sheet`.
+        headings: See `label_sheet`.
         path: Where to.
         limit: Bytes that the file must stay below.
 
@@ -92,7 +92,7 @@ def save_gif(films: Sequence[Sequence[Tensor]], names: Sequence[str], headings: 
     """
     for size in (128, 96, 80, 64, 48, 32):
         steps = range(len(films[0][0]))
-        frames = [labelled([[film[t] for film in row] for row in films], names, headings, size) for t in steps]
+        frames = [label_sheet([[film[t] for film in row] for row in films], names, headings, size) for t in steps]
         palette = frames[0].quantize(128)  # one for all frames, without dithering: still parts then cost nothing
         shown = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
         file = io.BytesIO()
@@ -113,7 +113,7 @@ def save_frames(films: Sequence[Sequence[Tensor]], names: Sequence[str], heading
     cells = [[film[t] for film in row for t in frames] for row in films]
     words = [word for heading in headings for word in [heading, *[""] * (len(frames) - 1)]]
     with atomic.write(path) as part:
-        labelled(cells, names, words, size).save(part, "PNG", optimize=True)
+        label_sheet(cells, names, words, size).save(part, "PNG", optimize=True)
 
 
 def examples(scores: Tensor) -> list[tuple[int, str]]:

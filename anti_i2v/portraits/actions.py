@@ -1,7 +1,7 @@
 """What a prompt asks a person to do, as curves of pose over time.
 
 Several motions are too large to copy pixels for: an image-to-video model has to know the person to draw the later frames,
-which is what real models do and what makes them attackable (a world of small motions is not).
+which is what real models do and what makes them attackable (small motions are not enough).
 """
 
 from __future__ import annotations

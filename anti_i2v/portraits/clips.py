@@ -1,4 +1,4 @@
-"""The embedded world's data set: seeded clips of people doing what a prompt says, rendered when asked for."""
+"""The data set of the Portraits: seeded clips of people doing what a prompt says, rendered when asked for."""
 
 from __future__ import annotations
 

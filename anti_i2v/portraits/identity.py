@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anti_i2v.portraits.dice import Dice
+from anti_i2v.portraits.draws import SeededDraws
 
 SKIN = torch.tensor(
     [
@@ -55,36 +55,36 @@ class Identity:
 
 def sample_identities(seeds: Sequence[int]) -> Identity:
     """Draw the people with these seeds; the same seed is always the same person."""
-    dice = Dice(seeds, 64)
-    skin = dice.blend(SKIN) + dice.tint(0.015)
-    hair = dice.blend(HAIR) * dice.uniform(0.8, 1.2)[:, None]
-    iris = dice.blend(IRIS) * dice.uniform(0.8, 1.2)[:, None]
-    width = dice.uniform(0.34, 0.42)
+    draws = SeededDraws(seeds, 64)
+    skin = draws.blend(SKIN) + draws.tint(0.015)
+    hair = draws.blend(HAIR) * draws.uniform(0.8, 1.2)[:, None]
+    iris = draws.blend(IRIS) * draws.uniform(0.8, 1.2)[:, None]
+    width = draws.uniform(0.34, 0.42)
     geometry = {
         "face_width": width,
-        "face_height": width * dice.uniform(1.22, 1.5),
-        "jaw": dice.uniform(1.9, 2.7),  # exponent of the superellipse: 2 is round, more is square
-        "taper": dice.uniform(0.02, 0.24),  # how much narrower the chin is than the brow
-        "eye_distance": width * dice.uniform(0.40, 0.52),
-        "eye_height": dice.uniform(-0.10, -0.02),
-        "eye_width": dice.uniform(0.068, 0.092),
-        "eye_open": dice.uniform(0.42, 0.66),
-        "eye_tilt": dice.uniform(-0.22, 0.22),
-        "brow_gap": dice.uniform(0.075, 0.125),
-        "brow_thickness": dice.uniform(0.012, 0.030),
-        "brow_tilt": dice.uniform(-0.25, 0.25),
-        "nose_length": dice.uniform(0.10, 0.18),
-        "nose_width": dice.uniform(0.035, 0.065),
-        "mouth_height": dice.uniform(0.22, 0.28),
-        "mouth_width": dice.uniform(0.10, 0.16),
-        "lip": dice.uniform(0.016, 0.038),
-        "hairline": dice.uniform(0.22, 0.36),
-        "widow": dice.uniform(-0.5, 0.9),  # curvature of the hairline
-        "ear": dice.uniform(0.06, 0.095),
-        "blush": dice.uniform(0.0, 0.10),
-        "lip_red": dice.uniform(0.62, 0.82),
+        "face_height": width * draws.uniform(1.22, 1.5),
+        "jaw": draws.uniform(1.9, 2.7),  # exponent of the superellipse: 2 is round, more is square
+        "taper": draws.uniform(0.02, 0.24),  # how much narrower the chin is than the brow
+        "eye_distance": width * draws.uniform(0.40, 0.52),
+        "eye_height": draws.uniform(-0.10, -0.02),
+        "eye_width": draws.uniform(0.068, 0.092),
+        "eye_open": draws.uniform(0.42, 0.66),
+        "eye_tilt": draws.uniform(-0.22, 0.22),
+        "brow_gap": draws.uniform(0.075, 0.125),
+        "brow_thickness": draws.uniform(0.012, 0.030),
+        "brow_tilt": draws.uniform(-0.25, 0.25),
+        "nose_length": draws.uniform(0.10, 0.18),
+        "nose_width": draws.uniform(0.035, 0.065),
+        "mouth_height": draws.uniform(0.22, 0.28),
+        "mouth_width": draws.uniform(0.10, 0.16),
+        "lip": draws.uniform(0.016, 0.038),
+        "hairline": draws.uniform(0.22, 0.36),
+        "widow": draws.uniform(-0.5, 0.9),  # curvature of the hairline
+        "ear": draws.uniform(0.06, 0.095),
+        "blush": draws.uniform(0.0, 0.10),
+        "lip_red": draws.uniform(0.62, 0.82),
     }
-    detail = {name: dice.unit() for name in ("freckles", "moles", "forehead", "folds")}
+    detail = {name: draws.unit() for name in ("freckles", "moles", "forehead", "folds")}
     return Identity(skin.clamp(0.12, 0.97), hair.clamp(0.03, 0.75), iris, geometry, _skin_map(seeds, detail))
 
 

@@ -16,7 +16,7 @@ from anti_i2v.portraits.references import reference_clips
 
 
 class PortraitPhotos(PhotoSource):
-    """First frames of the embedded world's clips, rendered when asked for; each comes with its clip's prompt.
+    """First frames of the Portraits' clips, rendered when asked for; each comes with its clip's prompt.
 
     Args:
         people: How many validation and test people to use, each once; they are never met in training.

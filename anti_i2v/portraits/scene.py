@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anti_i2v.portraits.dice import Dice
+from anti_i2v.portraits.draws import SeededDraws
 
 CLOTHES = torch.tensor(
     [
@@ -55,36 +55,36 @@ class Scene:
 
 def sample_scenes(seeds: Sequence[int]) -> Scene:
     """Draw the scenes with these seeds."""
-    dice = Dice(seeds, 96)
+    draws = SeededDraws(seeds, 96)
     value = {
-        "x": dice.uniform(-0.22, 0.22),
-        "y": dice.uniform(-0.16, 0.10),
-        "scale": dice.uniform(1.15, 1.60),
-        "roll": dice.normal(0.06),
-        "yaw": dice.normal(0.16),
-        "pitch": dice.normal(0.08),
-        "gaze": dice.normal(0.3),
-        "smile": dice.uniform(-0.12, 0.25),
-        "amplitude": dice.uniform(0.88, 1.12),
-        "light_x": dice.uniform(-0.32, 0.32),
-        "light_y": dice.uniform(-0.26, 0.06),
-        "glasses": dice.coin(0.25),
-        "rim": dice.uniform(0.05, 0.35),
-        "collar": dice.uniform(0.0, 0.34),
-        "stripes": dice.coin(0.35) * dice.uniform(0.15, 0.5),
-        "stripe_width": dice.uniform(9.0, 22.0),
-        "tilt": dice.uniform(-1.6, 1.6),
-        "texture": dice.uniform(0.0, 0.05),
-        "grain": dice.uniform(0.002, 0.014),
-        "gamma": dice.uniform(0.88, 1.14),
-        "softness": dice.uniform(0.9, 1.5),  # edge width in pixels: focus of the lens
+        "x": draws.uniform(-0.22, 0.22),
+        "y": draws.uniform(-0.16, 0.10),
+        "scale": draws.uniform(1.15, 1.60),
+        "roll": draws.normal(0.06),
+        "yaw": draws.normal(0.16),
+        "pitch": draws.normal(0.08),
+        "gaze": draws.normal(0.3),
+        "smile": draws.uniform(-0.12, 0.25),
+        "amplitude": draws.uniform(0.88, 1.12),
+        "light_x": draws.uniform(-0.32, 0.32),
+        "light_y": draws.uniform(-0.26, 0.06),
+        "glasses": draws.coin(0.25),
+        "rim": draws.uniform(0.05, 0.35),
+        "collar": draws.uniform(0.0, 0.34),
+        "stripes": draws.coin(0.35) * draws.uniform(0.15, 0.5),
+        "stripe_width": draws.uniform(9.0, 22.0),
+        "tilt": draws.uniform(-1.6, 1.6),
+        "texture": draws.uniform(0.0, 0.05),
+        "grain": draws.uniform(0.002, 0.014),
+        "gamma": draws.uniform(0.88, 1.14),
+        "softness": draws.uniform(0.9, 1.5),  # edge width in pixels: focus of the lens
     }
-    gain = dice.uniform(0.74, 1.08)[:, None]
-    cast = gain * (1 + dice.tint(0.06))
-    shirt = dice.blend(CLOTHES) + dice.tint(0.03)
-    trim = dice.blend(CLOTHES) + dice.tint(0.03)
-    wall = torch.stack([dice.blend(WALLS) + dice.tint(0.02) for _ in range(2)], 1)
-    blobs = torch.stack([dice.blend(WALLS) + dice.tint(0.03) for _ in range(BLOBS)], 1)
+    gain = draws.uniform(0.74, 1.08)[:, None]
+    cast = gain * (1 + draws.tint(0.06))
+    shirt = draws.blend(CLOTHES) + draws.tint(0.03)
+    trim = draws.blend(CLOTHES) + draws.tint(0.03)
+    wall = torch.stack([draws.blend(WALLS) + draws.tint(0.02) for _ in range(2)], 1)
+    blobs = torch.stack([draws.blend(WALLS) + draws.tint(0.03) for _ in range(BLOBS)], 1)
     names = {
         "x": (-1.2, 1.2),
         "y": (-1.0, 0.7),
@@ -93,10 +93,10 @@ def sample_scenes(seeds: Sequence[int]) -> Scene:
         "power": (2.0, 8.0),
         "alpha": (0.0, 0.9),
     }
-    blob = {name: torch.stack([dice.uniform(*span) for _ in range(BLOBS)], 1) for name, span in names.items()}
-    value["hair_volume"] = dice.uniform(0.02, 0.14)
-    value["hair_length"] = dice.coin(0.45) * dice.uniform(0.35, 0.9)
-    value["beard"] = dice.coin(0.25) * dice.uniform(0.25, 0.85)
+    blob = {name: torch.stack([draws.uniform(*span) for _ in range(BLOBS)], 1) for name, span in names.items()}
+    value["hair_volume"] = draws.uniform(0.02, 0.14)
+    value["hair_length"] = draws.coin(0.45) * draws.uniform(0.35, 0.9)
+    value["beard"] = draws.coin(0.25) * draws.uniform(0.25, 0.85)
     return Scene(
         shirt.clamp(0.03, 0.95),
         trim.clamp(0.03, 0.95),

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.pictures import labelled
+from anti_i2v.evaluation.pictures import label_sheet
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.imaging.tensors import save_photo
 from anti_i2v.probing.blocks import Kind, every_block, kind_of
@@ -147,7 +147,7 @@ def write_study(out: Path, kind: Kind, result: Study, choice: Choice, facts: dic
     texts = {"layers.csv": as_csv(result.rows, {"surrogate": str(kind), **facts}), "taps.yaml": as_yaml(choice, kind, facts)}
     pictures = {
         "layers.png": plot(result.rows, choice.scores, [choice.shallow, *choice.deep]),
-        "pca.png": labelled(*_pca(result, choice), 56),
+        "pca.png": label_sheet(*_pca(result, choice), 56),
     }
     write_texts(out, texts)
     for name, picture in pictures.items():

@@ -38,7 +38,7 @@ def relative(changed: Tensor, clean: Tensor) -> Tensor:
     return found
 
 
-def attacked(image: Tensor, gradient: Tensor) -> Tensor:
+def attack_step(image: Tensor, gradient: Tensor) -> Tensor:
     """One signed step up the gradient (Goodfellow et al. 2015, FGSM), in [0, 1]."""
     return (image + STRENGTH * gradient.sign()).clamp(0, 1)
 
@@ -80,7 +80,7 @@ def gains(
             parts = zip(split(begun.pop(tap)).values(), split(clean[tap]).values(), strict=True)
             loss = torch.stack([relative(one, other).square().sum() for one, other in parts]).sum()
         (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=number < len(clean) - 1)
-        worn = attacked(image, gradient)
+        worn = attack_step(image, gradient)
         with torch.no_grad():
             moved, worn_answer = maps_and_answer(surrogate.with_taps([tap]), worn, text, draw)
         values = _changes("attack", moved[tap], clean[tap]) | {"attack_answer": relative(worn_answer, answer)}

@@ -52,7 +52,7 @@ def test_a_step_has_the_rms_of_its_length_and_goes_down(photo: Tensor, space: Sp
 def test_rgb_follows_the_sign_and_keeps_everything(photo: Tensor) -> None:
     descent = descent_in("rgb", SIZE, SIZE, 0.25)
     assert torch.equal(descent.step(photo, slope(photo), 2.0, 0), -2 / 255 * slope(photo).sign())
-    assert torch.equal(descent.held(photo, slope(photo)), slope(photo))
+    assert torch.equal(descent.project(photo, slope(photo)), slope(photo))
 
 
 def test_lab_moves_a_and_b_and_takes_from_a_cut_what_changed_lightness(photo: Tensor) -> None:
@@ -63,7 +63,7 @@ def test_lab_moves_a_and_b_and_takes_from_a_cut_what_changed_lightness(photo: Te
     np.testing.assert_allclose(np.abs(after - before)[..., 1:], 4 * 0.6, atol=0.02)
     cut = moved.clamp(-3 / 255, 3 / 255)
     assert np.abs(lab(photo + cut) - before)[..., 0].max() > 0.3
-    held = lab(photo + descent.held(photo, cut))
+    held = lab(photo + descent.project(photo, cut))
     np.testing.assert_allclose(held[..., 0], before[..., 0], atol=0.02)
     np.testing.assert_allclose(held[..., 1:], lab(photo + cut)[..., 1:], atol=0.02)
 
@@ -76,7 +76,7 @@ def test_frequency_moves_low_coefficients_and_takes_the_rest_of_a_cut(photo: Ten
     assert np.abs(high(moved, 6)).max() < 1e-3
     cut = moved.clamp(-3, 3)
     assert np.abs(high(cut, 6)).max() > 1
-    assert np.abs(high(descent.held(photo, cut), 6)).max() < 1e-3
+    assert np.abs(high(descent.project(photo, cut), 6)).max() < 1e-3
 
 
 def test_dual_takes_turns_and_leaves_lightness_alone_above_the_cutoff(photo: Tensor) -> None:
@@ -84,10 +84,10 @@ def test_dual_takes_turns_and_leaves_lightness_alone_above_the_cutoff(photo: Ten
     for number, space in enumerate(("lab", "frequency", "lab")):
         assert torch.equal(descents["dual"].step(photo, slope(photo), 2.0, number), descents[space].step(photo, slope(photo), 2.0, 0))
     residual = slope(photo) / 100
-    held = descents["dual"].held(photo, residual)
-    low = descents["frequency"].held(photo, residual)
+    held = descents["dual"].project(photo, residual)
+    low = descents["frequency"].project(photo, residual)
     np.testing.assert_allclose(lab(photo + held)[..., 0], lab(photo + low)[..., 0], atol=0.02)
     np.testing.assert_allclose(lab(photo + held)[..., 1:], lab(photo + residual)[..., 1:], atol=0.05)
-    torch.testing.assert_close(descents["dual"].held(photo, low), low, atol=1e-5, rtol=0)  # either part alone stays as it is
-    tint = descents["lab"].held(photo, residual)
-    assert (descents["dual"].held(photo, tint) - tint).abs().max() * 255 < 0.6  # what a tint has of lightness in RGB's low frequencies
+    torch.testing.assert_close(descents["dual"].project(photo, low), low, atol=1e-5, rtol=0)  # either part alone stays as it is
+    tint = descents["lab"].project(photo, residual)
+    assert (descents["dual"].project(photo, tint) - tint).abs().max() * 255 < 0.6  # what a tint has of lightness in RGB's low frequencies

@@ -1,4 +1,4 @@
-"""The loop of per-photo methods on the tiny world."""
+"""The loop of per-photo methods on a tiny model."""
 
 from __future__ import annotations
 

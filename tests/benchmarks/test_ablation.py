@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from anti_i2v.evaluation.runner import as_saved
 from anti_i2v.imaging.metrics import srgb_to_lab
 from anti_i2v.portraits import PortraitClips
-from benchmarks.ablation import main, shift_gained
+from benchmarks.ablation import main, shift_difference
 from tests.tiny import FRAMES, HEIGHT, WIDTH
 
 
@@ -81,13 +81,13 @@ def test_the_gain_is_the_difference_of_the_identity_shifts_of_the_same_people() 
     alike = torch.ones(5)
     after = {"similarity_drop": 0.4 * alike, "identity_similarity": 0.5 * alike, "strangers_similarity": 0.1 * alike}
     before = {"similarity_drop": 0.2 * alike, "identity_similarity": 0.7 * alike, "strangers_similarity": 0.1 * alike}
-    assert shift_gained(after, before) == pytest.approx((0.25, 0.25, 0.25))
+    assert shift_difference(after, before) == pytest.approx((0.25, 0.25, 0.25))
     # People who all lose as much more are sure of it, however much they differ otherwise.
     lost = torch.tensor([0.1, 0.2, 0.3, 0.6])
-    mean, low, high = shift_gained(
+    mean, low, high = shift_difference(
         {"similarity_drop": lost + 0.1, "identity_similarity": 0.7 - lost, "strangers_similarity": 0 * lost},
         {"similarity_drop": lost, "identity_similarity": 0.8 - lost, "strangers_similarity": 0 * lost},
     )
     assert (mean, low, high) == pytest.approx((0.125, 0.125, 0.125))
     nobody = {"similarity_drop": 0 * alike, "identity_similarity": 0.1 * alike, "strangers_similarity": 0.1 * alike}
-    assert not any(value == value for value in shift_gained(after, nobody))  # who is like nobody before cannot shift
+    assert not any(value == value for value in shift_difference(after, nobody))  # who is like nobody before cannot shift

@@ -1,4 +1,4 @@
-"""Named attacks on the tiny world: each does what it is named after."""
+"""Named attacks on a tiny model: each does what it is named after."""
 
 from __future__ import annotations
 

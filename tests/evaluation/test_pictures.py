@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.pictures import examples, labelled, residual_picture, save_frames, save_gif, save_sheet, sheet, some_frames
+from anti_i2v.evaluation.pictures import examples, label_sheet, residual_picture, save_frames, save_gif, save_sheet, sheet, some_frames
 from anti_i2v.imaging.tensors import to_tensor
 
 
@@ -36,7 +36,7 @@ def test_frames_include_the_first_and_the_last() -> None:
 
 def test_labels_stand_beside_and_above_the_pictures() -> None:
     red = torch.tensor([1.0, 0, 0]).view(3, 1, 1).expand(3, 2, 2)
-    picture = np.asarray(labelled([[red, red], [red, red]], ["first\nrow", "second"], ["one", ""], 40)).astype(int)
+    picture = np.asarray(label_sheet([[red, red], [red, red]], ["first\nrow", "second"], ["one", ""], 40)).astype(int)
     left = picture.shape[1] - 82  # two cells of 40 and a gap
     assert picture.shape == (16 + 82, left + 82, 3)
     assert (picture[20, left + 5] == [255, 0, 0]).all()

@@ -12,7 +12,7 @@ import torch
 from anti_i2v.errors import UsageError
 from anti_i2v.probing import Photos, study
 from anti_i2v.probing.blocks import every_block
-from anti_i2v.probing.sensitivity import STRENGTH, attacked, gains
+from anti_i2v.probing.sensitivity import STRENGTH, attack_step, gains
 from anti_i2v.probing.study import draw_at, steps_near
 from anti_i2v.probing.table import COLUMNS
 from anti_i2v.surrogates import Surrogate
@@ -101,7 +101,7 @@ def test_a_unets_blocks_are_all_of_down_middle_and_up(tmp_path: Path) -> None:
 
 def test_the_attack_stays_within_its_step_and_moves_its_own_layer(surrogate: Surrogate) -> None:
     image = torch.tensor([0.0, 0.5, 1.0])
-    assert torch.allclose(attacked(image, torch.tensor([-3.0, 0.1, 2.0])), torch.tensor([0.0, 0.5 + 2 / 255, 1.0]))
+    assert torch.allclose(attack_step(image, torch.tensor([-3.0, 0.1, 2.0])), torch.tensor([0.0, 0.5 + 2 / 255, 1.0]))
     assert STRENGTH == 2 / 255
     photo = next(iter(People(1)))
     random = torch.Generator().manual_seed(0)

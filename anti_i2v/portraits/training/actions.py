@@ -1,4 +1,4 @@
-"""Third stage of the embedded world: the judge of actions, trained on rendered clips made worse in the ways generated ones are."""
+"""The judge of actions, trained on rendered clips made worse in the ways generated ones are."""
 
 from __future__ import annotations
 

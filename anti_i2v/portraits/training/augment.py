@@ -29,7 +29,7 @@ def smooth(images: Tensor) -> Tensor:
     return F.interpolate(F.adaptive_avg_pool2d(images, cells), images.shape[-2:], mode="bilinear")
 
 
-def moved(images: Tensor, random: torch.Generator) -> Tensor:
+def move(images: Tensor, random: torch.Generator) -> Tensor:
     """Each picture scaled by 0.85–1.15, turned by up to 8°, shifted by up to 8 % of its side: (N, C, H, W)."""
     n = len(images)
     scale = uniform(0.85, 1.15, (n,), random, images)
@@ -42,7 +42,7 @@ def moved(images: Tensor, random: torch.Generator) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def softened(images: Tensor, random: torch.Generator) -> Tensor:
+def soften(images: Tensor, random: torch.Generator) -> Tensor:
     """Half of the pictures made smaller by a factor of 0.35–1 and enlarged again, as small video models blur: (N, C, H, W)."""
     out, size = images.clone(), images.shape[-1]
     which = torch.randint(8, (len(images),), generator=random)
@@ -66,7 +66,7 @@ def cut_out(images: Tensor, random: torch.Generator, share: float = 0.3) -> Tens
     return torch.where((y[:, :, None] & x[:, None, :])[:, None], colour, images)
 
 
-def recoloured(images: Tensor, random: torch.Generator) -> Tensor:
+def recolour(images: Tensor, random: torch.Generator) -> Tensor:
     """Other light: less colour, gamma, gains, tints, smooth blotches and white noise, clamped: (N, 3, H, W)."""
     n = len(images)
 
@@ -85,12 +85,12 @@ def recoloured(images: Tensor, random: torch.Generator) -> Tensor:
     return (out + strength(0.06) * normal(*images.shape[1:])).clamp(0, 1)
 
 
-def worsened(images: Tensor, random: torch.Generator) -> Tensor:
+def worsen(images: Tensor, random: torch.Generator) -> Tensor:
     """All of the above, each picture differently: (N, 3, H, W) in [0, 1] → the same shape and range."""
-    return recoloured(cut_out(softened(moved(images, random), random), random), random)
+    return recolour(cut_out(soften(move(images, random), random), random), random)
 
 
-def shuffled(images: Tensor, random: torch.Generator, cells: int = 8) -> Tensor:
+def shuffle(images: Tensor, random: torch.Generator, cells: int = 8) -> Tensor:
     """Each picture cut into cells × cells patches in another order: (N, C, S, S), S a multiple of `cells`."""
     n, channels, size, _ = images.shape
     side = size // cells
@@ -122,7 +122,7 @@ def faceless(images: Tensor, face: Tensor, random: torch.Generator) -> Tensor:
     ways = (
         painted,
         beside(images, face, painted, random),
-        shuffled(images, random),
+        shuffle(images, random),
         colour + contrast * smooth_noise(images, 4, random),
         colour + contrast * torch.randn(images.shape, generator=random).to(images),
     )

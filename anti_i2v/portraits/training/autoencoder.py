@@ -15,7 +15,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.likeness import FaceLoss
-from anti_i2v.portraits.training.optimizer import scheduled
+from anti_i2v.portraits.training.optimizer import with_schedule
 from anti_i2v.portraits.training.parts import Autoencoding, save_part
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
@@ -96,7 +96,7 @@ class AutoencoderStage(Stage):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""
-        return scheduled(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
+        return with_schedule(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Rebuild `batch["video"]` (B, T, 3, H, W) in [0, 1]; frames have T = 1."""

@@ -26,7 +26,7 @@ class LatentBatch(DenoiserBatch):
     prompt: list[str]
 
 
-def noised(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def add_noise(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     """x_t = (1 - s) x_0 + s ε in every frame but the first, which stays clean.
 
     Args:
@@ -163,7 +163,7 @@ class DenoiserModule(DenoiserStage[LatentBatch]):
         latents, text = batch["latents"], self.encode_text(batch["prompt"])
         with plain_attention(latents):
             velocity: Tensor = network(
-                hidden_states=noised(latents, sigma, noise),
+                hidden_states=add_noise(latents, sigma, noise),
                 timestep=token_timesteps(sigma, latents),
                 encoder_hidden_states=text,
                 return_dict=False,

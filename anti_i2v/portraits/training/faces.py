@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
-from anti_i2v.evaluation.adversary import attack
 from anti_i2v.evaluation.identity import References, rank1, reference, similarity
-from anti_i2v.portraits.training.augment import faceless, smooth, worsened
-from anti_i2v.portraits.training.optimizer import scheduled
+from anti_i2v.evaluation.judge_attack import attack_judge
+from anti_i2v.portraits.training.augment import faceless, smooth, worsen
+from anti_i2v.portraits.training.optimizer import with_schedule
 from anti_i2v.portraits.training.people import SEEN
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.training.muon import Muon
@@ -87,7 +87,7 @@ class IdentityEmbedderModule(Stage):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon, warmup and cosine."""
-        return scheduled(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
+        return with_schedule(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
         """A resumed run begins with new views."""
@@ -103,7 +103,7 @@ class IdentityEmbedderModule(Stage):
         views = torch.cat([pairs[:, 0, :3], pairs[:, 1, :3], nobody])
         share = share_of_run(self.trainer, self.trainer.global_step)
         draw = torch.rand(4, len(views), 1, 1, 1, generator=self.random).to(views)
-        self.images = torch.where(draw[3] < self.worsened * min(1.0, 5.0 * share), worsened(views, self.random), views)
+        self.images = torch.where(draw[3] < self.worsened * min(1.0, 5.0 * share), worsen(views, self.random), views)
         self.bound = min(1.0, 2.0 * share) * self.epsilon / 255.0 * draw[0] * (draw[1] < self.attacked)
         self.smooth = draw[2] < 0.3
         start = 2.0 * torch.rand(views.shape, generator=self.random).to(views) - 1.0
@@ -140,7 +140,7 @@ class IdentityEmbedderModule(Stage):
         references = References(who.tolist(), torch.stack([reference(self.network, i, s[1:, :, :3]) for i, s in enumerate(scenes)]))
         random = torch.Generator().manual_seed(batch_idx)
         noise = torch.empty_like(clips).uniform_(-1, 1, generator=random) * (8.0 / 255.0)
-        for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack(self.network, clips, 8.0, 10, random))):
+        for name, video in (("clean", clips), ("noise", clips + noise), ("attack", attack_judge(self.network, clips, 8.0, 10, random))):
             embedding = self.network(video.clamp(0, 1))
             own, strangers = similarity(embedding, references, who)
             values = {"rank1": rank1(embedding, references, who), "identity_similarity": own, "strangers_similarity": strangers}

@@ -1,4 +1,4 @@
-"""The schedule that every stage of the embedded world shares, and AdamW under it."""
+"""The schedule that every stage shares, and AdamW under it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.training.schedule import share_of_run, warmup_cosine
 
 
-def scheduled(optimizer: torch.optim.Optimizer, trainer: Trainer, warmup: int) -> OptimizerLRScheduler:
+def with_schedule(optimizer: torch.optim.Optimizer, trainer: Trainer, warmup: int) -> OptimizerLRScheduler:
     """An optimiser whose learning rate rises over `warmup` steps and falls along a cosine to the end of the run.
 
     Raises:
@@ -29,4 +29,4 @@ def scheduled(optimizer: torch.optim.Optimizer, trainer: Trainer, warmup: int) -
 def adamw(parameters: Iterable[torch.nn.Parameter], trainer: Trainer, lr: float, warmup: int, weight_decay: float) -> OptimizerLRScheduler:
     """AdamW under that schedule."""
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
-    return scheduled(optimizer, trainer, warmup)
+    return with_schedule(optimizer, trainer, warmup)

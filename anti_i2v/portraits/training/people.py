@@ -35,7 +35,7 @@ class PeopleBank:
         self.queue: list[int] = []
         self.pixels = torch.zeros(people, scenes, frames, 4, size, size, dtype=torch.uint8)  # the fourth channel is the face
         self.seen = torch.zeros(people, scenes, frames, dtype=torch.bool)
-        self.look = torch.zeros(people, 6)  # colours of skin and hair
+        self.colours = torch.zeros(people, 6)  # colours of skin and hair
         self.written, self.owed = 0, 0.0
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class PeopleBank:
             self.pixels[slot] = shrunk(pixels.flatten(0, 1), self.size).view_as(self.pixels[slot])
             self.seen[slot] = rendered.face_mask.mean((2, 3, 4)) >= SEEN
             who = sample_identities([self.clips.first + person])
-            self.look[slot] = torch.cat([who.skin[0], who.hair[0]])
+            self.colours[slot] = torch.cat([who.skin[0], who.hair[0]])
             self.written += 1
 
     def fill(self, count: int) -> None:
@@ -74,7 +74,7 @@ class PeopleBank:
         """`count` of the people, in groups of `alike` whose skin and hair have nearly the same colours: (count,)."""
         left, chosen = people, []
         for _ in range(0, count, alike):
-            near = (self.look[left] - self.look[left[0]]).norm(dim=1).topk(min(alike, len(left)), largest=False).indices
+            near = (self.colours[left] - self.colours[left[0]]).norm(dim=1).topk(min(alike, len(left)), largest=False).indices
             chosen.append(left[near])
             others = torch.ones(len(left), dtype=torch.bool)
             others[near] = False

@@ -31,7 +31,7 @@ class UnetBatch(DenoiserBatch):
     dropout: NotRequired[Tensor]
 
 
-def noised(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def add_noise(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     """(x_0 + s ε) / √(s² + 1), what the scheduler's scaling makes of noisy latents.
 
     Args:
@@ -44,7 +44,7 @@ def noised(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
 
 
 def velocity(latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """(ε - s x_0) / √(s² + 1): the answer from which the scheduler's step gets x_0 back. Shapes as in `noised`."""
+    """(ε - s x_0) / √(s² + 1): the answer from which the scheduler's step gets x_0 back. Shapes as in `add_noise`."""
     s = sigma.view(-1, 1, 1, 1, 1)
     return (noise - s * latents) / (s.square() + 1.0).sqrt()
 
@@ -161,7 +161,7 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
             constant = torch.ones_like(motion)
             hints = torch.stack([(unet_pipeline.FPS - 1) * constant, motion, unet_pipeline.NOISE_AUG_STRENGTH * constant], dim=1)
             answer: Tensor = unet(
-                torch.cat([noised(latents, sigma, noise), photo.expand(-1, latents.shape[1], -1, -1, -1)], dim=2),
+                torch.cat([add_noise(latents, sigma, noise), photo.expand(-1, latents.shape[1], -1, -1, -1)], dim=2),
                 0.25 * sigma.log(),
                 encoder_hidden_states=embeds,
                 added_time_ids=hints,

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # the suite imports tests by pat
 
 @pytest.fixture(scope="session")
 def trained_autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world folder with the autoencoder that two steps of the first stage wrote; do not change it."""
+    """A pipeline folder with the autoencoder that two steps of the first stage wrote; do not change it."""
     import torch
-    from world import BANK, VAE, fit
+    from tiny_stages import BANK, VAE, fit
 
     from anti_i2v.portraits.training.autoencoder import AutoencoderModule
     from anti_i2v.portraits.training.data import FrameAndClipData

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from world import BANK, fit
+from tiny_stages import BANK, fit
 
 from anti_i2v.evaluation.actions import load_action_classifier
 from anti_i2v.portraits import ACTIONS, PortraitClips

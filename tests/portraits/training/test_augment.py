@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from anti_i2v.portraits import PortraitClips
-from anti_i2v.portraits.training.augment import beside, cut_out, faceless, shuffled, smooth, worsened
+from anti_i2v.portraits.training.augment import beside, cut_out, faceless, shuffle, smooth, worsen
 
 
 def test_worsened_pictures_keep_shape_and_range_repeat_with_the_seed_and_differ() -> None:
     images = PortraitClips("train", num_frames=1, height=32, width=32).batch(range(8)).video[:, 0]
-    once, again = (worsened(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    once, again = (worsen(images, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(once, again)
     assert once.shape == images.shape
     assert once.min() >= 0
@@ -27,7 +27,7 @@ def test_smooth_fields_keep_their_mean_and_lose_fine_stripes() -> None:
 
 def test_shuffled_patches_are_the_same_pixels_elsewhere() -> None:
     images = torch.rand(2, 3, 32, 32)
-    mixed = shuffled(images, torch.Generator().manual_seed(0))
+    mixed = shuffle(images, torch.Generator().manual_seed(0))
     assert not torch.equal(mixed, images)
     torch.testing.assert_close(mixed.flatten(1).sort(1).values, images.flatten(1).sort(1).values)
     whole = {tuple(patch.flatten().tolist()) for patch in images[0].unfold(1, 4, 4).unfold(2, 4, 4).permute(1, 2, 0, 3, 4).flatten(0, 1)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from world import BANK
+from tiny_stages import BANK
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import pipeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from world import BANK
+from tiny_stages import BANK
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import pipeline

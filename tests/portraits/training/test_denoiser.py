@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_stages import BANK, DENOISER, fit
 from torch import Tensor
-from world import BANK, DENOISER, fit
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS, PortraitClips
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.data import LatentData
-from anti_i2v.portraits.training.denoiser import DenoiserModule, as_typed, noised, sample_sigma, token_timesteps
+from anti_i2v.portraits.training.denoiser import DenoiserModule, add_noise, as_typed, sample_sigma, token_timesteps
 
 
 def test_noise_reaches_every_frame_but_the_first() -> None:
     latents, noise = torch.full((2, 1, 3, 2, 2), 2.0), torch.full((2, 1, 3, 2, 2), -1.0)
-    out = noised(latents, torch.tensor([0.25, 1.0]), noise)
+    out = add_noise(latents, torch.tensor([0.25, 1.0]), noise)
     assert out[:, 0, 0].eq(2.0).all()
     assert out[0, 0, 1:].eq(0.75 * 2 - 0.25).all()
     assert out[1, 0, 1:].eq(-1.0).all()
@@ -89,7 +89,7 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: tuple[Path, D
     sigma = torch.tensor([asked[0]["timestep"].max().item() / 1000])
     assert sigma.item() == pytest.approx(1.0, abs=0.01)
     torch.testing.assert_close(asked[0]["timestep"].float(), token_timesteps(sigma, latents))
-    torch.testing.assert_close(asked[0]["hidden_states"], noised(latents, torch.ones(1), noise), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(asked[0]["hidden_states"], add_noise(latents, torch.ones(1), noise), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(asked[0]["encoder_hidden_states"], module.encode_text([prompt]), rtol=1e-4, atol=1e-5)
 
 

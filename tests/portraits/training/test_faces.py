@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_stages import fit
 from torch.nn import functional as F
-from world import fit
 
 from anti_i2v.evaluation.identity import load_identity_judge
 from anti_i2v.portraits.training.faces import IdentityEmbedderModule, contrast

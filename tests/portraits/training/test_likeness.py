@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_stages import BANK, VAE, fit
 from torch.nn import functional as F
-from world import BANK, VAE, fit
 
 from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule
+from tiny_stages import fit
 from torch import Tensor
-from world import fit
 
 from anti_i2v.portraits.identity import sample_identities
 from anti_i2v.portraits.training.people import PeopleBank, PeopleData
@@ -33,7 +33,7 @@ def test_the_bank_pairs_scenes_of_one_person_and_forgets_the_oldest() -> None:
 
 def test_lookalikes_come_in_groups_and_nobody_twice() -> None:
     bank = PeopleBank(people=6, scenes=2, frames=1, render=16, size=16, seed=0)
-    bank.look[:, 0] = torch.tensor([0.0, 1.0, 0.05, 1.05, 0.5, 1.02])
+    bank.colours[:, 0] = torch.tensor([0.0, 1.0, 0.05, 1.05, 0.5, 1.02])
     chosen = bank.lookalikes(torch.tensor([1, 0, 2, 3, 4, 5]), count=5, alike=3).tolist()
     assert set(chosen[:3]) == {1, 3, 5}  # around 1.0
     assert chosen[3:] == [0, 2]  # of the rest, those nearest to person 0
@@ -51,7 +51,7 @@ def test_two_banks_of_one_seed_from_each_end_share_no_person() -> None:
         bank = PeopleBank(people=3, scenes=2, frames=1, render=16, size=16, seed=0, from_end=from_end)
         bank.clips.people = 6  # a split of six: together the two need everybody
         bank.fill(3)
-        met.append({tuple(row) for row in bank.look.tolist()})
+        met.append({tuple(row) for row in bank.colours.tolist()})
     assert len(met[0]) == len(met[1]) == 3
     assert not met[0] & met[1]
     assert met[0] | met[1] == colours(range(6))
@@ -82,7 +82,7 @@ def test_lookalikes_come_when_the_asked_share_of_the_run_is_over(tmp_path: Path)
     data.setup("fit")
     assert data.bank is not None
     data.bank.seen[:] = True
-    data.bank.look[:, 0] = torch.tensor([0.0, 0.1, 5.0, 5.1])  # 0 and 1 look alike, and 2 and 3
+    data.bank.colours[:, 0] = torch.tensor([0.0, 0.1, 5.0, 5.1])  # 0 and 1 look alike, and 2 and 3
     data.bank.pixels[:] = torch.arange(4).view(4, 1, 1, 1, 1, 1)
     module = Listening()
     fit(module, data, 20, tmp_path)

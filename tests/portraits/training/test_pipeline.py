@@ -1,4 +1,4 @@
-"""The parts of the embedded world: real Wan classes, made without a download, saved so that diffusers loads them."""
+"""The networks of the first video model: real Wan classes, made without a download, saved so that diffusers loads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from world import DENOISER, VAE
+from tiny_stages import DENOISER, VAE
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS

@@ -1,4 +1,4 @@
-"""The second world's first stage: it rebuilds clips, and its folder says the same with latents of one scale."""
+"""The second video model's first stage: it rebuilds clips, and its folder says the same with latents of one scale."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from world import BANK, fit
+from tiny_stages import BANK, fit
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips

@@ -1,4 +1,4 @@
-"""The second world's second stage: it asks its network exactly as the pipeline will, and completes the folder."""
+"""The second video model's second stage: it asks its network exactly as the pipeline will, and completes the folder."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_stages import BANK, fit
 from torch import Tensor, nn
-from world import BANK, fit
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import unet_pipeline
 from anti_i2v.portraits.training.parts import save_part
 from anti_i2v.portraits.training.unet_data import UnetLatentData
-from anti_i2v.portraits.training.unet_denoiser import UnetBatch, UnetDenoiserModule, noised, sample_sigma, velocity
+from anti_i2v.portraits.training.unet_denoiser import UnetBatch, UnetDenoiserModule, add_noise, sample_sigma, velocity
 from anti_i2v.surrogates import Surrogate
 
 UNET = {"channels": (32, 32), "embedding": 16, "image_width": 16, "image_layers": 1, "image_heads": 2, "patch": 56}
@@ -29,7 +29,7 @@ def test_the_scheduler_gets_the_clip_back_from_the_velocity() -> None:
     latents, noise = torch.randn(2, 1, 5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     for step, sigma in enumerate(scheduler.sigmas[:-1]):
         level = sigma.view(1)
-        seen = noised(latents, level, noise)
+        seen = add_noise(latents, level, noise)
         scheduler._step_index = step
         torch.testing.assert_close(scheduler.scale_model_input(latents + sigma * noise, scheduler.timesteps[step]), seen)
         _, rebuilt = scheduler.step(velocity(latents, level, noise), scheduler.timesteps[step], latents + sigma * noise, return_dict=False)
@@ -113,7 +113,7 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> N
     sigma = level.sigmas[draw.step].view(1)
     networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema.get_submodule("image_encoder")})
     module.errors(networks, batch, sigma, draw.noise)  # type: ignore[arg-type]
-    latents = noised(batch["latents"], sigma, draw.noise)
+    latents = add_noise(batch["latents"], sigma, draw.noise)
     with torch.no_grad():
         theirs = surrogate.inputs(surrogate.condition(photo, draw_noise), {}, latents, surrogate.timesteps[draw.step])
     assert asked[0].pop("return_dict") is False

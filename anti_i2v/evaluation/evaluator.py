@@ -1,4 +1,4 @@
-"""A bench to judge changed photos on: the same people, noise and judge for every way to change them.
+"""Judges changed photos: the same people, noise and judge for every way to change them.
 
 What a version of a photo did is measured on its clip (does it show the person?), on the photo itself (is only the judge
 fooled?) and on what the pipeline computes from it.
@@ -22,7 +22,7 @@ Measures = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
+class CleanBatch:
     """B people.
 
     Attributes:
@@ -44,7 +44,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Bench:
+class PhotoEvaluator:
     """What all versions share.
 
     Attributes:
@@ -84,7 +84,7 @@ class Bench:
             "presence": self.judge.embed_frames(video)[1].mean(1),
         }
 
-    def measure(self, batch: Batch, photo: Tensor, clips: list[Tensor]) -> Measures:
+    def measure(self, batch: CleanBatch, photo: Tensor, clips: list[Tensor]) -> Measures:
         """Everything about a version of a batch's photos.
 
         Args:

@@ -8,7 +8,7 @@ from torch import Tensor
 from anti_i2v.embedders import IdentityEmbedder
 
 
-def attack(judge: IdentityEmbedder, video: Tensor, epsilon: float, steps: int, random: torch.Generator) -> Tensor:
+def attack_judge(judge: IdentityEmbedder, video: Tensor, epsilon: float, steps: int, random: torch.Generator) -> Tensor:
     """Clips with the residual that makes the judge itself see somebody else: the hardest test of it, and no way to protect.
 
     Projected gradient descent (arXiv 1706.06083) on the cosine to the clean clip's embedding, from a random start.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Dice:
+class SeededDraws:
     """Hands out the columns of an (N, K) table of uniform numbers, so that every row depends on its own seed only.
 
     The order of the calls is part of what a seed means: add new draws at the end.
