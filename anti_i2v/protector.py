@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from anti_i2v.atomic import write_folder
 from anti_i2v.budget import check_epsilon, fit_to_budget, per_photo
 from anti_i2v.errors import UsageError, needs_train
-from anti_i2v.generators.folder import DEFAULT_GENERATOR, FORMAT, GeneratorFolder
+from anti_i2v.generators.folder import DEFAULT_GENERATOR, FORMAT, WEIGHTS, GeneratorFolder
 from anti_i2v.generators.hub import open_folder, push
 from anti_i2v.inference import Backend, load_backend, protect_photo
 from anti_i2v.spaces import sum_residuals
@@ -174,7 +174,7 @@ class Protector:
         weights = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
         with write_folder(folder) as part:
             (part / "config.json").write_text(json.dumps({**extra, **own}, indent=2) + "\n", "utf-8")
-            (part / "model.safetensors").write_bytes(save(weights))  # `save_file` would make it readable for its owner only
+            (part / WEIGHTS).write_bytes(save(weights))  # `save_file` would make it readable for its owner only
             (part / "README.md").write_text(card, "utf-8")
 
     def push_to_hub(

@@ -13,6 +13,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a process for each processor already
 # Where torch is told to do without AVX-512, the libraries it calls have to be told too: attention in bfloat16 asks oneDNN for the
 # processor and torch for the packing ("pack_vnni2 is only supported when avx512 is supported", github.com/pytorch/pytorch/pull/141453).
 # Both are read once, so this stands before any import of torch.
@@ -21,6 +23,13 @@ if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
 
 from anti_i2v.__main__ import main
 from tests.tiny.generator import EPSILON, Protect, tiny_generator
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """All tests: a process for each processor. Some of them: this process alone."""
+    if config.args != config.getini("testpaths"):
+        return 0
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,7 +15,8 @@ from anti_i2v.errors import UsageError
 DEFAULT_GENERATOR = "portrait-generator"
 FORMAT = 1
 ONNX = "model.onnx"
-WEIGHTS = "weights"  # what `model.onnx` calls the fingerprint of the weights that it was made of
+WEIGHTS = "model.safetensors"
+ORIGIN = "weights"  # what `model.onnx` calls the fingerprint of the weights that it was made of
 REMEDY = "give a folder that `anti-i2v export` wrote"
 
 
@@ -78,7 +79,7 @@ class GeneratorFolder:
 def fingerprint(folder: Path) -> str:
     """16 hexadecimal digits that tell one generator's weights from all others; empty where there are none to read."""
     try:
-        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+        return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,12 @@ from torch import Tensor, nn
 from anti_i2v import atomic
 from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.base import Generator
-from anti_i2v.generators.folder import ONNX, WEIGHTS, fingerprint
+from anti_i2v.generators.folder import ONNX, ORIGIN, WEIGHTS, fingerprint
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+SMALL = 1024  # bytes; smaller tensors stay in the graph, as runtimes read them while they plan
 
 
 class _Flat(nn.Module):
@@ -31,8 +39,11 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     Inputs: `image` (B, 3, S, S) in [0, 1] and `epsilon` (B,) in 1/255 steps, any B; outputs: those of
     `Generator.forward` by their names, all float32.
 
+    Weights that stand in `model.safetensors` beside it are not written again: the graph refers to their place there, as ONNX does for
+    "external data", so any runtime that opens the file by its path finds them.
+
     Args:
-        generator: On the CPU; its weights become constants of the graph.
+        generator: On the CPU; weights that are not in the folder become constants of the graph.
         folder: An existing folder.
 
     Returns:
@@ -62,10 +73,10 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
                 dynamic_shapes={"image": {0: batch}, "epsilon": {0: batch}},
                 dynamo=True,
                 opset_version=20,
-                external_data=False,  # one file, as the folder's promise says
+                external_data=False,  # `_finish` refers to model.safetensors instead
                 verbose=False,
             )
-            _note_origin(part, fingerprint(target.parent))
+            _finish(part, target.parent)
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
@@ -74,8 +85,8 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     return target
 
 
-def _note_origin(path: Path, weights: str) -> None:
-    """Note whose weights these are, and remove what torch notes: stack traces beside every node, with the paths of the machine."""
+def _finish(path: Path, folder: Path) -> None:
+    """Note whose weights these are, refer to them, and remove what torch notes: stack traces with the paths of the machine."""
     import onnx
 
     model = onnx.load(path)
@@ -83,5 +94,25 @@ def _note_origin(path: Path, weights: str) -> None:
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    onnx.helper.set_model_props(model, {WEIGHTS: weights})
-    onnx.save(model, path)
+    onnx.helper.set_model_props(model, {ORIGIN: fingerprint(folder)})
+    if (folder / WEIGHTS).is_file():
+        _refer_to(model, (folder / WEIGHTS).read_bytes())
+    path.write_bytes(model.SerializeToString())
+
+
+def _refer_to(model: ModelProto, weights: bytes) -> None:
+    """Replace the tensors of a graph that stand in a safetensors file, byte for byte, by their place there."""
+    from onnx import TensorProto, numpy_helper
+
+    length = struct.unpack("<Q", weights[:8])[0]  # of the header; the offsets in it count from its end
+    ranges = [entry["data_offsets"] for name, entry in json.loads(weights[8 : 8 + length]).items() if name != "__metadata__"]
+    places = {weights[8 + length + begin : 8 + length + end]: (8 + length + begin, end - begin) for begin, end in ranges}
+    for tensor in model.graph.initializer:
+        content = numpy_helper.to_array(tensor).tobytes()
+        if len(content) < SMALL or content not in places:
+            continue
+        for field in ("raw_data", "float_data"):
+            tensor.ClearField(field)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in zip(("location", "offset", "length"), (WEIGHTS, *places[content]), strict=True):
+            tensor.external_data.add(key=key, value=str(value))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anti_i2v.errors import UsageError
-from anti_i2v.generators.folder import ONNX, REMEDY, WEIGHTS, GeneratorFolder
+from anti_i2v.generators.folder import ONNX, ORIGIN, REMEDY, WEIGHTS, GeneratorFolder
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.spaces import SPACES
 
@@ -47,14 +47,14 @@ class OnnxBackend:
         Raises:
             UsageError: It is missing, damaged, foreign or of other weights than those beside it, or onnxruntime is not installed.
         """
-        path = folder.path / ONNX
+        path, weights = folder.path / ONNX, folder.path / WEIGHTS
         if not path.is_file():
             raise UsageError(f"no {ONNX} in {folder.path}; `anti-i2v export` writes one, and --runtime torch needs none")
         try:
-            session = load_session(path.read_bytes())
+            session = load_session(path.read_bytes(), weights.read_bytes() if weights.is_file() else b"")
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-        origin = session.get_modelmeta().custom_metadata_map.get(WEIGHTS)
+        origin = session.get_modelmeta().custom_metadata_map.get(ORIGIN)
         if origin and folder.fingerprint and origin != folder.fingerprint:
             raise UsageError(f"{path} was made of other weights than those beside it; export the generator again, or take --runtime torch")
         return OnnxBackend(session)
@@ -65,8 +65,12 @@ def disable_telemetry() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def load_session(content: bytes) -> InferenceSession:
-    """A network in memory, so that no file beside it is ever read, whatever it says.
+def load_session(content: bytes, weights: bytes = b"") -> InferenceSession:
+    """A network and its weights in memory, so that no file beside them is ever read, whatever the network says.
+
+    Args:
+        content: Of `model.onnx`.
+        weights: Of `model.safetensors`, the only file that the network may refer to.
 
     Raises:
         UsageError: onnxruntime is not installed, or this is no network.
@@ -81,6 +85,7 @@ def load_session(content: bytes) -> InferenceSession:
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # what is wrong is raised
     options.intra_op_num_threads = 1  # two milliseconds of work, as fast as with more threads, which other processes may need
+    options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail, errors.InvalidArgument, errors.NotImplemented) as error:

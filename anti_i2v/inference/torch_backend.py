@@ -11,7 +11,7 @@ from torch import Tensor
 from anti_i2v import generators
 from anti_i2v.errors import UsageError
 from anti_i2v.generators.base import Generator
-from anti_i2v.generators.folder import REMEDY, GeneratorFolder
+from anti_i2v.generators.folder import REMEDY, WEIGHTS, GeneratorFolder
 from anti_i2v.imaging.cielab import Floats
 
 
@@ -54,7 +54,7 @@ def load_generator(folder: GeneratorFolder) -> Generator:
     Raises:
         UsageError: `model.safetensors` is missing, damaged or of another network, or the class is unknown.
     """
-    weights = folder.path / "model.safetensors"
+    weights = folder.path / WEIGHTS
     if not weights.is_file():
         raise UsageError(f"no {weights.name} in {folder.path}; {REMEDY}")
     known = [name for name in generators.__all__ if name != "Generator"]

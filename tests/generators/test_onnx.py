@@ -12,6 +12,8 @@ import torch
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.generators.onnx import export_onnx
+from anti_i2v.protector import Protector
+from tests.tiny.generator import tiny_generator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +37,21 @@ def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path) -> None
             expected = generator(image, epsilon)
         np.testing.assert_allclose(lab, expected["lab"].numpy(), atol=1e-4)
         np.testing.assert_allclose(frequency, expected["frequency"].numpy(), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_weights_beside_the_network_are_not_written_twice(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = tiny_generator(tmp_path / "generator")
+    generator = Protector.from_pretrained(folder).generator
+    path = export_onnx(generator, folder)
+    alone = export_onnx(generator, tmp_path)
+    given = {"image": np.full((1, 3, 32, 32), 0.3, np.float32), "epsilon": np.array([8], np.float32)}
+    results = [onnxruntime.InferenceSession(file).run(None, given) for file in (path, alone)]  # any runtime, by the file's path
+    assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
+    weights = (folder / "model.safetensors").stat().st_size
+    assert alone.stat().st_size > 0.9 * weights > 2 * path.stat().st_size
 
 
 def test_without_the_extra_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

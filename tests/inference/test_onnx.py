@@ -168,6 +168,23 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
         OnnxBackend(onnx.load_session(content))
 
 
+@pytest.mark.parametrize("place", ["secret.bin", "../secret.bin", "{folder}/secret.bin"])
+def test_a_network_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    onnx_file = pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    values = [onnx_file.helper.make_tensor_value_info(name, 1, [4]) for name in ("image", "lab")]
+    secret = onnx_file.TensorProto(name="secret", dims=[4], data_type=1, data_location=onnx_file.TensorProto.EXTERNAL)
+    for key, value in (("location", place.format(folder=tmp_path)), ("offset", "0"), ("length", "16")):
+        secret.external_data.add(key=key, value=value)
+    node = onnx_file.helper.make_node("Add", ["image", "secret"], ["lab"])
+    graph = onnx_file.helper.make_graph([node], "hostile", values[:1], values[1:], [secret])
+    content = onnx_file.helper.make_model(graph, opset_imports=[onnx_file.helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    for weights in (b"", bytes(64)):
+        with pytest.raises(UsageError, match="cannot be loaded"):
+            onnx.load_session(content, weights)
+
+
 @pytest.mark.slow
 def test_a_network_of_other_weights_than_those_beside_it_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
