@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this": commands print its message as one line and exit with status 2."""
+"""The one exception that means "the user can correct this": commands print its message as one line and exit with status 2."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ JobResults = Generator[tuple[int, list[Result]], None, None]
 Engine = Callable[[Sequence[Job], Request, Advance], JobResults]
 """What does jobs."""
 
-MAX_PROCESSES = 4  # unless somebody asks for more: each takes some hundred megabytes for large photos
+MAX_PROCESSES = 4  # unless the user asks for more: each takes some hundred megabytes for large photos
 PHOTOS_PER_PROCESS = 8  # at least; it takes half a second to start one
 
 

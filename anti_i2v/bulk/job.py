@@ -139,5 +139,5 @@ def _is_running(pid: int) -> bool:
 def _is_untouched(job: Job) -> bool:
     try:
         return os.path.exists(job.output) and resume(job).source == job.output  # noqa: PTH110
-    except UsageError:  # somebody else has changed it
+    except UsageError:  # it was changed meanwhile
         return False

@@ -152,12 +152,12 @@ def job_in_place(photo: Path) -> Job:
 
 def _same_content(photo: Path, backup: Path) -> bool:
     """Whether a photo is still its backup: a call that was killed may have got no further."""
-    filecmp.clear_cache()  # it goes by sizes and dates, and a protected photo has the date of the other
+    filecmp.clear_cache()  # it compares sizes and dates, and a protected photo has the date of its backup
     return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
 
 
 def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator[Path]:
-    """All files below a folder in a stable order, without those below `out`; folders that nobody can look into are refused."""
+    """All files below a folder in a stable order, without those below `out`; folders that cannot be listed are refused."""
     outputs = out.resolve() if out else None
 
     def refuse(error: OSError) -> None:
@@ -165,7 +165,7 @@ def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator
 
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
         here = Path(root)
-        yield from (here / name for name in folders if (here / name).is_symlink())  # not followed; somebody should know
+        yield from (here / name for name in folders if (here / name).is_symlink())  # not followed, but reported
         folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
         yield from (here / name for name in sorted(names))
 
@@ -176,7 +176,7 @@ def _refuse_same_folder(folder: Path, out: Path | None) -> None:
 
 
 def _resolve_clashes(plan: Plan) -> None:
-    """Leave one job to each output: repetitions of a file go, other files that would become it are refused."""
+    """Leave one job to each output: a file named twice is one, other files that would become it are refused."""
     sources = {os.path.normcase(job.source.resolve()): job.source for job in plan.jobs if not job.backup}
     chosen: dict[str, Job] = {}
     for job in plan.jobs:

@@ -1,4 +1,4 @@
-"""What protects a photo in this call, whatever made it: a generator's one pass or a per-photo attack."""
+"""What protects photos in this call: a generator's one pass or a per-photo attack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PhotoProtector:
         weights: Hash of the generator's weights; empty for a method without any.
         light: Whether it starts fast and takes little memory, so that several processes of it pay.
         shared: Whether several threads may call `protect` at once, and should: it is on a GPU.
-        epsilon: Budget where nobody says one, in 1/255 steps.
+        epsilon: Budget where the user gives none, in 1/255 steps.
     """
 
     protect: Protect

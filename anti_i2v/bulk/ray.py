@@ -93,7 +93,7 @@ def run_with_ray(
             ray.shutdown()
         sweep(jobs)
     for index in sorted(missing):
-        reason = f"the processes that protected it died, {RETRIES + 1} times; Ray's logs may tell of what"
+        reason = f"the processes that protected it died, {RETRIES + 1} times; Ray's logs may say why"
         yield index, [Result(str(jobs[index].source), None, Status.FAILED, reason=reason)]
 
 
@@ -106,7 +106,7 @@ def connect(address: str | None, workers: int) -> bool:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if address is None:
-        # Its ports ask for no password, so only this machine may reach them; this is how Ray is told so, on Linux too.
+        # Its ports ask for no password, so only this machine may reach them; on Linux too, Ray takes this setting for it.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     own = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
     try:
@@ -125,7 +125,7 @@ def connect(address: str | None, workers: int) -> bool:
 
 
 def _check_address(address: str) -> None:
-    """Raise OSError if nobody answers at `host:port` or `ray://host:port`; Ray would try for minutes."""
+    """Raise OSError if nothing answers at `host:port` or `ray://host:port`; Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 

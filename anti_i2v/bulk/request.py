@@ -84,7 +84,7 @@ class Request:
         max_delta_e: Largest mean ΔE2000 that the residual may have; a photo that exceeds it gets a smaller epsilon. None: any.
         quality: Of lossy files, 1–100; None: the photo's own tables in JPEG, 95 elsewhere.
         strip_gps: Leave out what tells where a photo was taken.
-        no_ai_training: State in each file that nobody may train AI on it.
+        no_ai_training: State in each file that AI must not be trained on it.
         mark: State in each file that it is protected, and how.
         force: Protect photos that bear such a statement once more.
         overwrite: Do again what an earlier call did.

@@ -197,7 +197,7 @@ def write_report(file: Path, results: Results) -> str:
     }
     try:
         with atomic.write(file) as part:
-            # Names need not be text: a byte that is none becomes `\udc…`, which JSON reads as Python does.
+            # Names need not be text: a byte outside UTF-8 becomes `\udc…`, which JSON reads as Python does.
             part.write_bytes((json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
     except OSError as error:
         return f"cannot write --report {file}: {error}; choose another place"

@@ -1,4 +1,4 @@
-"""What is in a tar, member by member, each with the bytes that belong to it. Nothing is ever unpacked, so no name can lead anywhere."""
+"""What is in a tar, member by member, each with the bytes that belong to it. Nothing is ever unpacked, so no name can point outside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Member:
 
     @property
     def is_photo(self) -> bool:
-        """By its suffix; a folder or a device is none."""
+        """By its suffix, and a plain file."""
         return self.info.isfile() and is_photo(self.name)
 
     @property
@@ -113,7 +113,7 @@ class Tar:
         self._copy(member.begin, member.end, new)
 
     def write(self, member: Member, new: BinaryIO, data: bytes | None = None) -> None:
-        """Write a member whose header says another name by now, or a file with other data; all else in its header stays."""
+        """Write a member whose header has another name by now, or a file with other data; all else in its header stays."""
         self._copy(member.begin, member.info.offset, new)
         info, shared = member.info, self.tar.pax_headers
         info.pax_headers = {

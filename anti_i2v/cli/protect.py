@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from anti_i2v.cli.options import add_options as add_options
 from anti_i2v.errors import UsageError
@@ -75,20 +76,24 @@ def _print(results: Results) -> int:
 
     failed = results.with_status(Status.FAILED)
     if results.request.out == STANDARD:
-        print(*pipe_summary(results), sep="\n", end="\n" * (not results.request.quiet), file=sys.stderr)
-        return 0
-    if results.request.dry_run:
-        print(*dry_run_summary(results), sep="\n")
-        print(*(photo.reason for photo in failed), sep="\n", end="\n" * bool(failed), file=sys.stderr)
-        return 1 if failed else 0
-    if lines := summary(results):
-        print(*lines, sep="\n", flush=True)
-    all_failed = len(failed) == len(results.photos)
-    if len(failed) > 1 or not all_failed:
-        print(*(failures(failed) if failed else ()), sep="\n", end="\n" * bool(failed), file=sys.stderr)
-    if results.report_error:
-        raise UsageError(results.report_error)
-    if all_failed:
-        only = failed[0].message() if len(failed) == 1 else f"none of the {len(failed)} inputs could be protected; the reasons are above"
-        raise UsageError(only)
+        _write(pipe_summary(results), sys.stderr)
+    elif results.request.dry_run:
+        _write(dry_run_summary(results), sys.stdout)
+        _write([photo.reason for photo in failed], sys.stderr)
+    else:
+        _write(summary(results), sys.stdout)
+        nothing_done = bool(failed) and len(failed) == len(results.photos)
+        if len(failed) > 1 or (failed and not nothing_done):
+            _write(failures(failed), sys.stderr)
+        if results.report_error:
+            raise UsageError(results.report_error)
+        if nothing_done and len(failed) == 1:
+            raise UsageError(failed[0].message())
+        if nothing_done:
+            raise UsageError(f"none of the {len(failed)} inputs could be protected; the reasons are above")
     return 1 if failed else 0
+
+
+def _write(lines: Sequence[str], file: TextIO) -> None:
+    if lines:
+        print(*lines, sep="\n", file=file, flush=True)

@@ -1,4 +1,4 @@
-"""A picture becomes a file: complete or not at all, in the format of its name, with what the photo said about itself.
+"""A picture becomes a file: complete or not at all, in the format of its name, with the metadata of the photo.
 
 * PNG, TIFF and BMP are exact, and so is WebP, but that with `same` one that was lossy stays so, at quality 95.
 * JPEG takes the photo's own quantisation tables, or quality 95, and colours at full size.
@@ -162,7 +162,7 @@ def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteO
 
 
 def _tables(like: Image.Image, mode: str) -> list[list[int]] | None:
-    """The quantisation tables of a JPEG, one for each component that will be written; the last serves those behind it."""
+    """The quantisation tables of a JPEG, one for each component that will be written; the last serves those after it."""
     tables: dict[int, list[int]] = getattr(like, "quantization", None) or {}
     components = [tables.get(layer[3]) for layer in getattr(like, "layer", ())]
     whole = [table for table in components if table and len(table) == 64]

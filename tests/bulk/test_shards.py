@@ -66,6 +66,12 @@ def names(path: Path) -> list[str]:
         return tar.getnames()
 
 
+def test_a_tar_without_photos_is_no_failure(protect: Protect, tmp_path: Path) -> None:
+    source = packed(tmp_path / "00.tar", [entry("a.json", b"{}")])
+    assert protect(source, "--out", tmp_path / "out") == 0
+    assert names(tmp_path / "out" / "00.tar") == ["a.json"]
+
+
 def test_all_but_photos_is_byte_for_byte_as_it_was(tmp_path: Path) -> None:
     others = [
         entry("a.json", b'{"a": 1}', uid=1234, gid=99, uname="ada", gname="users", mode=0o640),

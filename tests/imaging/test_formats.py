@@ -16,7 +16,7 @@ from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import BACK, read_photo
 from anti_i2v.imaging.writing import save_photo
 from anti_i2v.protector import Protector
-from tests.tiny.photos import CMYK, GREY, IIM, WIDE, XMP, directories, exif, smooth, told
+from tests.tiny.photos import CMYK, GREY, IIM, WIDE, XMP, directories, exif, exif_entries, smooth
 
 EPSILON = 4
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "AVIF": ".avif", "TIFF": ".tif", "BMP": ".bmp"}
@@ -109,7 +109,7 @@ def test_what_a_photo_says_about_itself(protector: Protector, tmp_path: Path, fo
             assert again.info["dpi"] == photo.info["dpi"] == pytest.approx((300, 300), abs=0.02)
         return
     assert again.info["xmp"] == photo.info["xmp"] == XMP
-    assert list(told(again).values()) == list(directories())  # byte by byte: also letters beyond ASCII, maker notes
+    assert list(exif_entries(again).values()) == list(directories())  # byte by byte: also letters beyond ASCII, maker notes
     assert again.getexif()[274] == 6
     if mode not in ("1", "P"):
         assert again.info["icc_profile"] == photo.info["icc_profile"] == PROFILES.get(mode, WIDE)
@@ -200,5 +200,5 @@ def test_heic_with_its_plug_in(protector: Protector, tmp_path: Path) -> None:
     again = read_photo(tmp_path / "b.heic")
     assert (again.format, again.size, again.mode, notes) == ("HEIF", photo.size, "RGB", ())
     assert (again.info["xmp"], again.info["icc_profile"]) == (XMP, WIDE)
-    assert list(told(again).values()) == list(directories(1))
+    assert list(exif_entries(again).values()) == list(directories(1))
     assert np.abs(values(again) - values(photo)).max() <= EPSILON + 12

@@ -84,11 +84,11 @@ def exif(orientation: int = 6, thumbnail: bytes = b"") -> bytes:
     return b"Exif\0\0" + bytes(data)
 
 
-def told(photo: Image.Image) -> dict[str, Any]:
-    """What a picture says about itself, as values to compare."""
+def exif_entries(photo: Image.Image) -> dict[str, Any]:
+    """The EXIF of a picture, as values to compare."""
     source = tiff.Reader(io.BytesIO(photo.info["exif"].removeprefix(b"Exif\0\0")))
-    held = {entry.tag: entry for entry in source.entries(source.first)}
-    return {tag: held[tag] for tag in (entry.tag for entry in directories()) if tag in held}
+    entries = {entry.tag: entry for entry in source.entries(source.first)}
+    return {entry.tag: entries[entry.tag] for entry in directories() if entry.tag in entries}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -16,7 +16,7 @@ def without_directory(exif: bytes, tag: int) -> bytes:
     """EXIF without a directory that its first one points to; its bytes become zeros, and all others stay in their place.
 
     Raises:
-        tiff.DamagedError: It cannot be read, so it cannot be told whether the directory is in it.
+        tiff.DamagedError: It cannot be read, so it is unknown whether the directory is in it.
     """
     data, source = bytearray(exif), tiff.Reader(io.BytesIO(exif))
     first = source.directory(source.first)
@@ -47,7 +47,7 @@ def without_pictures(exif: bytes) -> bytes:
             for where, sizes in ((0x0201, 0x0202), (0x0111, 0x0117)):  # as JPEG, as strips
                 spans += zip(source.numbers(thumbnail.find(where)), source.numbers(thumbnail.find(sizes)), strict=False)
     except (tiff.DamagedError, struct.error):
-        pass  # malformed: nobody finds its thumbnail by the directories either
+        pass  # malformed: no reader finds its thumbnail by the directories either
     # A maker's preview is a JPEG file in the maker note, with a thumbnail of its own in it. Each end is the last start's: bytes that
     # look like one more start by chance must not hide a preview behind them.
     starts: list[int] = []
@@ -64,7 +64,7 @@ def without_maker_note(exif: bytes) -> bytes:
     """EXIF whose maker note is zeros: each maker writes it otherwise, and some write places into it (Panasonic's city and landmark).
 
     Raises:
-        tiff.DamagedError: It cannot be read, so it cannot be told where the note is.
+        tiff.DamagedError: It cannot be read, so it is unknown where the note is.
     """
     data, source = bytearray(exif), tiff.Reader(io.BytesIO(exif))
     link = _link(source, source.directory(source.first), tiff.EXIF)

@@ -72,7 +72,7 @@ def trim(iim: bytes) -> bytes:
 
 
 def _without(iim: bytes, unwanted: Predicate) -> bytes:
-    """Datasets without the unwanted ones; what follows a damaged one is left out, for nobody can tell what it is."""
+    """Datasets without the unwanted ones; what follows a damaged one is left out, because its kind is unknown."""
     return b"".join(iim[start:end] for record, number, start, end in _datasets(iim) if not unwanted(record, number))
 
 

@@ -15,7 +15,7 @@ class WriteOptions:
         format: `same` lets a WebP that was lossy stay so; all other formats are as their suffix says.
         quality: Of lossy formats, 1–100; None: the photo's tables in JPEG, 95 elsewhere.
         strip_gps: Remove what `metadata.location` lists.
-        no_ai_training: State that nobody may train on the photo, see `statements.no_training_statement`.
+        no_ai_training: State that AI must not be trained on the photo, see `statements.no_training_statement`.
         mark: State how the photo was protected.
     """
 

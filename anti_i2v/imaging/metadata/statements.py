@@ -49,7 +49,7 @@ def xmp_packet(image: Image.Image) -> bytes | None:
 
 
 def read_mark(image: Image.Image) -> Mark | None:
-    """The mark of a photo that was protected before; None if there is none, or nobody can read it."""
+    """The mark of a photo that was protected before; None if there is none, or it cannot be read."""
     packet = xmp_packet(image)
     if not packet or NAMESPACE.encode() not in packet:
         return None

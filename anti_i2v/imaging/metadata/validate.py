@@ -63,7 +63,7 @@ CHECKS["photoshop"] = lambda value: isinstance(value, dict)
 
 
 def _unpack_raw_profiles(info: dict[str | tuple[int, int], Any]) -> None:
-    """EXIF, XMP and IPTC that ImageMagick put into texts before PNG had places for them; what is none of them stays a text."""
+    """EXIF, XMP and IPTC that ImageMagick put into texts before PNG had places for them; any other stays a text."""
     for key in [key for key in info if isinstance(key, str) and key.lower().startswith(RAW_PROFILE)]:
         name, data = key.lower().removeprefix(RAW_PROFILE), b""
         with contextlib.suppress(ValueError):

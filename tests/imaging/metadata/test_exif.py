@@ -15,7 +15,7 @@ from anti_i2v.imaging.metadata.exif import without_directory, without_maker_note
 from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
-from tests.tiny.photos import directories, exif, picture, told
+from tests.tiny.photos import directories, exif, exif_entries, picture
 
 HEAD = b"Exif\0\0"
 SECRET = b"\xff\xd8\xff\xdb the clean face \xff\xd9"
@@ -34,7 +34,7 @@ def test_the_thumbnail_of_the_unprotected_photo_does_not_survive_and_the_rest_of
     assert b"the clean face" in photo.info["exif"]
     save_photo(picture("RGB"), tmp_path / f"b{suffix}", photo)
     assert b"the clean face" not in (tmp_path / f"b{suffix}").read_bytes()
-    assert tuple(told(read_photo(tmp_path / f"b{suffix}")).values()) == directories()
+    assert tuple(exif_entries(read_photo(tmp_path / f"b{suffix}")).values()) == directories()
 
 
 def test_previews_in_maker_notes_are_blanked_with_the_thumbnails_in_them() -> None:
@@ -135,7 +135,7 @@ def test_a_tiff_gets_tags_and_keeps_its_pixels_and_its_own() -> None:
     tiff.add_tags(file, directories(1))
     photo = read_photo(file)
     assert photo.tobytes() == picture("I;16").tobytes()
-    assert tuple(told(photo).values()) == directories(1)
+    assert tuple(exif_entries(photo).values()) == directories(1)
     assert photo.getexif().get_ifd(tiff.EXIF)[0x9003] == "2020:01:01 00:00:00"
 
 
@@ -150,7 +150,7 @@ def test_an_avif_that_is_turned_by_its_container_keeps_the_bytes_of_its_exif(tmp
     picture("RGB").save(tmp_path / "a.avif", exif=turned)
     photo = read_photo(tmp_path / "a.avif")
     assert photo.getexif()[0x0112] == 6
-    assert tuple(told(photo).values()) == directories()
+    assert tuple(exif_entries(photo).values()) == directories()
     save_photo(picture("RGB"), tmp_path / "b.avif", photo)
     again = read_photo(tmp_path / "b.avif")
     assert again.info["exif"] == photo.info["exif"]
