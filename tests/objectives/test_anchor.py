@@ -88,7 +88,7 @@ def test_latent_goes_toward_the_targets_or_leaves_its_own() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(UsageError, match="AnchorObjective came without the features of its target image"):
+    with pytest.raises(UsageError, match="AnchorObjective needs the features of its target image"):
         AnchorObjective()(CLEAN, PROTECTED, TWO)
     with pytest.raises(UsageError, match=r"needs the taps blocks\.7; add blocks\.7 to the taps"):
         AnchorObjective(weights={"blocks.7": 1.0})(CLEAN, PROTECTED, TWO, TARGET)
