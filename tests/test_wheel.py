@@ -98,7 +98,7 @@ for ask in (lambda: protector(np.zeros((1, 3, 8, 8), np.float32)), lambda: Prote
     [
         ["protect", "photo.png", "--out", "other", "--runtime", "torch"],
         ["protect", "photo.png", "--out", "other", "--method", "noise"],
-        ["protect", "photo.png", "--out", "other", "--surrogate", "portrait-dit"],
+        ["protect", "photo.png", "--out", "other", "--method", "identity", "--surrogate", "portrait-dit"],
         ["export", "a.ckpt", "other"],
         ["layers", "--surrogate", "portrait-dit", "--out", "other"],
         ["plan", "--surrogate", "portrait-dit", "--taps", "decoded", "--height", "64", "--width", "64", "--num-frames", "9"],
