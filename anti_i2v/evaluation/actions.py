@@ -27,20 +27,25 @@ class ActionClassifier(nn.Module):
         num_frames: Frames of a clip.
         backbone: A timm model.
         size: Height and width at which the backbone looks.
+        width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
     """
 
-    def __init__(self, actions: Mapping[str, Sequence[str]], num_frames: int = 9, backbone: str = "resnet10t", size: int = 64) -> None:
+    def __init__(
+        self, actions: Mapping[str, Sequence[str]], num_frames: int = 9, backbone: str = "resnet10t", size: int = 64, width: int = 0
+    ) -> None:
         super().__init__()
         import timm
 
         self.actions = {name: list(prompts) for name, prompts in actions.items()}
-        self.num_frames, self.backbone, self.size = num_frames, backbone, size
+        self.num_frames, self.backbone, self.size, self.width = num_frames, backbone, size, width
         self.class_of = {prompt: i for i, prompts in enumerate(self.actions.values()) for prompt in prompts}
-        self.network = timm.create_model(backbone, pretrained=False, in_chans=num_frames, num_classes=len(actions))
+        options = {"channels": tuple(width << stage for stage in range(4))} if width else {}
+        self.network = timm.create_model(backbone, pretrained=False, in_chans=num_frames, num_classes=len(actions), **options)
 
     def config(self) -> dict[str, str | int | dict[str, list[str]]]:
         """The constructor's arguments."""
-        return {"actions": self.actions, "num_frames": self.num_frames, "backbone": self.backbone, "size": self.size}
+        sizes: dict[str, str | int] = {"num_frames": self.num_frames, "backbone": self.backbone, "size": self.size, "width": self.width}
+        return {"actions": self.actions, **sizes}
 
     def forward(self, video: Tensor) -> Tensor:
         """Logits (B, actions) of clips (B, T, 3, H, W) in [0, 1].

@@ -95,6 +95,7 @@ class ActionClassifierModule(Stage):
         backbone: A timm model.
         num_frames: Frames of a clip.
         size: Height and width at which the backbone looks.
+        width: Channels of its first stage; see `ActionClassifier`.
         lr: Highest learning rate.
         warmup: Steps to reach it.
         weight_decay: Of AdamW.
@@ -108,6 +109,7 @@ class ActionClassifierModule(Stage):
         backbone: str = "resnet10t",
         num_frames: int = 9,
         size: int = 64,
+        width: int = 32,
         lr: float = 2e-3,
         warmup: int = 50,
         weight_decay: float = 0.05,
@@ -115,7 +117,7 @@ class ActionClassifierModule(Stage):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.folder, self.size = Path(folder), (num_frames, backbone, size)
+        self.folder, self.size = Path(folder), (num_frames, backbone, size, width)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self.label_smoothing, self.seed = label_smoothing, seed
         self.classifier: ActionClassifier | None = None

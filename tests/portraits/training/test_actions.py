@@ -32,7 +32,7 @@ def test_a_still_clip_stays_still_but_for_light_and_noise() -> None:
 
 def test_training_writes_a_folder_that_loads(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module = ActionClassifierModule(str(tmp_path / "judge"), backbone="mobilenetv3_small_050", num_frames=5, size=32)
+    module = ActionClassifierModule(str(tmp_path / "judge"), backbone="mobilenetv3_small_050", num_frames=5, size=32, width=0)
     fit(module, ActionData(batch_size=4, **BANK), 2, tmp_path)  # type: ignore[arg-type]
     judge = load_action_classifier(tmp_path / "judge")
     assert judge.actions == {action.name: list(action.prompts) for action in ACTIONS}
