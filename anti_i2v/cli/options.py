@@ -47,7 +47,8 @@ def _how_strong(group: Group) -> None:
         "--runtime",
         choices=("auto", "torch", "onnx"),
         default="auto",
-        help="what runs the generator: onnx starts fast and needs no torch, torch runs on GPUs (default: onnx where it can be had)",
+        help="what runs the generator: onnx starts fast and needs no torch, torch runs on GPUs (default: onnx where onnxruntime is "
+        "installed and the generator has a model.onnx)",
     )
     group.add_argument("--device", help="of the generator (with --runtime torch) or of the video model, such as cuda (default: cpu)")
 
