@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Δ must not end a call; standard error does this already
     try:
         options = parser().parse_args(arguments)
-        with needs_train("what these options ask for"):
+        with needs_train(options.subject):
             return int(options.run(options))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

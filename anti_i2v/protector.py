@@ -59,7 +59,7 @@ class Protector:
             UsageError: torch is not installed, or the weights cannot be used.
         """
         if self._generator is None:
-            with needs_train("whatever is done to tensors"):
+            with needs_train("protecting tensors"):
                 from anti_i2v.inference.torch_backend import load_generator
             self._generator = load_generator(cast(GeneratorFolder, self.folder))
         return self._generator

@@ -89,7 +89,7 @@ for ask in (lambda: protector(np.zeros((1, 3, 8, 8), np.float32)), lambda: Prote
     done = run(python, "-c", code, cwd=folder)
     packages, size, tensors, portraits = done.stdout.splitlines() or [done.stderr]
     assert (packages, size) == ("[]", "(40, 30)")
-    assert tensors == "whatever is done to tensors needs torch, which is not installed; pip install 'anti-i2v[train]'"
+    assert tensors == "protecting tensors needs torch, which is not installed; pip install 'anti-i2v[train]'"
     assert portraits.endswith("are in the folder checkpoints/ of the repository, so for them get a checkout")
 
 

@@ -66,7 +66,7 @@ def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, qui
     sizes = (request.height, request.width, request.num_frames)
     height, width, frames = (default if value is None else value for value, default in zip(sizes, defaults, strict=True))
     if height is None or width is None or frames is None:
-        raise UsageError(f"{source} is no shipped video model; say --height, --width and --num-frames of its clips")
+        raise UsageError(f"{source!r} is neither {' nor '.join(SIZES)}, whose sizes are known; say --height, --width and --num-frames")
     if quiet:
         for library in (diffusers, transformers):
             library.utils.logging.disable_progress_bar()

@@ -120,7 +120,7 @@ def summary(results: Results) -> list[str]:
         lines.append(f"mean PSNR {psnr:.1f} dB, mean colour difference ΔE2000 {delta:.2f}")
     skipped = results.with_status(Status.SKIPPED)
     if done_before := sum(photo.reason == DONE_BEFORE for photo in skipped):
-        lines.append(f"skipped {done_before} that an earlier call has done, at whatever epsilon; --overwrite does them again")
+        lines.append(f"skipped {done_before} that an earlier call has done, whatever epsilon it had; --overwrite does them again")
     if marked := len(skipped) - done_before:
         lines.append(f"skipped {marked} that bear the mark of a protection; --force protects them once more")
     if lines and not request.quiet:

@@ -21,7 +21,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; `options.run(options)` runs the chosen command and returns its exit status."""
+    """The whole command line.
+
+    `options.run(options)` runs the chosen command and returns its exit status; `options.subject` names it in messages.
+    """
     root = Parser(
         prog="anti-i2v",
         description="Protect photos against being animated by image-to-video models.",
@@ -32,5 +35,6 @@ def parser() -> argparse.ArgumentParser:
     for name, command in (("protect", protect), ("app", app), ("export", export), ("layers", layers), ("plan", plan)):
         sub = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION, allow_abbrev=False)
         command.add_options(sub)
-        sub.set_defaults(run=command.run)
+        subject = f"anti-i2v {name} with these options" if command is protect else f"anti-i2v {name}"
+        sub.set_defaults(run=command.run, subject=subject)
     return root

@@ -8,7 +8,7 @@ from pathlib import Path
 from anti_i2v.errors import UsageError
 
 HELP = "turn a training checkpoint into a generator folder"
-DESCRIPTION = """Write config.json, model.safetensors, README.md (the card) and, model.onnx from a
+DESCRIPTION = """Write config.json, model.safetensors, README.md (the card) and model.onnx from a
 checkpoint of train.py. The moving average of the weights is taken where there is one."""
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP = "find the layers of a video model that are worth attacking"
 DESCRIPTION = """Run photos through a video model and score every block of its denoiser: how distinctly it separates subject
-from background and one person from another, how far a small change of the photo moves it, and what the model then
-answers. Writes layers.csv, layers.png, pca.png and taps.yaml, which a training with `taps: auto` reads. Without
+from background and one person from another, how far a small change of the photo moves it, and how far the
+model's prediction moves with it. Writes layers.csv, layers.png, pca.png and taps.yaml, which a training with `taps: auto` reads. Without
 --photos people are rendered, and it is known who is where; of photos in a folder it is not, and the choice then rests on
 how a layer's features hang together."""
 
@@ -23,8 +23,8 @@ how a layer's features hang together."""
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `layers`."""
     parser.add_argument("--surrogate", required=True, metavar="SOURCE", help="pipeline folder, shipped name, or hub id")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results; made if need be")
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos to use instead of rendered people; searched to the bottom")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results, created if needed")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos to use instead of rendered people, with subfolders")
     parser.add_argument("--prompt", default="a person talks to the camera", help="what is asked of people in --photos")
     parser.add_argument("--people", type=int, default=32, help="rendered people (default: 32)")
     parser.add_argument("--scenes", type=int, default=4, help="photos of each rendered person (default: 4)")

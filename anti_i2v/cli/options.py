@@ -11,7 +11,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _which(parser)
     _how_strong(parser.add_argument_group("how strong"))
     _what_files_say(parser.add_argument_group("the files"))
-    _many(parser.add_argument_group("many photos", "A photo, or a shard, is one worker's; each worker loads the generator anew."))
+    _many(parser.add_argument_group("many photos", "Each photo or shard is done by one worker, and each worker loads the generator."))
     _per_photo(parser.add_argument_group("optimising each photo against a video model"))
 
 
@@ -25,9 +25,9 @@ Group = argparse._ArgumentGroup  # argparse has no public name for it
 
 
 def _which(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="+", type=_path, help="photo, folder (searched to the bottom), pattern, .tar or -, standard input")
+    parser.add_argument("source", nargs="+", type=_path, help="photo, folder with its subfolders, pattern, .tar, or - for standard input")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=_path, help="folder of the protected files, made if need be; - writes one photo to standard output")
+    where.add_argument("--out", type=_path, help="folder of the protected files, created if needed; - writes one photo to standard output")
     where.add_argument("--in-place", action="store_true", help="replace photos; each is kept beside its successor as NAME_unprotected")
     parser.add_argument("--overwrite", action="store_true", help="protect again what an earlier call has done")
     parser.add_argument("--dry-run", action="store_true", help="say which file would become which, and do nothing")
@@ -47,7 +47,8 @@ def _how_strong(group: Group) -> None:
         "--runtime",
         choices=("auto", "torch", "onnx"),
         default="auto",
-        help="what runs the generator: onnx starts fast and needs no torch, torch runs on GPUs (default: onnx where it can be had)",
+        help="what runs the generator: onnx starts fast and needs no torch, torch runs on GPUs (default: onnx where onnxruntime is "
+        "installed and the generator has a model.onnx)",
     )
     group.add_argument("--device", help="of the generator (with --runtime torch) or of the video model, such as cuda (default: cpu)")
 
@@ -62,10 +63,8 @@ def _what_files_say(group: Group) -> None:
     group.add_argument("--quality", type=int, help="of lossy files, 1–100 (default: the photo's own for JPEG, 95 for the rest)")
     group.add_argument("--strip-gps", action="store_true", help="leave out what tells where a photo was taken")
     group.add_argument("--no-ai-training", action="store_true", help="state in each file that nobody may train AI on it (IPTC/PLUS)")
-    group.add_argument(
-        "--no-mark", action="store_true", help="leave out the statement that a file is protected, which keeps a second run off"
-    )
-    group.add_argument("--force", action="store_true", help="protect photos once more that bear such a statement")
+    group.add_argument("--no-mark", action="store_true", help="leave out the mark (XMP) by which a second run knows a protected file")
+    group.add_argument("--force", action="store_true", help="protect photos that bear this mark once more")
 
 
 def _many(group: Group) -> None:
@@ -82,17 +81,17 @@ def _many(group: Group) -> None:
         help="pool: processes of this machine (default); ray: Ray Data, for shards and several machines, which all must see "
         "sources, outputs and generator under the same paths (pip install 'anti-i2v[bulk]')",
     )
-    group.add_argument("--ray-address", metavar="ADDRESS", help="a Ray cluster that runs, such as auto (default: one of its own, here)")
+    group.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster, such as auto (default: a new one on this machine)")
 
 
 def _per_photo(group: Group) -> None:
     group.add_argument("--surrogate", metavar="SOURCE", help="pipeline folder, shipped name, or hub id of the video model")
     group.add_argument("--method", help="noise, photoguard, advdm, mist, sds+, sds-, i2vguard, anti-i2v or identity")
     group.add_argument("--steps", type=int, help="of the method (default: as published)")
-    group.add_argument("--refine", type=int, metavar="K", help="K steps of --method (default: identity) from what the generator gives")
-    group.add_argument("--taps", metavar="A,B", help="layers for anti-i2v and i2vguard, shallow first (default: as published)")
+    group.add_argument("--refine", type=int, metavar="K", help="K steps of --method (default: identity) from the generator's result")
+    group.add_argument("--taps", metavar="A,B", help="layers for anti-i2v and i2vguard, the shallow one first (default: as published)")
     group.add_argument("--prompt", help="what the video model is asked for (default: a person talks to the camera)")
-    group.add_argument("--height", type=int, help="at which the video model sees photos (default: of a shipped one its own)")
-    group.add_argument("--width", type=int, help="likewise")
-    group.add_argument("--num-frames", type=int, help="length of the clips, likewise")
+    group.add_argument("--height", type=int, help="of photos as the video model sees them, in pixels (default: a shipped model's own)")
+    group.add_argument("--width", type=int, help="the same")
+    group.add_argument("--num-frames", type=int, help="length of the clips (default: a shipped model's own)")
     group.add_argument("--seed", type=int, help="of random starts and noise (default: 0)")

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--surrogate", required=True, metavar="SOURCE", help="pipeline folder, shipped name, or hub id")
     parser.add_argument("--taps", required=True, metavar="A,B", help="layers to read, such as blocks.10,blocks.20; also decoded")
     parser.add_argument("--height", type=int, required=True, help="of the photos, in pixels")
-    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--width", type=int, required=True, help="of the photos, in pixels")
     parser.add_argument("--num-frames", type=int, required=True, help="length of the clips")
     parser.add_argument("--batch-size", type=int, default=1, help="photos in a step (default: 1)")
 

@@ -87,7 +87,7 @@ def fingerprint(folder: Path) -> str:
 def against_words(name: object) -> str:
     """What a generator was trained against, as its `config.json` names it, for people who do not know our folder names."""
     named = one_line(name, "a model that its folder does not name")
-    return f"{named}, the embedded world of rendered portraits" if named == "portrait-dit" else named
+    return f"{named}, a small video model of rendered people" if named == "portrait-dit" else named
 
 
 def one_line(value: object, unknown: str) -> str:

@@ -45,13 +45,15 @@ class ProtectionModule(LightningModule):
         assign: With several processes, each has all of them (`every`), or members of its own (`by-rank`).
         weights: Generator folder or shipped name to start from, whose network then takes the place of `generator`;
             random weights by default. `validate` and `test` without it and without `--ckpt_path` take the shipped one.
-        height, width: Size in pixels of the surrogate's input.
+        height: Of the surrogate's input, in pixels.
+        width: Likewise.
         num_frames: Length of the clips.
         steps: Length of the surrogate's schedule.
         min_sigma: Training draws noise levels at least this high, where a video model decides what a clip shows.
         max_sigma: And at most this high.
         epsilon: Budget of validation, test and the exported generator, in 1/255.
-        epsilon_low, epsilon_high: Training draws each photo's budget between these, in 1/255.
+        epsilon_low: Training draws each photo's budget from here, in 1/255,
+        epsilon_high: up to here.
         lr: Highest learning rate.
         warmup_steps: Steps to reach it; then a cosine falls to 2 % at the trainer's last step or `max_time`.
         weight_decay: Of AdamW.
