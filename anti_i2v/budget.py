@@ -96,7 +96,7 @@ def fit_to_budget(image: Tensor, residual: Tensor, epsilon: float | Tensor) -> T
         return _nearest_level(image.detach(), soft.detach(), bound) + (soft - soft.detach())
 
 
-def _nearest_level(image: Tensor, wanted: Tensor, bound: Tensor) -> Tensor:
+def _nearest_level(image: Tensor, target: Tensor, bound: Tensor) -> Tensor:
     """The allowed level nearest to `wanted` (all in [0, 1] units, bound in steps), as k/255; see `fit_to_budget`."""
     import torch
 
@@ -108,7 +108,7 @@ def _nearest_level(image: Tensor, wanted: Tensor, bound: Tensor) -> Tensor:
     low = torch.maximum((level - bound).ceil(), above - whole).clamp(min=0)
     high = torch.minimum((level + bound).floor(), below + whole).clamp(max=255)
     # Not torch.clamp(low, high): its result where low > high is not what is wanted here.
-    nearest = torch.minimum(torch.maximum((wanted * 255).round(), low), high) / 255
+    nearest = torch.minimum(torch.maximum((target * 255).round(), low), high) / 255
     return torch.where((low > high) | (bound == 0), image, nearest)
 
 

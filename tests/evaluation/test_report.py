@@ -69,7 +69,7 @@ def test_the_bootstrap_of_a_ratio_covers_the_ratio_of_the_means() -> None:
 
 def test_tables_hold_what_was_measured_and_notes_follow() -> None:
     values = {version: {"psnr": torch.tensor([30.0, 31.0])} for version in VERSIONS}
-    text = markdown(summarise([values]), {}, ["likeness is not judged: nobody asked"])
+    text = markdown(summarise([values]), {}, ["identity similarity is not judged: no judge was given"])
     assert "| version | PSNR in dB |" in text
     assert "cosine" not in text
     assert "Likeness is not judged: nobody asked." in text

@@ -50,9 +50,9 @@ def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
 
 
 def test_every_layer_and_step_has_its_figures(surrogate: Surrogate) -> None:
-    found = study(surrogate, People(4), [0, 3], attacked=1, shown=2)
+    found = study(surrogate, People(4), [0, 3], attack_count=1, examples=2)
     assert [(row.layer, row.step) for row in found.rows] == [(f"blocks.{i}", step) for i in range(4) for step in (0, 3)]
-    assert (found.photos, found.shown.shape) == (8, (2, 3, SIZE, SIZE))
+    assert (found.photos, found.examples.shape) == (8, (2, 3, SIZE, SIZE))
     measures = {f"{name}_{part}" for part in ("first", "later") for name in COLUMNS}
     for row in found.rows:
         assert row.figures.keys() == measures | {"noise_answer", "attack_answer"}
@@ -63,20 +63,20 @@ def test_every_layer_and_step_has_its_figures(surrogate: Surrogate) -> None:
     assert picture.shape == (2, 3, 3, 2, 2)  # 3 latent frames of 2 × 2 tokens
     assert float(picture.min()) >= 0
     assert float(picture.max()) <= 1
-    again = study(surrogate, People(4), [0, 3], attacked=1, shown=2)
+    again = study(surrogate, People(4), [0, 3], attack_count=1, examples=2)
     assert [row.figures for row in again.rows] == [row.figures for row in found.rows]
-    assert study(surrogate, People(2), [0], seed=1, attacked=0, shown=0).rows[0].figures != found.rows[0].figures
+    assert study(surrogate, People(2), [0], seed=1, attack_count=0, examples=0).rows[0].figures != found.rows[0].figures
 
 
 def test_without_truth_only_what_needs_none_is_known(surrogate: Surrogate) -> None:
-    figures = study(surrogate, People(3, known=False), [0], attacked=1).rows[0].figures
+    figures = study(surrogate, People(3, known=False), [0], attack_count=1).rows[0].figures
     assert {name for name, value in figures.items() if math.isnan(value)} == {
         f"{n}_{p}" for n in ("subject", "person") for p in ("first", "later")
     }
 
 
 def test_small_changes_and_pictures_can_be_left_out(surrogate: Surrogate) -> None:
-    found = study(surrogate, People(2), [0], attacked=0, shown=0)
+    found = study(surrogate, People(2), [0], attack_count=0, examples=0)
     assert not any(name.startswith(("attack", "noise")) for row in found.rows for name in row.figures)
     assert found.pictures == {}
 
@@ -84,7 +84,7 @@ def test_small_changes_and_pictures_can_be_left_out(surrogate: Surrogate) -> Non
 def test_memory_does_not_grow_with_the_number_of_photos(surrogate: Surrogate) -> None:
     def peak(people: int) -> int:
         with LivePeak([*surrogate.denoiser.parameters(), *surrogate.vae.parameters()]) as live:
-            study(surrogate, People(people), [0], attacked=0, shown=0)
+            study(surrogate, People(people), [0], attack_count=0, examples=0)
         return live.peak
 
     assert peak(8) <= 1.02 * peak(4)  # each half of the people needs two before all sums are there
@@ -94,7 +94,7 @@ def test_a_unets_blocks_are_all_of_down_middle_and_up(tmp_path: Path) -> None:
     made = Surrogate.from_pretrained(str(tiny_unet_world(tmp_path)), ["mid_block"], SIZE, SIZE, UNET_FRAMES, 4)
     blocks = every_block(made.denoiser, made.block_lists)
     assert blocks == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]
-    found = study(made.with_taps(blocks), People(2), [1], attacked=1)
+    found = study(made.with_taps(blocks), People(2), [1], attack_count=1)
     assert all(row.figures["attack_later"] > 0 for row in found.rows)
     assert found.pictures["down_blocks.0", 1].shape[2] == UNET_FRAMES
 

@@ -115,7 +115,7 @@ def test_the_surrogate_is_loaded_once(world: Path) -> None:
 
 def loss_of(module: ProtectionModule, image: Tensor, protected: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """What a step minimises, after the step's transform."""
-    clean, changed = module._transformed(image, protected, torch.Generator())
+    clean, changed = module._transform_both(image, protected, torch.Generator())
     return module.ensemble.feature_loss(clean, changed, ["a person nods"] * len(image), 0)
 
 

@@ -24,11 +24,11 @@ def network(seed: int) -> BackboneGenerator:
         return BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
 
 
-def checkpoint(path: Path, averaged: bool = True) -> Path:
+def checkpoint(path: Path, is_average: bool = True) -> Path:
     """What Lightning writes for a `ProtectionModule`, as far as export reads it."""
     last, mean = network(0), network(1)
     state = {f"generator.{key}": value for key, value in last.state_dict().items()}
-    if averaged:
+    if is_average:
         state |= {f"ema.{key}": value for key, value in mean.state_dict().items()}
     described = {"class": type(last).__name__, "config": last.config()}
     facts = {"generator": described, "epsilon": 6.0, "protects_against": "portrait-dit", "taps": ["blocks.3"], "seed": 5}
@@ -42,13 +42,13 @@ def _without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
 
 
-@pytest.mark.parametrize("averaged", [True, False])
-def test_the_folder_protects_as_the_averaged_generator_does(tmp_path: Path, averaged: bool) -> None:
-    ckpt = checkpoint(tmp_path / "last.ckpt", averaged)
+@pytest.mark.parametrize("is_average", [True, False])
+def test_the_folder_protects_as_the_averaged_generator_does(tmp_path: Path, is_average: bool) -> None:
+    ckpt = checkpoint(tmp_path / "last.ckpt", is_average)
     assert main(["export", str(ckpt), str(tmp_path / "mine")]) == 0
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
     exported = Protector.from_pretrained(tmp_path / "mine", backend="torch").protect(photo)
-    expected = Protector(network(1 if averaged else 0).eval(), 6.0).protect(photo)
+    expected = Protector(network(1 if is_average else 0).eval(), 6.0).protect(photo)
     assert np.array_equal(np.asarray(exported), np.asarray(expected))
     assert not np.array_equal(np.asarray(exported), np.asarray(photo))
 

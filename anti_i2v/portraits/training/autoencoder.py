@@ -1,4 +1,4 @@
-"""First stage of the Portraits' video models: an autoencoder learns to rebuild portraits and their clips."""
+"""First stage of the Portraits' video models: an autoencoder learns to reconstruct portraits and their clips."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class AutoencoderModule(AutoencoderStage):
         chroma_weight: How much colour differences count beside the rest. At 0 faint colours of the light are lost.
         resume_weights: Start from the autoencoder that the folder holds instead of random weights.
         decoder_only: Leave encoder and latents as the folder has them, so that a denoiser trained on them stays valid.
-        likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the rebuilt face is a good picture of somebody else.
+        likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the reconstructed face is a good picture of another person.
     """
 
     networks = pipeline

@@ -42,7 +42,7 @@ class PeopleBank:
         return min(self.written, self.people)
 
     def add(self, count: int) -> None:
-        """Render `count` people, in random order and each once before anybody comes again, in random scenes."""
+        """Render `count` people, in random order and each once before any person comes again, in random scenes."""
         for _ in range(count):
             if not self.queue:
                 self.queue = torch.randperm(self.clips.people, generator=self.random).tolist()
@@ -72,14 +72,14 @@ class PeopleBank:
 
     def lookalikes(self, people: Tensor, count: int, alike: int) -> Tensor:
         """`count` of the people, in groups of `alike` whose skin and hair have nearly the same colours: (count,)."""
-        left, chosen = people, []
+        left, groups = people, []
         for _ in range(0, count, alike):
             near = (self.colours[left] - self.colours[left[0]]).norm(dim=1).topk(min(alike, len(left)), largest=False).indices
-            chosen.append(left[near])
+            groups.append(left[near])
             others = torch.ones(len(left), dtype=torch.bool)
             others[near] = False
             left = left[others]
-        return torch.cat(chosen)[:count]
+        return torch.cat(groups)[:count]
 
     def draw(self, count: int, alike: int = 1) -> Tensor:
         """Frames with a face from two scenes each of `count` people, groups of them alike: (count, 2, 4, S, S) uint8."""

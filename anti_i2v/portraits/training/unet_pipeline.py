@@ -77,9 +77,9 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
 
 
 def motion_bucket(video: Tensor) -> Tensor:
-    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody talks, to 255.
+    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where a person talks, to 255.
 
-    It grows with the root of the change, so that a smile and a nod lie apart although someone who walks changes far more.
+    It grows with the root of the change, so that a smile and a nod lie apart although a walking person changes far more.
 
     Args:
         video: (B, T, 3, H, W) in [0, 1].
