@@ -34,7 +34,7 @@ def test_a_photo_is_protected_within_the_budget_and_the_limits_are_said(protect:
     said = capsys.readouterr().out
     assert "protected 1 photo" in said
     assert f"largest change in the re-read files: {difference(tmp_path / 'a.png', tmp_path / 'out/a.png')}/255" in said
-    assert "a test world" in said
+    assert "a test model" in said
     assert "does NOT protect against any production video model" in said
 
 

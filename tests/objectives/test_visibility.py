@@ -25,13 +25,13 @@ def price(clean: Tensor, protected: Tensor, threshold: float = 1.0, flat_weight:
 
 def test_a_uniform_change_costs_what_it_is_above_the_threshold() -> None:
     tinted = GREY + torch.tensor([8.0, -2.0, 4.0]).view(3, 1, 1) / 255
-    seen = float(ciede2000(GREY, tinted))
+    difference = float(ciede2000(GREY, tinted))
     _, excess, flat = price(GREY, tinted, threshold=1.5)
-    assert excess == pytest.approx(seen - 1.5, rel=1e-5)
+    assert excess == pytest.approx(difference - 1.5, rel=1e-5)
     a, b = (srgb_to_lab(tinted) - srgb_to_lab(GREY))[0, 1:, 0, 0].tolist()
     assert flat == pytest.approx(math.hypot(a, b), abs=2e-3)  # grey is flat everywhere
-    assert price(GREY, tinted, threshold=seen + 0.1)[1] == 0
-    assert price(GREY, tinted, 1.5, flat_weight=3.0)[0] == pytest.approx(seen - 1.5 + 3 * flat, rel=1e-5)
+    assert price(GREY, tinted, threshold=difference + 0.1)[1] == 0
+    assert price(GREY, tinted, 1.5, flat_weight=3.0)[0] == pytest.approx(difference - 1.5 + 3 * flat, rel=1e-5)
 
 
 def test_lightness_alone_is_free_in_flat_regions() -> None:

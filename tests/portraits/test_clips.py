@@ -1,4 +1,4 @@
-"""The embedded world's data: seeded, disjoint, and moving as the prompt says."""
+"""The clips of Portraits: seeded, disjoint, and moving as the prompt says."""
 
 from __future__ import annotations
 

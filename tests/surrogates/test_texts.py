@@ -18,10 +18,10 @@ def test_a_stored_encoding_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     store = TextStore("encoder", tmp_path / "new")
     assert store.get("a dog runs") is None
     store.put("a dog runs", VALUES)
-    stored = store.get("a dog runs")
-    assert stored is not None
-    assert stored.keys() == VALUES.keys()
-    assert all(torch.equal(stored[name], value) and stored[name].dtype == value.dtype for name, value in VALUES.items())
+    encoding = store.get("a dog runs")
+    assert encoding is not None
+    assert encoding.keys() == VALUES.keys()
+    assert all(torch.equal(encoding[name], value) and encoding[name].dtype == value.dtype for name, value in VALUES.items())
     assert [p.name for p in store.folder.iterdir()] == [store.file("a dog runs").name]  # nothing half-written stays behind
 
 

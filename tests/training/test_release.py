@@ -62,8 +62,8 @@ def test_config_and_card_say_what_is_known_and_what_is_not(tmp_path: Path) -> No
     assert config["protects_against"] == "portrait-dit"
     card = (tmp_path / "mine/README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: anti-i2v\n")  # what the hub files it by
-    for said in ("portrait-dit", "blocks.3", "lr: 0.001", "not measured", "does **not** protect", "| Training steps | 70 |"):
-        assert said in card
+    for words in ("portrait-dit", "blocks.3", "lr: 0.001", "not measured", "does **not** protect", "| Training steps | 70 |"):
+        assert words in card
 
 
 def test_without_what_writes_onnx_the_folder_is_for_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,9 +87,9 @@ def test_what_is_no_checkpoint_of_ours_is_refused_in_one_line(tmp_path: Path, ca
     torch.save({"state_dict": {}, "harm": Harmful()}, tmp_path / "zip.ckpt")
     for name in ("none", "text", "harm", "other", "zip"):
         assert main(["export", str(tmp_path / f"{name}.ckpt"), str(tmp_path / "mine")]) == 2
-        said = capsys.readouterr()
-        assert "executed" not in said.out
-        (line,) = said.err.strip().splitlines()
+        words = capsys.readouterr()
+        assert "executed" not in words.out
+        (line,) = words.err.strip().splitlines()
         assert line.startswith("error: ")
         assert f"{name}.ckpt" in line
         assert not (tmp_path / "mine").exists()

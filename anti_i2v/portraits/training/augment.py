@@ -141,6 +141,6 @@ def beside(images: Tensor, face: Tensor, otherwise: Tensor, random: torch.Genera
         theta[:, 0, 0] = theta[:, 1, 1] = scale
         theta[:, :, 2] = uniform(-1, 1, (n, 2), random, images) * (1.0 - scale)[:, None]
         piece = F.grid_sample(both, F.affine_grid(theta, list(both.shape), align_corners=False), align_corners=False)
-        face = piece[:, 3].mean((1, 2))
-        out, best = torch.where((face < best)[:, None, None, None], piece[:, :3], out), torch.minimum(best, face)
+        visible = piece[:, 3].mean((1, 2))
+        out, best = torch.where((visible < best)[:, None, None, None], piece[:, :3], out), torch.minimum(best, visible)
     return out

@@ -22,10 +22,10 @@ def test_the_bank_pairs_scenes_of_one_person_and_forgets_the_oldest() -> None:
     assert len(bank) == 3
     bank.seen[:] = True
     pairs = bank.draw(3)
-    stored = [{bytes(scene.numpy().tobytes()) for scene in person} for person in bank.pixels[:, :, 0]]
+    scenes_of = [{bytes(scene.numpy().tobytes()) for scene in person} for person in bank.pixels[:, :, 0]]
     for first, second in pairs:
         pair = {bytes(first.numpy().tobytes()), bytes(second.numpy().tobytes())}
-        assert pair in stored
+        assert pair in scenes_of
     oldest = bank.pixels[0].clone()
     bank.add(1)
     assert not torch.equal(bank.pixels[0], oldest)

@@ -47,15 +47,15 @@ def test_the_photo_alone_is_the_first_latent_frame_of_the_clip_that_the_pipeline
 
 
 def test_a_still_clip_is_noised_as_edm_does(surrogate: Surrogate, photos: Tensor) -> None:
-    known = surrogate.condition(photos.clone().requires_grad_())
+    condition = surrogate.condition(photos.clone().requires_grad_())
     for step in range(1, STEPS):
         draw, sigma = draw_at(surrogate, step), karras(STEPS)[step]
-        noisy = surrogate.noisy_latents(known, draw)
-        expected = (known["latents"].detach() + sigma * draw.noise) / (1 + sigma)
+        noisy = surrogate.noisy_latents(condition, draw)
+        expected = (condition["latents"].detach() + sigma * draw.noise) / (1 + sigma)
         assert_close(noisy, expected)
         assert not noisy.requires_grad
     first = draw_at(surrogate, 0)
-    assert_close(surrogate.noisy_latents(known, first), 80 * first.noise / 81)
+    assert_close(surrogate.noisy_latents(condition, first), 80 * first.noise / 81)
 
 
 def test_latents_are_the_pipelines_and_clips_differ_by_its_conversion_to_bytes_only(
