@@ -228,7 +228,7 @@ def test_it_does_not_matter_which_backend_a_protector_was_loaded_with() -> None:
     assert onnx.to("cpu").protect(photo).tobytes() == network.protect(photo).tobytes()
 
 
-def test_what_a_generator_learns_is_seen_at_once() -> None:
+def test_an_update_of_the_generator_changes_the_protection_at_once() -> None:
     generator = BackboneGenerator("test_resnet", 32, 8, 8, 16)
     protector = Protector(generator)
     before = protector.protect(astronaut())
@@ -254,7 +254,7 @@ def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path:
     assert loaded.protect(astronaut()).tobytes() == protector.protect(astronaut()).tobytes()
 
 
-def test_what_a_folder_says_stays_with_what_is_loaded_from_it(protector: Protector, tmp_path: Path) -> None:
+def test_the_configuration_of_a_folder_stays_with_the_protector_loaded_from_it(protector: Protector, tmp_path: Path) -> None:
     protector.save_pretrained(tmp_path / "first", "# card", {"seed": 7})
     Protector.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
     for name in ("README.md", "config.json", "model.safetensors"):

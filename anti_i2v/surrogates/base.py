@@ -1,6 +1,6 @@
 """The surrogate contract: a frozen image-to-video pipeline as a differentiable function photo, prompt, draw → features.
 
-This file has what callers may ask, the same for all families; `frozen.py` has what a family states about its pipeline.
+This file has the methods that callers use, the same for all families; `frozen.py` has what each family defines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a surrogate is given and read at: noise level and noise, and the taps beside the layers of its denoiser."""
+"""The inputs and taps of a surrogate: noise level and noise, and the taps beside the layers of its denoiser."""
 
 from __future__ import annotations
 

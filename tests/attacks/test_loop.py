@@ -121,7 +121,7 @@ def test_a_long_run_passes_through_the_result_of_a_short_one(surrogate: Surrogat
     assert not torch.equal(other[2], short[2])
 
 
-def test_photos_of_a_batch_know_nothing_of_each_other(encoder: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
+def test_photos_of_a_batch_are_independent(encoder: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
     both = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 2, random())[2]
     alone = optimise(encoder, photos[:1], text, FeatureObjective(), EPSILON, 2, random())[2]
     # equal but for gradients so near zero that the order of sums decides their sign
@@ -167,7 +167,7 @@ def test_features_of_the_target_image_are_computed_where_there_is_one(
         assert losses[2] < min(losses[:2])
 
 
-def test_where_the_error_is_read_both_versions_are_asked_about_the_clean_photos_clip(
+def test_the_error_of_both_versions_is_measured_on_the_clean_photos_clip(
     surrogate: Surrogate, text: dict[str, Tensor], photos: Tensor
 ) -> None:
     class Watching(DiffusionObjective):

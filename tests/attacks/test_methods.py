@@ -73,7 +73,7 @@ def test_methods_of_one_seed_are_equal_and_the_two_signs_of_sds_part(surrogate: 
     assert torch.cosine_similarity(first.flatten(), second.flatten(), dim=0) < -0.3
 
 
-def test_a_refinement_begins_where_it_is_told_with_short_steps(surrogate: Surrogate, photo: Tensor) -> None:
+def test_a_refinement_starts_at_the_given_residual_with_short_steps(surrogate: Surrogate, photo: Tensor) -> None:
     text = surrogate.encode_text(["a person nods"])
     begun = white_noise(photo, torch.tensor([2.0]), EPSILON, torch.Generator().manual_seed(5))
     for name, length in (("identity", EPSILON / 2), ("photoguard", EPSILON / 8)):
@@ -94,7 +94,7 @@ def test_anti_i2v_has_all_of_the_papers_parts_where_the_paper_puts_them(surrogat
     assert named_method("photoguard", surrogate).taps == ("latent",)  # no denoiser
 
 
-def test_each_variant_of_the_ablation_has_one_thing_more_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
+def test_each_variant_of_the_ablation_adds_one_part_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
     variants = {name: anti_i2v(surrogate, variant=name) for name in VARIANTS}
     parts = {name: set(variant.objective.get_submodule("objectives")._modules) for name, variant in variants.items()}
     spaces = {name: variant.settings.space for name, variant in variants.items()}

@@ -1,4 +1,4 @@
-"""Models that several benchmarks are run on; nobody changes them."""
+"""Models that several benchmarks are run on; no test changes them."""
 
 from __future__ import annotations
 

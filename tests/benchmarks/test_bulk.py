@@ -1,4 +1,4 @@
-"""What several workers are worth, from the command line to the table, on tiny photos."""
+"""The benchmark of several workers, from the command line to the table, on tiny photos."""
 
 from __future__ import annotations
 

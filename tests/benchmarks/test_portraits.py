@@ -1,4 +1,4 @@
-"""How good a video model of the Portraits is, from the command line to the files, on tiny ones of both kinds."""
+"""The benchmark of a Portraits video model, from the command line to the files, on tiny ones of both kinds."""
 
 from __future__ import annotations
 

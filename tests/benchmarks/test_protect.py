@@ -1,4 +1,4 @@
-"""What protecting costs, from the command line to the file, on tiny photos and a tiny generator."""
+"""The benchmark of protecting, from the command line to the file, on tiny photos and a tiny generator."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_noise_has_the_strength_of_one_pass(protect: Run, generator: Path, tmp_p
     assert abs(float(torch.cosine_similarity((one - clean).flatten(), (other - clean).flatten(), dim=0))) < 0.1
 
 
-def test_a_photo_smaller_than_a_patch_fails_alone_with_the_size_it_needs(
+def test_only_a_photo_smaller_than_a_patch_fails_and_the_message_states_the_size(
     protect: Run, video_model: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     smooth(0, 15, 40).save(tmp_path / "small.png")

@@ -71,7 +71,7 @@ def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(v
     assert (taps["deep"], taps["shallow"]) == (["blocks.2", "blocks.3"], "blocks.0")
 
 
-def test_without_matplotlib_it_says_what_to_install_before_the_work(
+def test_without_matplotlib_the_command_names_the_package_before_any_work(
     video_model: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

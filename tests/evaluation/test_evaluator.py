@@ -1,4 +1,4 @@
-"""The evaluator, on a tiny model with an untrained judge: what must hold whoever judges."""
+"""The evaluator, on a tiny model with an untrained judge: what must hold for every judge."""
 
 from __future__ import annotations
 

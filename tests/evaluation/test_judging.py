@@ -1,4 +1,4 @@
-"""What the judges' words become, with embeddings that can be worked out by hand."""
+"""Measures of the judges, from embeddings for which they can be computed by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reading(clip: list[list[float]], photo: list[list[float]]) -> Reading:
     return Reading(torch.tensor(clip), torch.tensor(photo), ones, ones, ones)
 
 
-def test_likeness_is_measured_against_the_clean_clip_and_the_photo_is_the_control() -> None:
+def test_the_similarity_drop_is_relative_to_the_clean_clip_and_the_photo_is_the_control() -> None:
     references = References([4, 7], torch.eye(2))
     readings = {"clean": reading([[0.8, 0.6]], [[1.0, 0.0]]), "protected": reading([[0.6, 0.8]], [[0.8, 0.6]])}
     clean, protected = identity_measures(readings, references, torch.tensor([0])).values()

@@ -19,7 +19,7 @@ def photos() -> Tensor:
     return torch.randint(40, 216, (2, 3, 40, 56), generator=torch.Generator().manual_seed(0)) / 255
 
 
-def test_white_noise_has_the_asked_rms_within_the_budget_and_on_the_grid(photos: Tensor) -> None:
+def test_white_noise_has_the_requested_rms_within_the_budget_and_on_the_grid(photos: Tensor) -> None:
     target = torch.tensor([2.0, 5.0])
     noisy = white_noise(photos, target, EPSILON, torch.Generator().manual_seed(1))
     steps = 255 * (noisy - photos)

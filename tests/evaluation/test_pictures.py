@@ -73,7 +73,7 @@ def test_failures_are_shown_beside_successes() -> None:
     assert [i for i, _ in examples(torch.tensor([0.1, 0.2]))] == [1, 0]
 
 
-def test_a_sheet_is_written_whole_with_few_colours(tmp_path: Path) -> None:
+def test_a_sheet_is_written_completely_with_few_colours(tmp_path: Path) -> None:
     picture = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
     save_sheet(picture, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as read:

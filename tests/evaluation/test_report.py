@@ -44,7 +44,7 @@ def test_results_are_written_completely(tmp_path: Path) -> None:
     assert "1.50 [" in paths[1].read_text(encoding="utf-8")
 
 
-def test_ways_to_strangers_are_those_of_the_set() -> None:
+def test_the_identity_shift_of_a_set_is_the_ratio_of_the_means() -> None:
     values = {"identity_similarity": [0.2, 0.4], "similarity_drop": [0.6, 0.0], "strangers_similarity": [0.0, 0.2]}
     values |= {f"photo_{name}": value for name, value in values.items()}
     summary = summarise([{"protected": {name: torch.tensor(value) for name, value in values.items()}}])["protected"]

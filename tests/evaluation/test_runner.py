@@ -104,7 +104,7 @@ def test_photos_of_unknown_people_are_their_own_reference(trial: Trial) -> None:
     torch.testing.assert_close(judged.measures["clean"]["photo_identity_similarity"], torch.ones(2))
 
 
-def test_a_single_photo_has_nobody_to_be_compared_with(trial: Trial) -> None:
+def test_identity_is_not_judged_for_a_single_photo(trial: Trial) -> None:
     clean = Reading(*(getattr(trial.readings["clean"], field.name)[:1] for field in fields(Reading)))
     (unjudged,), note = with_identity([replace(trial, identity=None, readings={"clean": clean})], tiny_judge())
     assert "a set of 1 photo has no strangers" in note

@@ -1,4 +1,4 @@
-"""The price of being seen, by hand where colours are flat and by order where they are not."""
+"""The penalty on visibility, by hand where colours are flat and by order where they are not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_gradient_is_finite_at_no_change_and_leads_back_from_a_change() -> None:
         assert float((gradient * (changed - photo)).sum()) > 0
 
 
-def test_more_residual_is_a_higher_price() -> None:
+def test_a_larger_residual_has_a_higher_loss() -> None:
     photo = 0.3 + 0.4 * torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(2))
     residual = torch.randn(photo.shape, generator=torch.Generator().manual_seed(3)) / 255
     prices = [price(photo, photo + size * residual)[0] for size in (0, 0.5, 1, 2, 4, 8)]

@@ -1,4 +1,4 @@
-"""Which layers are chosen, and for whom a taps file counts."""
+"""The choice of layers, and the surrogates that a taps file is valid for."""
 
 from __future__ import annotations
 

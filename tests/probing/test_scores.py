@@ -42,7 +42,7 @@ def test_for_two_classes_it_is_fishers_ratio(random: torch.Generator) -> None:
     assert probe_r2(sums, sums) == pytest.approx(ratio / (1 + ratio), abs=0.02)
 
 
-def test_masks_that_do_not_vary_tell_nothing() -> None:
+def test_masks_that_do_not_vary_give_nan() -> None:
     sums = moments(torch.rand(4, 3, 2), torch.ones(4, 3))
     assert math.isnan(probe_r2(sums, sums))
 
@@ -70,7 +70,7 @@ def test_a_ball_has_full_rank_and_a_line_has_rank_one() -> None:
     assert all(math.isnan(value) for value in spectrum(torch.zeros(2, 2)))
 
 
-def test_two_halves_hang_together_and_a_chessboard_does_not() -> None:
+def test_coherence_is_high_for_two_halves_and_low_for_a_chessboard() -> None:
     def picture(values: list[list[float]]) -> Tensor:
         return torch.tensor(values)[None, None, None]
 

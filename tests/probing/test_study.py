@@ -68,7 +68,7 @@ def test_every_layer_and_step_has_its_figures(surrogate: Surrogate) -> None:
     assert study(surrogate, People(2), [0], seed=1, attack_count=0, examples=0).rows[0].figures != result.rows[0].figures
 
 
-def test_without_truth_only_what_needs_none_is_known(surrogate: Surrogate) -> None:
+def test_without_masks_and_identities_only_the_other_figures_are_defined(surrogate: Surrogate) -> None:
     figures = study(surrogate, People(3, known=False), [0], attack_count=1).rows[0].figures
     assert {name for name, value in figures.items() if math.isnan(value)} == {
         f"{n}_{p}" for n in ("subject", "person") for p in ("first", "later")

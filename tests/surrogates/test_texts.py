@@ -40,7 +40,7 @@ def test_a_broken_file_counts_as_none_and_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a file in place of a folder is refused otherwise there")
-def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = TextStore("encoder", tmp_path / "file" / "texts")
     store.put("a", VALUES)

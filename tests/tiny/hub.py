@@ -17,7 +17,7 @@ import pytest
 
 @dataclass
 class TinyHub:
-    """What the hub has and what it was asked.
+    """The content of the hub and the requests that it received.
 
     Attributes:
         files: Repository → revision (branch, tag or commit) → name → content.

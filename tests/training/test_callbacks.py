@@ -57,7 +57,7 @@ def test_validation_shows_pictures_in_tensorboard(video_model: Path, tmp_path: P
     assert {"train/loss", "train/psnr", "train/blocks.1", "train/grad_norm", "train/lr", "val/damage"} <= set(events.Tags()["scalars"])
 
 
-def test_the_bar_tells_steps_done_of_all_and_the_time_left(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_shows_steps_done_of_all_and_the_time_left(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = tiny_trainer(tmp_path, [RunProgressBar()], max_steps=4, enable_progress_bar=True)
     trainer.fit(tiny_module(video_model), tiny_data())
     output = "".join(capsys.readouterr())

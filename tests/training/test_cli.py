@@ -1,4 +1,4 @@
-"""The training door, called in process with real configs."""
+"""The training command line, called in process with real configs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_epsilon_on_the_command_line_wins_over_a_checkpoint(run: Path, folder: P
     assert "\nepsilon: 5.0\n" in f"\n{capsys.readouterr().out}"
 
 
-def test_resuming_goes_on_where_the_checkpoint_stopped(run: Path, folder: Path) -> None:
+def test_resuming_continues_at_the_step_of_the_checkpoint(run: Path, folder: Path) -> None:
     import torch
 
     last = run / "checkpoints" / "last.ckpt"

@@ -59,7 +59,7 @@ def test_a_target_image_gets_the_same_draw(surrogate: Surrogate) -> None:
     torch.testing.assert_close(alone["target"]["latent"][:1], alone["protected"]["latent"][:1])
 
 
-def test_objectives_that_do_not_read_the_photos_features_spare_them(surrogate: Surrogate) -> None:
+def test_clean_features_are_not_computed_for_objectives_that_do_not_read_them(surrogate: Surrogate) -> None:
     class Blind(Recorder):
         reads_clean = False
 

@@ -192,7 +192,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(
         tiny_trainer(tmp_path).validate(other, tiny_data(), ckpt_path=trained[1])
 
 
-def test_judging_without_weights_takes_the_shipped_generator_or_says_what_to_give(
+def test_evaluation_without_weights_takes_the_shipped_generator_or_names_the_options(
     video_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(anti_i2v.resources, "PACKAGE", tmp_path / "anti_i2v")  # as if nothing had shipped
@@ -225,7 +225,7 @@ def test_test_writes_a_table_and_pictures(video_model: Path, tmp_path: Path, cap
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_test_asks_the_judges_about_people_and_actions(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_reports_identity_and_actions_of_the_judges(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity, actions = write_judges(tmp_path)
     module = tiny_module(video_model, judge=identity, actions=actions)
     module.has_weights = True

@@ -53,7 +53,7 @@ def test_the_folder_protects_as_the_averaged_generator_does(tmp_path: Path, is_a
     assert not np.array_equal(np.asarray(exported), np.asarray(photo))
 
 
-def test_config_and_card_say_what_is_known_and_what_is_not(tmp_path: Path) -> None:
+def test_config_and_card_state_what_is_known_and_what_is_not(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model:\n  lr: 0.001\n")
     ckpt = checkpoint(tmp_path / "last.ckpt")
     assert main(["export", str(ckpt), str(tmp_path / "mine"), "--config", str(tmp_path / "config.yaml")]) == 0
@@ -95,7 +95,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused_in_one_line(tmp_path: Path, ca
         assert not (tmp_path / "mine").exists()
 
 
-def test_a_folder_that_is_there_is_kept_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_folder_is_kept_without_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ckpt = checkpoint(tmp_path / "last.ckpt")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("only copy")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits.training.people import SEEN
+from anti_i2v.portraits.training.people import MIN_FACE
 
 
 class FaceLoss(nn.Module):
@@ -41,7 +41,7 @@ class FaceLoss(nn.Module):
             video: The same shape, in [0, 1].
             face: (B, T, 1, H, W) mask of the face in [0, 1].
         """
-        has_face = (face.flatten(0, 1).mean((1, 2, 3)) >= SEEN).float()
+        has_face = (face.flatten(0, 1).mean((1, 2, 3)) >= MIN_FACE).float()
         loss = has_face.new_zeros(())
         for network in self.networks:
             distance = 1.0 - self._similarity(network.to(video.device), rebuilt, video)

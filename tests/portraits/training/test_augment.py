@@ -34,7 +34,7 @@ def test_shuffled_patches_are_the_same_pixels_elsewhere() -> None:
     assert tuple(mixed[0, :, :4, :4].flatten().tolist()) in whole
 
 
-def test_cutting_out_paints_one_rectangle() -> None:
+def test_cut_out_fills_one_rectangle() -> None:
     images = torch.full((4, 3, 40, 40), 2.0)
     cut = cut_out(images, torch.Generator().manual_seed(0), share=1.0)
     share = (cut[:, 0] != 2.0).float().mean((1, 2))
@@ -54,7 +54,7 @@ def test_pieces_beside_a_face_show_none_of_it() -> None:
     assert (pieces[:, 0].amax((1, 2)) < 0.6).all()
 
 
-def test_no_way_of_losing_a_face_leaves_its_colour_where_it_was() -> None:
+def test_every_kind_of_faceless_picture_changes_the_colour_at_the_face() -> None:
     batch = PortraitClips("train", num_frames=1, height=32, width=32).batch(range(10))
     images, face = batch.video[:, 0], batch.face_mask[:, 0]
     faceless_images = faceless(images, face, torch.Generator().manual_seed(0))

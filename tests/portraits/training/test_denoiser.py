@@ -1,4 +1,4 @@
-"""The second stage: it asks its network exactly as the pipeline will, and completes the folder."""
+"""The second stage: it calls its network exactly as the pipeline does, and completes the folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def trained(trained_autoencoder: Path, tmp_path_factory: pytest.TempPathFactory)
     return video_model, module
 
 
-def test_the_folder_is_a_whole_pipeline_in_single_precision(trained: tuple[Path, DenoiserModule]) -> None:
+def test_the_folder_is_a_complete_pipeline_in_single_precision(trained: tuple[Path, DenoiserModule]) -> None:
     from diffusers import DiffusionPipeline, WanImageToVideoPipeline
 
     pipe = DiffusionPipeline.from_pretrained(str(trained[0]))
@@ -70,7 +70,7 @@ def test_the_folder_is_a_whole_pipeline_in_single_precision(trained: tuple[Path,
     )
 
 
-def test_training_asks_the_network_what_the_pipeline_asks(trained: tuple[Path, DenoiserModule]) -> None:
+def test_training_calls_the_network_as_the_pipeline_does(trained: tuple[Path, DenoiserModule]) -> None:
     from diffusers import DiffusionPipeline
 
     video_model, module = trained

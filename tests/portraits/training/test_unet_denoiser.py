@@ -1,4 +1,4 @@
-"""The second video model's second stage: it asks its network exactly as the pipeline will, and completes the folder."""
+"""The second video model's second stage: it calls its network exactly as the pipeline does, and completes the folder."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_folder_is_a_whole_pipeline_in_single_precision_that_animates(traine
     assert surrogate.animate(torch.rand(1, 3, 32, 32), {}, seed=0).shape == (1, 5, 3, 32, 32)
 
 
-def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> None:
+def test_training_calls_the_network_as_the_pipeline_does(trained: Trained) -> None:
     folder, module, data = trained
     assert module.ema is not None
     surrogate = Surrogate.from_pretrained(str(folder), ["mid_block"], 32, 32, 5, 4)
