@@ -42,17 +42,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(folder: Path) -> Path:
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
-    (found,) = folder.glob("anti_i2v-*.whl")
-    return found
+    (wheels,) = folder.glob("anti_i2v-*.whl")
+    return wheels
 
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, folder: Path) -> Path:
     """The interpreter of an environment that has the wheel and what it asks for, and no more."""
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=200)
-    found = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip(found, "install", wheel, cwd=folder)
-    return found
+    interpreter = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip(interpreter, "install", wheel, cwd=folder)
+    return interpreter
 
 
 def test_the_wheel_carries_the_generator_and_the_configs_and_is_small(wheel: Path) -> None:
