@@ -28,7 +28,7 @@ def part_path(path: Path) -> Path:
 
 @contextlib.contextmanager
 def write(path: str | Path) -> Iterator[Path]:
-    """A file to fill, which takes its place when the block ends well and vanishes otherwise.
+    """A file to fill, which takes its place when the `with` block succeeds and is removed otherwise.
 
     Args:
         path: That place, in an existing folder; an older file there is replaced.
@@ -51,7 +51,7 @@ def write(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def write_folder(folder: str | Path) -> Iterator[Path]:
-    """A generator folder to fill, which takes its place when the block ends well and vanishes otherwise.
+    """A generator folder to fill, which takes its place when the `with` block succeeds and is removed otherwise.
 
     Args:
         folder: That place, made with its parents; an older generator folder there is replaced.

@@ -70,7 +70,7 @@ def fit_to_budget(image: Tensor, residual: Tensor, epsilon: float | Tensor) -> T
     The value is `image + ε·tanh(residual / ε)` clamped to [0, 1], rounded to k/255 and then bounded to these levels:
     no further than ε from 255·image, and no further than ⌊ε⌋ from the 8-bit file of the unprotected photo. Where a
     photo off the grid leaves no such level (only for ε < ½), its own value stays. Every step but tanh is
-    straight-through, so pixels at 0 and 1 still learn, and so does whatever rounding hides.
+    straight-through, so pixels at 0 and 1 pass gradient, and so do changes that rounding removes.
 
     Args:
         image: (B, C, H, W) in [0, 1], on the 8-bit grid or not.
@@ -96,8 +96,8 @@ def fit_to_budget(image: Tensor, residual: Tensor, epsilon: float | Tensor) -> T
         return _nearest_level(image.detach(), soft.detach(), bound) + (soft - soft.detach())
 
 
-def _nearest_level(image: Tensor, wanted: Tensor, bound: Tensor) -> Tensor:
-    """The allowed level nearest to `wanted` (all in [0, 1] units, bound in steps), as k/255; see `fit_to_budget`."""
+def _nearest_level(image: Tensor, target: Tensor, bound: Tensor) -> Tensor:
+    """The allowed level nearest to `target` (all in [0, 1] units, bound in steps), as k/255; see `fit_to_budget`."""
     import torch
 
     level = image * 255
@@ -107,8 +107,8 @@ def _nearest_level(image: Tensor, wanted: Tensor, bound: Tensor) -> Tensor:
     whole = bound.floor()
     low = torch.maximum((level - bound).ceil(), above - whole).clamp(min=0)
     high = torch.minimum((level + bound).floor(), below + whole).clamp(max=255)
-    # Not torch.clamp(low, high): its result where low > high is not what is wanted here.
-    nearest = torch.minimum(torch.maximum((wanted * 255).round(), low), high) / 255
+    # Not torch.clamp(low, high): its result where low > high would be wrong here.
+    nearest = torch.minimum(torch.maximum((target * 255).round(), low), high) / 255
     return torch.where((low > high) | (bound == 0), image, nearest)
 
 

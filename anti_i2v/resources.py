@@ -31,9 +31,9 @@ def find_folder(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.is_dir():
         return path
-    named = shipped("checkpoints") / str(source)
-    if len(path.parts) == 1 and named.is_dir():
-        return named
+    folder = shipped("checkpoints") / str(source)
+    if len(path.parts) == 1 and folder.is_dir():
+        return folder
     root = shipped("checkpoints")
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     remedy = f"give an existing folder or one of the shipped names: {', '.join(names) or 'none'}"

@@ -5,7 +5,7 @@
 Each variant has one thing more than the one before (`attacks.anti_i2v.VARIANTS`), and the last is the method `anti-i2v`. Kind
 `per-photo` optimises each photo, kind `generator` trains the default run's generator on the same objective, in the same space and at the
 same noise levels, and protects in one pass. All have the same true epsilon, are written as 8-bit files, read again and animated from the
-same noise. The whole takes hours on one core: with `--keep` what was made is not made again.
+same noise. The whole takes hours on one core: `--keep` stores the photos, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from anti_i2v.imaging.metrics import mean_interval, rms255
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.resources import commit
 from benchmarks import stored_photos
-from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load
+from benchmarks.evidence import ClipModel, Measures, Photos, judge_surrogate, load
 from benchmarks.short_runs import add_clip_options, in_one_pass, one_by_one, train_generator
 
 DEPENDS = ("surrogate", "size", "num_frames", "photo_size", "people", "epsilon", "steps", "seed")
@@ -46,7 +46,7 @@ NOTES = (
 )
 
 
-def make_versions(options: argparse.Namespace, model: Judged, photos: Photos) -> dict[str, stored_photos.StoredPhotos]:
+def make_versions(options: argparse.Namespace, model: ClipModel, photos: Photos) -> dict[str, stored_photos.StoredPhotos]:
     """Photos of every kind and variant; those that are stored, and have the settings, are not made again."""
     versions = {f"{kind}_{variant}": (kind, variant) for kind in options.kinds for variant in options.variants}
     settings = {
@@ -61,8 +61,8 @@ def make_versions(options: argparse.Namespace, model: Judged, photos: Photos) ->
             continue
         method = anti_i2v(model.surrogate, variant=variant)
         if kind == "per-photo":
-            found, step = one_by_one(options, model.surrogate, method, photos, name, [options.attack_steps])
-            protected, seconds = found[options.attack_steps], options.attack_steps * step
+            results, step = one_by_one(options, model.surrogate, method, photos, name, [options.attack_steps])
+            protected, seconds = results[options.attack_steps], options.attack_steps * step
         else:
             protector, seconds = train_generator(options, method, options.seed)
             protected = in_one_pass(protector, photos.versions["clean"], options.epsilon, options.batch)
@@ -93,17 +93,17 @@ def shift_difference(after: Mapping[str, Tensor], before: Mapping[str, Tensor], 
     if count < 2:
         return float(shifts[0] - shifts[1]), math.nan, math.nan
     people = torch.randint(count, (DRAWS, count), generator=torch.Generator().manual_seed(seed))
-    drawn = lost[:, people].mean(2) / whole[:, people].mean(2)
-    low, high = (drawn[0] - drawn[1]).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    ratios = lost[:, people].mean(2) / whole[:, people].mean(2)
+    low, high = (ratios[0] - ratios[1]).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return float(shifts[0] - shifts[1]), low, high
 
 
-def gains(options: argparse.Namespace, found: Measures) -> dict[str, dict[str, Interval]]:
+def gains(options: argparse.Namespace, measures: Measures) -> dict[str, dict[str, Interval]]:
     """For each kind what a variant takes more than the one before, from the same people."""
     result: dict[str, dict[str, Interval]] = {}
     for kind in options.kinds:
         for before, variant in itertools.pairwise(options.variants):
-            new, old = found[f"{kind}_{variant}"], found[f"{kind}_{before}"]
+            new, old = measures[f"{kind}_{variant}"], measures[f"{kind}_{before}"]
             drop = mean_interval(new["similarity_drop"] - old["similarity_drop"])
             more = {"identity_shift": interval(shift_difference(new, old)), "similarity_drop": interval(drop)}
             result[f"{kind}_{variant} - {kind}_{before}"] = more
@@ -111,7 +111,7 @@ def gains(options: argparse.Namespace, found: Measures) -> dict[str, dict[str, I
 
 
 def write(
-    options: argparse.Namespace, model: Judged, photos: Photos, versions: dict[str, stored_photos.StoredPhotos], found: Measures
+    options: argparse.Namespace, model: ClipModel, photos: Photos, versions: dict[str, stored_photos.StoredPhotos], measures: Measures
 ) -> None:
     """Write `ablation.json` and `ablation.md`, and print the latter."""
     settings = {name: value for name, value in vars(options).items() if name not in ("keep", "out")}
@@ -119,10 +119,10 @@ def write(
     last = f"{options.kinds[0]}_{options.variants[-1]}"
     facts = {"commit": commit() or "unknown", **settings, "noise": last, "threads": torch.get_num_threads()}
     about = {name: value for name, value in model.facts.items() if name not in ("generator", "pgd")}  # the shipped one has no part here
-    summary, more = summarise([found]), gains(options, found)
+    summary, more = summarise([measures]), gains(options, measures)
     data = {"facts": facts, "about": about, "notes": NOTES, "seconds": photos.seconds}
     data |= {"commits": {name: version.commit for name, version in versions.items()}, "gains": more, "results": summary}
-    words = {name: name.replace("_", " ") for name in found}
+    words = {name: name.replace("_", " ") for name in measures}
     lines = ["# Ablation", "", *[f"* {name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds |", "| --- | ---: |"]
     lines += [f"| {words[name]} | {seconds:.1f} |" for name, seconds in photos.seconds.items()]
@@ -146,7 +146,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=5e-3, help="of Muon")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the clips' noise")
     parser.add_argument("--seed", type=int, default=0, help="of optimisation and training")
-    parser.add_argument("--keep", type=Path, help="folder for what was made, to go on after an interruption; for one state of the code")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the photos of each variant, to go on after an interruption; for one state of the code"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/ablation"))
     options = parser.parse_args(arguments)
     # In the order of the paper, whatever the order on the command line: each is compared with the one before.
@@ -161,19 +163,19 @@ def main(arguments: list[str] | None = None) -> None:
     """Protect, animate, judge, write."""
     options = parse(arguments)
     (model,) = load(options).values()
-    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
-    clean = as_saved(rendered.video[:, 0])
+    portraits = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    clean = as_saved(portraits.video[:, 0])
     try:
-        versions = make_versions(options, model, Photos(rendered.prompts, {"clean": clean}, {}))
+        versions = make_versions(options, model, Photos(portraits.prompts, {"clean": clean}, {}))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     full = versions[f"{options.kinds[0]}_{options.variants[-1]}"].photos
     noise = white_noise(clean, rms255(full - clean), options.epsilon, torch.Generator().manual_seed(options.seed))
-    shown = {"clean": clean, "white_noise": as_saved(noise), **{name: version.photos for name, version in versions.items()}}
-    photos = Photos(rendered.prompts, shown, {name: version.seconds for name, version in versions.items()})
-    found, _ = judge_surrogate(options, model, photos, options.surrogate)
-    write(options, model, photos, versions, found)
+    pictures = {"clean": clean, "white_noise": as_saved(noise), **{name: version.photos for name, version in versions.items()}}
+    photos = Photos(portraits.prompts, pictures, {name: version.seconds for name, version in versions.items()})
+    measures, _ = judge_surrogate(options, model, photos, options.surrogate)
+    write(options, model, photos, versions, measures)
 
 
 if __name__ == "__main__":

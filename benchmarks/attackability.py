@@ -1,13 +1,13 @@
-"""Can this video model be attacked at all, and through what? Per-photo PGD, and what the judge of identity sees in the clips.
+"""Attackability of a video model, part by part: per-photo PGD, and the identity judge on the clips.
 
     python benchmarks/attackability.py --out docs/attackability
 
 For each epsilon, PGD runs on the first frame of each test person's clip against one part of the surrogate: the encoder's
-latents, the denoiser's taps, both, the pixels of the photo that the autoencoder paints again, or who an identity embedder (never the
-judge) sees in it. The photo is saved as PNG and animated from the same noise as the clean photo, and the
-judge says how much of the person is left. White noise of equal RMS stands beside each. Identity shift: 0 where the clip is
-as like its person as the clean photo's clip, 1 where it is as like as it is to strangers. The judge on the protected photo
-itself is the control: what changes there is a judge that the residual fooled, not a person who changed.
+latents, the denoiser's taps, both, the pixels of the photo that the autoencoder reconstructs, or its identity by an
+identity embedder (never the judge). The photo is saved as PNG and animated from the same noise as the clean photo, and the
+judge measures how much of the person is left. White noise of equal RMS is the control of each. Identity shift: 0 where the clip
+is as similar to its person as the clean photo's clip, 1 where it is no more similar than to strangers. The judge on the protected photo
+itself is a second control: a change there means that the residual fools the judge.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COLUMNS = {
     "photo_identity_similarity": "photo's identity similarity",
     "photo_identity_shift": "photo's identity shift",
 }
-"""Measure → heading; distances in 1/255, likeness in cosine. All but `set_identity_shift` are one value a person."""
+"""Measure → heading; distances in 1/255, similarity as cosine. All but `set_identity_shift` are one value a person."""
 
 Interval = dict[str, float | None]
 
@@ -98,9 +98,9 @@ def _finite(value: float) -> float | None:
 
 
 def _interval(values: Tensor) -> Interval:
-    known = values[values.isfinite()]  # no identity shift is known of people whom the judge does not find in their clean clip
-    mean, low, high = mean_interval(known) if len(known) else (math.nan, math.nan, math.nan)
-    return {"mean": _finite(mean), "low": _finite(low), "high": _finite(high), "n": len(known)}
+    finite = values[values.isfinite()]  # no identity shift is known of people whom the judge does not find in their clean clip
+    mean, low, high = mean_interval(finite) if len(finite) else (math.nan, math.nan, math.nan)
+    return {"mean": _finite(mean), "low": _finite(low), "high": _finite(high), "n": len(finite)}
 
 
 def _line(row: dict[str, object]) -> str:
@@ -118,22 +118,22 @@ def attack(
 ) -> None:
     """The two rows of an epsilon and a part: PGD, and white noise of equal RMS."""
     versions: dict[str, list[Measures]] = {"PGD": [], "white noise, equal RMS": []}
-    drawn, step = epsilon == options.sheet_epsilon, 1.0 if options.step_size is None else options.step_size / epsilon
+    in_sheet, step = epsilon == options.sheet_epsilon, 1.0 if options.step_size is None else options.step_size / epsilon
     for batch in batches:
-        chosen = attack_on(part, evaluator.surrogate, options.taps, options.faces, options.centred, options.keep)
+        target = attack_on(part, evaluator.surrogate, options.taps, options.faces, options.centred, options.keep)
         random = torch.Generator().manual_seed(options.seed + batch.first)
         label = f"epsilon {epsilon:g}, {part}, people from {batch.first}"
-        found = optimise(
-            chosen.surrogate, batch.photo, batch.text, chosen.objective, epsilon, options.steps, random,
+        results = optimise(
+            target.surrogate, batch.photo, batch.text, target.objective, epsilon, options.steps, random,
             Settings(min_sigma=options.min_sigma, step=step), label=label,
         )  # fmt: skip
-        protected = as_saved(found[options.steps])
+        protected = as_saved(results[options.steps])
         noisy = as_saved(white_noise(batch.photo, rms255(protected - batch.photo), epsilon, random))
         clips = {}
         for name, photo in zip(versions, (protected, noisy), strict=True):
             clips[name] = evaluator.animate(photo, batch.text, batch.first)
             versions[name].append(evaluator.measure(batch, photo, clips[name]))
-        for i in range(min(options.sheet_people, len(protected)) if drawn and batch is batches[0] else 0):
+        for i in range(min(options.sheet_people, len(protected)) if in_sheet and batch is batches[0] else 0):
             films = [batch.clips[0][i], *[clip[0][i] for clip in clips.values()]]
             frames = [frame for film in films for frame in some_frames(film, 3)]
             table.pictures.append([batch.photo[i], protected[i], residual_picture(batch.photo[i], protected[i]), *frames])
@@ -154,7 +154,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--taps", nargs="+", default=["blocks.3", "blocks.5"])
     parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
-    parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
+    parser.add_argument("--keep", type=float, default=1.0, help="weight of the identity similarity of the photo itself in `identity`")
     parser.add_argument("--centred", action="store_true", help="attack with an objective that does not count a tint")
     parser.add_argument("--min-sigma", type=float, default=0.75)
     parser.add_argument("--step-size", type=float, help="first step of PGD in 1/255; epsilon by default")
@@ -178,12 +178,12 @@ def prepare(options: argparse.Namespace) -> tuple[PhotoEvaluator, list[CleanBatc
     judge = load_identity_judge(options.judge)
     references = portrait_references(judge, "test", range(max(options.people, options.gallery)), height, width)
     people = [range(i, min(i + options.batch, options.people)) for i in range(0, options.people, options.batch)]
-    rendered = [PortraitClips("test", 1, height, width).batch(rows) for rows in people]
-    for clips in rendered:
+    portraits = [PortraitClips("test", 1, height, width).batch(rows) for rows in people]
+    for clips in portraits:
         surrogate.encode_text(clips.prompts)  # before the move: the text encoder stays where it is
     evaluator = PhotoEvaluator(surrogate.to(options.device), judge.to(options.device), references, options.clip_seeds)
     batches = []
-    for rows, clips in zip(people, rendered, strict=True):
+    for rows, clips in zip(people, portraits, strict=True):
         photo, text = as_saved(clips.video[:, 0]).to(options.device), surrogate.encode_text(clips.prompts)
         batches.append(CleanBatch(photo, text, torch.tensor(rows, device=options.device), evaluator.animate(photo, text, rows[0])))
     return evaluator, batches

@@ -1,4 +1,4 @@
-"""How fine may the residual be? Damage left after JPEG and resizing, against the bandwidth of both perturbation spaces.
+"""The bandwidth of the residual: damage left after JPEG and resizing, against the bandwidth of both perturbation spaces.
 
     python benchmarks/bandwidth.py --out docs/bandwidth
 
@@ -76,8 +76,8 @@ def optimise(surrogate: Surrogate, photo: Tensor, text: dict[str, Tensor], size:
         draw = surrogate.draw(len(photo), random, min_sigma=0.75)
         with torch.no_grad():
             clean = surrogate(resize(photo, surrogate.height, surrogate.width), text, draw)
-        moved = surrogate(resize(protect(), surrogate.height, surrogate.width), text, draw)
-        loss, _ = objective(clean, moved, draw)
+        features = surrogate(resize(protect(), surrogate.height, surrogate.width), text, draw)
+        loss, _ = objective(clean, features, draw)
         optimizer.zero_grad()
         (len(photo) * loss).backward()
         optimizer.step()

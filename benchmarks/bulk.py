@@ -60,10 +60,10 @@ def load_and_note(folder: Path, generator: str, runtime: str, device: str | None
 
 
 def engine(name: str, workers: int, load: Callable[[], PhotoProtector], generator: str) -> Engine:
-    """What `--engine NAME --workers N` stands for."""
+    """The engine of `--engine NAME --workers N`."""
     if name == "threads":
         protector = load()
-        # On the processor, batches do not pay; here it shows what threads are worth where no GPU is.
+        # On the processor, batches do not pay; here it shows the effect of threads where there is no GPU.
         if not protector.shared:
             batching = BatchingBackend(load_generator(open_folder(generator)), 1)
             protector = replace(protector, protect=partial(protect_photo, batching))
@@ -79,42 +79,42 @@ def rate(name: str, workers: int, options: argparse.Namespace, jobs: Sequence[Jo
     """Photos a second, once all workers are there; `nothing`: of threads that protect none."""
     done: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
-        begun = Path(folder)
-        run = engine(name, workers, partial(load_and_note, begun, options.generator, options.runtime, options.device), options.generator)
+        ready = Path(folder)
+        run = engine(name, workers, partial(load_and_note, ready, options.generator, options.runtime, options.device), options.generator)
         if nothing:
             run = partial(run_in_threads, PhotoProtector(lambda photo, epsilon: photo, "", "nothing"), workers)
         for _, results in run(jobs, Request((), Path(folder), "same", mark=False), lambda: None):
             assert all(result.status == "protected" for result in results), results
-            if done or name == "threads" or len(list(begun.iterdir())) == workers:
+            if done or name == "threads" or len(list(ready.iterdir())) == workers:
                 done.append((time.perf_counter(), len(results)))
     if len(done) < len(jobs) / 2:
         raise SystemExit(f"{len(jobs) - len(done)} of {len(jobs)} jobs were done before {workers} workers had begun; raise --count")
     return sum(photos for _, photos in done[1:]) / (done[-1][0] - done[0][0])
 
 
-def packed(photos: Path, folder: Path, each: int) -> Path:
-    """The photos of a folder in shards of so many."""
+def write_shards(photos: Path, folder: Path, each: int) -> Path:
+    """Write the photos of a folder as shards of `each` photos."""
     folder.mkdir()
-    for number, some in enumerate(batched(sorted(photos.iterdir()), each)):
+    for number, some in enumerate(in_batches(sorted(photos.iterdir()), each)):
         with tarfile.open(folder / f"{number:04}.tar", "w") as tar:
             for photo in some:
                 tar.add(photo, photo.name)
     return folder
 
 
-def batched(files: Sequence[Path], each: int) -> Iterator[Sequence[Path]]:
-    """So many at a time; `itertools` has it from Python 3.12 on."""
+def in_batches(files: Sequence[Path], each: int) -> Iterator[Sequence[Path]]:
+    """Batches of `each` files; `itertools` has it from Python 3.12 on."""
     return (files[first : first + each] for first in range(0, len(files), each))
 
 
-def paired(name: str, options: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
+def compare_workers(name: str, options: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
     """Medians of one worker and of several, and the ratio of each pair."""
-    found = [[rate(name, workers, options, jobs) for workers in (1, options.workers)] for _ in range(options.runs)]
-    one, many = (statistics.median(rates) for rates in zip(*found, strict=True))
-    row = {"engine": name, "one": one, "many": many, "ratio": spread([b / a for a, b in found])}
+    rates = [[rate(name, workers, options, jobs) for workers in (1, options.workers)] for _ in range(options.runs)]
+    one, many = (statistics.median(values) for values in zip(*rates, strict=True))
+    row = {"engine": name, "one": one, "many": many, "ratio": spread([b / a for a, b in rates])}
     if name == "threads":
-        bound = [rate(name, options.workers, options, jobs, nothing=True) for _ in range(options.runs)]
-        row["bound"] = spread([many / alone for (_, many), alone in zip(found, bound, strict=True)])
+        ceiling = [rate(name, options.workers, options, jobs, nothing=True) for _ in range(options.runs)]
+        row["bound"] = spread([many / alone for (_, many), alone in zip(rates, ceiling, strict=True)])
     return row
 
 
@@ -123,8 +123,8 @@ def text(data: dict[str, Any]) -> str:
     facts, lines = data["facts"], []
     for row in data["rows"]:
         rates = [f"{row[name]:.1f}" for name in ("one", "many")]
-        bound = "{:.0%} [{:.0%}, {:.0%}]".format(*row["bound"]) if "bound" in row else "–"
-        lines.append([row["photo"], row["engine"], *rates, "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"]), bound])
+        share = "{:.0%} [{:.0%}, {:.0%}]".format(*row["bound"]) if "bound" in row else "–"
+        lines.append([row["photo"], row["engine"], *rates, "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"]), share])
     headings = ["photo", "engine", "photos a second, 1 worker", f"{facts['workers']} workers", "ratio", "of the rate without protecting"]
     return f"""# What several workers are worth
 
@@ -157,31 +157,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write `bulk.json` and `bulk.md`."""
     options, rows = parse(arguments), []
     reuse_memory()
-    if "ray" in options.engines:  # one for all: starting it is not what is measured
+    if "ray" in options.engines:  # one for all runs: its start is not measured
         from anti_i2v.bulk.ray import connect
 
         connect(None, options.workers)
-    for name in tqdm(options.photos, unit="kind"):
+    for kind in tqdm(options.photos, unit="kind"):
         with tempfile.TemporaryDirectory() as folder:
             photos = Path(folder) / "photos"
             photos.mkdir()
-            size, _, suffix = name.partition(".")
+            size, _, suffix = kind.partition(".")
             picture = large("portrait", *map(int, size.split("x")))
             for i in range(options.count):
                 picture.save(photos / f"{i:04}.{suffix}", quality=92)  # which only JPEG heeds
-            given = {"pool": photos, "threads": photos, "ray": packed(photos, Path(folder) / "shards", options.shard)}
-            for chosen in options.engines:
-                jobs = plan_jobs([given[chosen]], Path(folder) / "out", "same").jobs
-                rows.append({"photo": f"{size} {suffix.upper()}", **paired(chosen, options, jobs)})
-    told = {name: getattr(options, name) for name in ("generator", "runtime", "device", "count", "shard", "workers", "runs")}
+            sources = {"pool": photos, "threads": photos, "ray": write_shards(photos, Path(folder) / "shards", options.shard)}
+            for name in options.engines:
+                jobs = plan_jobs([sources[name]], Path(folder) / "out", "same").jobs
+                rows.append({"photo": f"{size} {suffix.upper()}", **compare_workers(name, options, jobs)})
+    settings = {option: getattr(options, option) for option in ("generator", "runtime", "device", "count", "shard", "workers", "runs")}
     libraries = ("torch", "onnxruntime", "pillow", *(["ray"] if "ray" in options.engines else []))
     versions = {name: version(name) for name in libraries} | {"processor": processor()}
-    told["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "not set")
-    facts = {"commit": commit() or "unknown", **told, **versions, "load": round(os.getloadavg()[0], 1)}
+    settings["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "not set")
+    facts = {"commit": commit() or "unknown", **settings, **versions, "load": round(os.getloadavg()[0], 1)}
     data = {"arguments": shlex.join(sys.argv[1:] if arguments is None else arguments), "facts": facts, "rows": rows}
-    shown = text(data)
-    write_texts(options.out, {"bulk.json": json.dumps(data, indent=1) + "\n", "bulk.md": shown})
-    print(shown)
+    report = text(data)
+    write_texts(options.out, {"bulk.json": json.dumps(data, indent=1) + "\n", "bulk.md": report})
+    print(report)
 
 
 if __name__ == "__main__":

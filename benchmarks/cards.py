@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     facts = versions()
     rows = plans({name: MODELS[name] for name in options.models})
-    told = text(rows, facts)
-    write_texts(options.out, {"cards.json": json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n", "cards.md": told})
-    print(told)
+    report = text(rows, facts)
+    write_texts(options.out, {"cards.json": json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n", "cards.md": report})
+    print(report)
 
 
 if __name__ == "__main__":

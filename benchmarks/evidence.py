@@ -1,4 +1,4 @@
-"""The evidence: does one pass of the generator take the person out of the clip, and how much of what optimisation reaches?
+"""The evidence: the identity shift of clips after one pass of the generator, beside PGD on each photo.
 
     python benchmarks/evidence.py --surrogates portrait-dit portrait-unet --out docs/evidence
 
@@ -79,7 +79,7 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClipModel:
     """A surrogate, the judges that can judge its clips, references of the clips' size, and what its figures depend on."""
 
     surrogate: Surrogate
@@ -91,14 +91,14 @@ class Judged:
 def trained_against(generator: str) -> set[str]:
     """Names of the surrogates that a generator folder says it was trained against."""
     config = json.loads((find_folder(generator) / "config.json").read_text(encoding="utf-8"))
-    named = config.get("surrogates") or config.get("surrogate") or []
-    return {Path(name).name for name in ([named] if isinstance(named, str) else named)}
+    names = config.get("surrogates") or config.get("surrogate") or []
+    return {Path(name).name for name in ([names] if isinstance(names, str) else names)}
 
 
-def load(options: argparse.Namespace) -> dict[str, Judged]:
+def load(options: argparse.Namespace) -> dict[str, ClipModel]:
     """The surrogates by name; references are rendered once a size."""
     prompts = PortraitClips("test", 1, 8, 8).batch(range(options.people)).prompts
-    found: dict[str, Judged] = {}
+    models: dict[str, ClipModel] = {}
     references: dict[str, References] = {}
     for name, taps, size, frames in zip(options.surrogates, options.taps, options.sizes, options.frames, strict=True):
         height, width = map(int, size.split("x"))
@@ -114,9 +114,9 @@ def load(options: argparse.Namespace) -> dict[str, Judged]:
             if part is not None:
                 part.to(options.device)
         white = {"generator": Path(name).name in trained_against(options.generator), "pgd": name == options.surrogates[0]}
-        boxes = {who: "white box" if known else "black box" for who, known in white.items()}
-        found[name] = Judged(surrogate, judges, references[size], {**boxes, "size": size, "frames": frames, "left_out": judges.notes})
-    return found
+        boxes = {who: "white box" if is_white else "black box" for who, is_white in white.items()}
+        models[name] = ClipModel(surrogate, judges, references[size], {**boxes, "size": size, "frames": frames, "left_out": judges.notes})
+    return models
 
 
 @torch.no_grad()
@@ -134,26 +134,26 @@ def optimise_photos(
     options: argparse.Namespace, surrogate: Surrogate, image: Tensor, prompts: list[str]
 ) -> tuple[dict[int, Tensor], float]:
     """Photos by PGD after each of `--pgd-steps`, and the seconds of one step of one photo, within a batch."""
-    found: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
+    batches: dict[int, list[Tensor]] = {steps: [] for steps in options.pgd_steps}
     attack = attack_on(options.attack, surrogate, surrogate.taps, options.faces, options.centred, options.keep)
     start = time.perf_counter()
     for first in range(0, len(image), options.batch):
         photo, text = image[first : first + options.batch], surrogate.encode_text(prompts[first : first + options.batch])
         random = torch.Generator().manual_seed(options.pgd_seed * 1_000_003 + first)
         results = optimise(
-            attack.surrogate, photo, text, attack.objective, options.epsilon, max(found), random,
-            Settings(min_sigma=options.min_sigma), keep=sorted(found), label=f"PGD, people from {first}",
+            attack.surrogate, photo, text, attack.objective, options.epsilon, max(batches), random,
+            Settings(min_sigma=options.min_sigma), keep=sorted(batches), label=f"PGD, people from {first}",
         )  # fmt: skip
-        for steps, parts in found.items():
+        for steps, parts in batches.items():
             parts.append(results[steps])
-    seconds = (time.perf_counter() - start) / max(found) / len(image)
-    return {steps: torch.cat(parts) for steps, parts in found.items()}, seconds
+    seconds = (time.perf_counter() - start) / max(batches) / len(image)
+    return {steps: torch.cat(parts) for steps, parts in batches.items()}, seconds
 
 
 def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
     """All versions of the photos of the first `--people` of the test split."""
-    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
-    image = as_saved(rendered.video[:, 0]).to(options.device)
+    portraits = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    image = as_saved(portraits.video[:, 0]).to(options.device)
     protector = Protector.from_pretrained(options.generator, backend="torch").to(options.device)
     random = torch.Generator().manual_seed(options.pgd_seed)
     protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
@@ -165,13 +165,13 @@ def make_photos(options: argparse.Namespace, surrogate: Surrogate) -> Photos:
         "random_parameters": random_residual(protector, image, rms, options.epsilon, random),
         "one_pass": protected,
     }
-    found, step = optimise_photos(options, surrogate, image, rendered.prompts)
-    versions |= {f"pgd_{steps}": photo for steps, photo in sorted(found.items())}
-    times = {"one_pass": seconds, **{f"pgd_{steps}": steps * step for steps in found}}
-    return Photos(rendered.prompts, {name: as_saved(photo) for name, photo in versions.items()}, times)
+    results, step = optimise_photos(options, surrogate, image, portraits.prompts)
+    versions |= {f"pgd_{steps}": photo for steps, photo in sorted(results.items())}
+    times = {"one_pass": seconds, **{f"pgd_{steps}": steps * step for steps in results}}
+    return Photos(portraits.prompts, {name: as_saved(photo) for name, photo in versions.items()}, times)
 
 
-def judge_surrogate(options: argparse.Namespace, model: Judged, photos: Photos, label: str) -> tuple[Measures, dict[str, Tensor]]:
+def judge_surrogate(options: argparse.Namespace, model: ClipModel, photos: Photos, label: str) -> tuple[Measures, dict[str, Tensor]]:
     """Measures averaged over the seeds for each person, and the first seed's clips, uint8 (people, T, 3, h, w)."""
     films: dict[str, list[Tensor]] = {name: [] for name in photos.versions}
     by_seed: list[list[Measures]] = [[] for _ in options.seeds]
@@ -184,16 +184,16 @@ def judge_surrogate(options: argparse.Namespace, model: Judged, photos: Photos, 
                 prompts = photos.prompts[first : first + options.batch]
                 trial = animate_versions(model.surrogate, versions, prompts, seed * 1_000_003 + first, model.judges, draws=2)
                 more = identity_measures(trial.readings, model.references, who)
-                parts.append({name: {**found, **more[name]} for name, found in trial.measures.items()})
+                parts.append({name: {**old, **more[name]} for name, old in trial.measures.items()})
                 if parts is by_seed[0]:
                     for name, clip in trial.clips.items():
                         films[name].append((255 * clip).round().byte().cpu())
                 progress.update(len(who))
-    averaged: Measures = {}
+    means: Measures = {}
     for name in films:
         values = {m: torch.stack([torch.cat([part[name][m] for part in parts]) for parts in by_seed]) for m in by_seed[0][0][name]}
-        averaged[name] = {measure: value.float().mean(0).cpu() for measure, value in values.items()}
-    return averaged, {name: torch.cat(parts) for name, parts in films.items()}
+        means[name] = {measure: value.float().mean(0).cpu() for measure, value in values.items()}
+    return means, {name: torch.cat(parts) for name, parts in films.items()}
 
 
 def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str], folder: Path) -> None:
@@ -202,11 +202,11 @@ def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str],
     shifts = identity_shift(clean["identity_similarity"], one["identity_similarity"], one["strangers_similarity"])
     people = examples(shifts)
     if not people:
-        tqdm.write("no pictures: the judge finds nobody in the clip of their clean photo")
+        tqdm.write("no pictures: the judge finds no person in the clip of the clean photo")
         return
-    names, shown = [words for _, words in people], [[films[version][i].float() / 255 for version in headings] for i, _ in people]
-    save_gif(shown, names, list(headings.values()), folder / "evidence.gif")
-    save_frames(shown, names, list(headings.values()), folder / "evidence.png")
+    names, rows = [words for _, words in people], [[films[version][i].float() / 255 for version in headings] for i, _ in people]
+    save_gif(rows, names, list(headings.values()), folder / "evidence.gif")
+    save_frames(rows, names, list(headings.values()), folder / "evidence.png")
 
 
 def size(text: str) -> str:
@@ -233,7 +233,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pgd-seed", type=int, default=0)
     parser.add_argument("--attack", choices=PARTS, default="identity", help="what of the first surrogate PGD attacks")
     parser.add_argument("--faces", nargs="+", default=OBJECTIVE_EMBEDDERS, help="identity embedders that `identity` attacks")
-    parser.add_argument("--keep", type=float, default=1.0, help="how much `identity` keeps the likeness of the photo itself")
+    parser.add_argument("--keep", type=float, default=1.0, help="weight of the identity similarity of the photo itself in `identity`")
     parser.add_argument("--centred", action="store_true", help="the other attacks do not count a tint")
     parser.add_argument("--min-sigma", type=float, default=0.75)
     parser.add_argument("--photo-size", type=int, default=128)
@@ -243,31 +243,38 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
     options = parser.parse_args(arguments)
     for i, name in enumerate(("taps", "sizes", "frames")):
-        given = getattr(options, name)
-        if given is None:
-            given = [DEFAULTS.get(surrogate, ("", "128x128", 9))[i] for surrogate in options.surrogates]
-        if len(given) == 1 and name != "taps":
-            given *= len(options.surrogates)
-        if len(given) != len(options.surrogates) or "" in given:
-            count = sum(value != "" for value in given)
+        values = getattr(options, name)
+        if values is None:
+            values = [DEFAULTS.get(surrogate, ("", "128x128", 9))[i] for surrogate in options.surrogates]
+        if len(values) == 1 and name != "taps":
+            values *= len(options.surrogates)
+        if len(values) != len(options.surrogates) or "" in values:
+            count = sum(value != "" for value in values)
             parser.error(
                 f"{len(options.surrogates)} surrogates but {name} for {count}; give each its own, such as blocks.3,blocks.5 for taps"
             )
-        setattr(options, name, given)
+        setattr(options, name, values)
     return options
 
 
 def write(
-    options: argparse.Namespace, models: dict[str, Judged], photos: Photos, found: dict[str, Measures], words: dict[str, str]
+    options: argparse.Namespace, models: dict[str, ClipModel], photos: Photos, measures: dict[str, Measures], words: dict[str, str]
 ) -> None:
     """Write `evidence.json` and `evidence.md`, and print the latter."""
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
     facts = {"commit": commit() or "unknown", **settings, "threads": torch.get_num_threads()}
-    about = {name: models[name].facts for name in found}
-    summaries = {name: summarise([measures]) for name, measures in found.items()}
+    about = {name: models[name].facts for name in measures}
+    summaries = {name: summarise([of]) for name, of in measures.items()}
     longest = list(photos.versions)[-1]
-    shares = {name: interval(ratio_interval(m["one_pass"]["similarity_drop"], m[longest]["similarity_drop"])) for name, m in found.items()}
-    lines = ["# Evidence", "", f"One pass takes from the clips this share of the likeness that {words[longest]} takes (95 % interval):", ""]
+    shares = {
+        name: interval(ratio_interval(m["one_pass"]["similarity_drop"], m[longest]["similarity_drop"])) for name, m in measures.items()
+    }
+    lines = [
+        "# Evidence",
+        "",
+        f"One pass takes from the clips this share of the identity similarity that {words[longest]} takes (95 % interval):",
+        "",
+    ]
     for name, share in shares.items():
         lines.append(f"* {name}, {about[name]['generator']} for the generator, {about[name]['pgd']} for PGD: {cell(share)}")
     lines += ["", "| method | seconds a photo |", "| --- | ---: |"]
@@ -275,7 +282,7 @@ def write(
     lines += ["", *[f"* {name}: {value}" for name, value in facts.items()]]
     for name, summary in summaries.items():
         lines += ["", f"## {name}", "", markdown(summary, about[name], NOTES, words)]
-    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in BY_PERSON} for v, m in ms.items()} for n, ms in found.items()}
+    people = {n: {v: {k: [round(x, 4) for x in m[k].tolist()] for k in BY_PERSON} for v, m in ms.items()} for n, ms in measures.items()}
     data = {"facts": facts, "surrogates": about, "notes": NOTES, "seconds": photos.seconds}
     data |= {"share": shares, "results": summaries, "people": people}
     write_texts(options.out, {"evidence.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "evidence.md": "\n".join(lines)})
@@ -289,13 +296,13 @@ def main(arguments: list[str] | None = None) -> None:
     first = options.surrogates[0]
     photos = make_photos(options, models[first].surrogate)
     words = {name: VERSIONS.get(name, name.upper().replace("_", "-")) for name in photos.versions}
-    found: dict[str, Measures] = {}
+    measures: dict[str, Measures] = {}
     for name, model in models.items():
-        found[name], films = judge_surrogate(options, model, photos, name)
-        write(options, models, photos, found, words)  # after each, so that a long run leaves what it has
+        measures[name], films = judge_surrogate(options, model, photos, name)
+        write(options, models, photos, measures, words)  # after each, so that a long run leaves what it has
         if name == first:
-            shown = ("clean", "white_noise", "one_pass", list(photos.versions)[-1])
-            draw(found[name], films, {version: words[version].split(",")[0] for version in shown}, options.out)
+            versions = ("clean", "white_noise", "one_pass", list(photos.versions)[-1])
+            draw(measures[name], films, {version: words[version].split(",")[0] for version in versions}, options.out)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def picture() -> Image.Image:
     photo = Image.fromarray(data.astronaut())
     protected = protect(photo)
     difference = np.asarray(protected, np.int16) - np.asarray(photo, np.int16)
-    shown = Image.fromarray(np.clip(128 + GAIN * difference, 0, 255).astype(np.uint8))
-    panels = {"before": photo, "after": protected, f"difference, {GAIN} times": shown}
+    residual = Image.fromarray(np.clip(128 + GAIN * difference, 0, 255).astype(np.uint8))
+    panels = {"before": photo, "after": protected, f"difference, {GAIN} times": residual}
     whole = Image.new("RGB", (3 * SIDE + 2 * GAP, HEADING + SIDE), "white")
     pen, font = ImageDraw.Draw(whole), ImageFont.load_default(22)
     for number, (heading, panel) in enumerate(panels.items()):

@@ -56,8 +56,8 @@ def llama_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens(list(special))
     first = "<|begin_of_text|>"
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{first} $A", special_tokens=[(first, special[first])])
-    named = {"bos_token": first, "eos_token": "<|end_of_text|>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="right", model_max_length=512, **named)
+    roles = {"bos_token": first, "eos_token": "<|end_of_text|>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="right", model_max_length=512, **roles)
 
 
 Settings = dict[str, Any]
@@ -235,7 +235,7 @@ def write_configuration(model: FullSize, folder: Path) -> Path:
             with torch.device("cpu" if kind.endswith("Scheduler") else "meta"):
                 getattr(diffusers, kind)(**settings).save_config(folder / name)
         else:
-            made = getattr(transformers, kind)
-            getattr(made, "config_class", made)(**settings).save_pretrained(folder / name)
+            network = getattr(transformers, kind)
+            getattr(network, "config_class", network)(**settings).save_pretrained(folder / name)
     write_texts(folder, {"model_index.json": json.dumps(index, indent=2) + "\n"})
     return folder

@@ -1,4 +1,4 @@
-"""Does the judge of identity know people, and can a small residual fool it?
+"""The identity judge: how well it recognises people, and whether a small residual fools it.
 
     python benchmarks/judge.py --judge portrait-judge --out docs/judge
 
@@ -75,14 +75,14 @@ def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 
     def against(network: IdentityEmbedder, epsilon: float) -> Change:
         return lambda video: attack_judge(network, video, epsilon, 10, random)
 
-    named: dict[str, Change] = {
+    rows: dict[str, Change] = {
         "white noise, 8/255": noise,
         "smooth tint, 8/255": lambda video: smooth_tint(video, 8.0, random),
         "JPEG, quality 50": lambda video: each_frame(video, jpeg),
         "half the size": half_size,
         "PGD, other network, 8/255": against(other, 8.0),
     }
-    return named | {f"PGD, judge, {e}/255": against(judge, e) for e in epsilons}
+    return rows | {f"PGD, judge, {e}/255": against(judge, e) for e in epsilons}
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from anti_i2v.protector import Protector
 PICTURES = ("astronaut", "coffee", "rocket", "portrait")
 """Public photographs that come with scikit-image, and a rendered person."""
 
-SEEN = 128  # pixels a side of what the embedded video model sees
+MODEL_SIZE = 128  # pixels a side of the input of `portrait-dit`
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -47,13 +47,13 @@ def large(name: str, width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def faithfulness(protector: Protector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
-    """The residual in blocks beside that of every pixel for itself: both files within epsilon, how alike, and how alike when seen small."""
+    """The residual in blocks beside that of every pixel for itself: both files within epsilon, how alike, also at the model's size."""
     before = np.asarray(photo)
     exact = np.asarray(protect_blocks(protector.backend, photo, round_down(epsilon), (1, 1)))
     blocks = np.asarray(protector.protect(photo, epsilon))
     one, other = _residual(blocks, before), _residual(exact, before)
     apart = one - other
-    seen, wanted = _seen(one), _seen(other)
+    small_one, small_other = _at_model_size(one), _at_model_size(other)
     return {
         "correlation": float(np.corrcoef(one.ravel(), other.ravel())[0, 1]),
         "rms": [_rms(one), _rms(other)],
@@ -63,8 +63,8 @@ def faithfulness(protector: Protector, photo: Image.Image, epsilon: float) -> di
         "same": float((apart == 0).all(2).mean()),
         "psnr": [20 * float(np.log10(255 / _rms(residual))) for residual in (one, other)],
         "delta_e": [_delta_e(picture, before) for picture in (blocks, exact)],
-        "seen_correlation": float(np.corrcoef(seen.ravel(), wanted.ravel())[0, 1]),
-        "seen_rms_ratio": _rms(seen) / _rms(wanted),
+        "seen_correlation": float(np.corrcoef(small_one.ravel(), small_other.ravel())[0, 1]),
+        "seen_rms_ratio": _rms(small_one) / _rms(small_other),
     }
 
 
@@ -76,10 +76,10 @@ def _rms(values: npt.NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(np.square(values), dtype=np.float64)))
 
 
-def _seen(residual: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A residual after the photo was reduced to what the video model takes."""
+def _at_model_size(residual: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A residual after the photo was reduced to the size that the video model takes."""
     planes = torch.from_numpy(residual).permute(2, 0, 1)[None]
-    return F.interpolate(planes, (SEEN, SEEN), mode="bilinear", antialias=True, align_corners=False).numpy()
+    return F.interpolate(planes, (MODEL_SIZE, MODEL_SIZE), mode="bilinear", antialias=True, align_corners=False).numpy()
 
 
 def _delta_e(protected: Bytes, photo: Bytes) -> float:

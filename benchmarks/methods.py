@@ -31,7 +31,7 @@ from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.memory.peak import LivePeak
-from benchmarks.evidence import Judged, Measures, Photos, judge_surrogate, load, one_pass
+from benchmarks.evidence import ClipModel, Measures, Photos, judge_surrogate, load, one_pass
 from benchmarks.short_runs import add_clip_options, one_by_one
 
 REFINED = "identity"
@@ -67,7 +67,7 @@ def step_alone(method: Method, surrogate: Surrogate, image: Tensor, text: dict[s
 
 
 def optimise_photos(
-    options: argparse.Namespace, model: Judged, photos: Photos, name: str, steps: list[int], start: Tensor | None = None
+    options: argparse.Namespace, model: ClipModel, photos: Photos, name: str, steps: list[int], start: Tensor | None = None
 ) -> tuple[dict[int, Tensor], float, dict[str, float]]:
     """A method's photos after each of `steps`; seconds of one step of one photo; bytes of one step, and its seconds for a single photo."""
     surrogate = model.surrogate
@@ -75,29 +75,29 @@ def optimise_photos(
     text = surrogate.encode_text(photos.prompts[:1])
     costs: dict[str, float] = {"memory": trial(method, surrogate, image, text, options.epsilon)}
     costs["alone"] = step_alone(method, surrogate, image, text, options.epsilon)
-    found, seconds = one_by_one(options, surrogate, method, photos, name, steps, start)
-    return found, seconds, costs
+    results, seconds = one_by_one(options, surrogate, method, photos, name, steps, start)
+    return results, seconds, costs
 
 
-def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, dict[str, float]]]:
+def make(options: argparse.Namespace, model: ClipModel) -> tuple[Photos, dict[str, dict[str, float]]]:
     """All versions of the first `--people` of the test split, and what they cost: bytes, and seconds of a step of a single photo."""
-    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
-    image = as_saved(rendered.video[:, 0]).to(options.device)
+    portraits = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    image = as_saved(portraits.video[:, 0]).to(options.device)
     protector = Protector.from_pretrained(options.generator, backend="torch").to(options.device)
     protected, seconds = one_pass(protector, image, options.epsilon, options.batch)
     protected = as_saved(protected)
     noise = white_noise(image, rms255(protected - image), options.epsilon, torch.Generator().manual_seed(options.seed))
-    photos = Photos(rendered.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
+    photos = Photos(portraits.prompts, {"clean": image, "white_noise": as_saved(noise), "one_pass": protected}, {"one_pass": seconds})
     photo = image[:1].clone()
     with LivePeak(protector.generator.parameters()) as live:
         protector(photo, options.epsilon)
     costs: dict[str, dict[str, float]] = {"memory": {"one_pass": live.peak}, "alone": {}}
 
     def add(prefix: str, name: str, steps: list[int], start: Tensor | None = None) -> None:
-        found, step, once = optimise_photos(options, model, photos, name, steps, start)
+        results, step, once = optimise_photos(options, model, photos, name, steps, start)
         for number in sorted(steps):
             key = f"{prefix}_{number}"
-            photos.versions[key] = found[number]
+            photos.versions[key] = results[number]
             for kind, value in once.items():
                 costs[kind][key] = value
             photos.seconds[key] = number * step + (0.0 if start is None else seconds)
@@ -111,17 +111,17 @@ def make(options: argparse.Namespace, model: Judged) -> tuple[Photos, dict[str, 
     return photos, costs
 
 
-def write(options: argparse.Namespace, model: Judged, photos: Photos, costs: dict[str, dict[str, float]], found: Measures) -> None:
+def write(options: argparse.Namespace, model: ClipModel, photos: Photos, costs: dict[str, dict[str, float]], measures: Measures) -> None:
     """Write `methods.json` and `methods.md`, and print the latter."""
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
     facts = {"commit": commit() or "unknown", **settings, "threads": torch.get_num_threads()}
-    summary = summarise([found])
+    summary = summarise([measures])
     # Which share of a method's drop one pass reaches: people drawn again together, so that hard ones count on both sides.
-    others = [name for name in found if name not in ("clean", "one_pass")]
-    shares = {name: interval(ratio_interval(found["one_pass"]["similarity_drop"], found[name]["similarity_drop"])) for name in others}
+    others = [name for name in measures if name not in ("clean", "one_pass")]
+    shares = {name: interval(ratio_interval(measures["one_pass"]["similarity_drop"], measures[name]["similarity_drop"])) for name in others}
     data = {"facts": facts, "about": model.facts, "notes": NOTES, "seconds": photos.seconds, **costs}
     data |= {"share_of_one_pass": shares, "results": summary}
-    words = {name: name.replace("_", " ") for name in found}
+    words = {name: name.replace("_", " ") for name in measures}
     lines = ["# Methods", "", *[f"* {name}: {value}" for name, value in facts.items()]]
     lines += ["", "| version | seconds a photo | MiB |", "| --- | ---: | ---: |"]
     lines += [f"| {words[name]} | {value:.3f} | {costs['memory'][name] / 2**20:.0f} |" for name, value in photos.seconds.items()]
@@ -153,8 +153,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     (model,) = load(options).values()
     photos, costs = make(options, model)
-    found, _ = judge_surrogate(options, model, photos, options.surrogate)
-    write(options, model, photos, costs, found)
+    measures, _ = judge_surrogate(options, model, photos, options.surrogate)
+    write(options, model, photos, costs, measures)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which part of a surrogate is attacked, by name: what it reads there and what it makes of it."""
+"""The parts of a surrogate that an attack can be against, by name: the taps that it reads and its objective."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def attack_on(
         taps: Layers of the denoiser for `taps` and `both`.
         faces: Identity embedders for `identity`, each made for objectives; several weigh the same.
         centred: Leave a tint out of distances of features; see `FeatureObjective`.
-        keep: How much the photo itself shall keep its likeness; see `IdentityObjective`.
+        keep: Weight of the identity similarity of the photo itself; see `IdentityObjective`.
         jitter: How much `identity` moves each look at a picture.
 
     Raises:
@@ -54,7 +54,7 @@ def attack_on(
     if name == "decoded":
         return Attack(surrogate.with_taps([DECODED]), FeatureObjective(centred=centred))
     # In `both`, encoder and taps weigh the same however many layers there are.
-    read = () if name == "encoder" else surrogate.with_taps(taps).taps
-    layers = {tap: 1 / len(read) for tap in read}
+    names = () if name == "encoder" else surrogate.with_taps(taps).taps
+    layers = {tap: 1 / len(names) for tap in names}
     weights = {"encoder": {LATENT: 1.0}, "taps": layers, "both": {LATENT: 1.0, **layers}}[name]
     return Attack(surrogate.with_taps(list(weights)), FeatureObjective(weights, centred=centred))

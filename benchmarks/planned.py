@@ -1,4 +1,4 @@
-"""Is the plan right? Against memory that a process really took, at sizes that a laptop can hold.
+"""The estimate of `anti-i2v plan` against the memory that a process really took, at sizes that a laptop can hold.
 
     python -m benchmarks.planned --out docs/planned
 
@@ -37,7 +37,7 @@ from benchmarks.steps import Setting, inputs, random_surrogate, step
 from benchmarks.tables import grid
 
 MIB = 2**20
-RETURNED = str(64 * 1024)
+TRIM_BYTES = str(64 * 1024)
 """Bytes from which on a freed piece goes back to the system, in the second run of each."""
 
 
@@ -52,9 +52,9 @@ class Smaller:
 
     def configuration(self) -> FullSize:
         """With the changes."""
-        known = MODELS[self.model]
-        parts = {name: (library, kind, self._changed(name, settings)) for name, (library, kind, settings) in known.parts.items()}
-        return replace(known, parts=parts)
+        model = MODELS[self.model]
+        parts = {name: (library, kind, self._changed(name, settings)) for name, (library, kind, settings) in model.parts.items()}
+        return replace(model, parts=parts)
 
     def _changed(self, name: str, settings: Any) -> Any:  # noqa: ANN401  # what a part is configured with
         return {**settings, **self.changes[name]} if name in self.changes else settings
@@ -101,38 +101,38 @@ def resident(field: str) -> int:
 def load_libraries() -> None:
     """Have kernels and thread pools loaded before the measurement, which is about tensors."""
     x = torch.randn(1, 8, 8, 8, requires_grad=True)
-    convolved = F.conv3d(F.conv2d(x, torch.randn(8, 8, 3, 3), padding=1).unsqueeze(2), torch.randn(8, 8, 1, 3, 3))
-    tokens = nn.Linear(8, 8)(convolved.flatten(2).transpose(1, 2)).unsqueeze(1)
+    maps = F.conv3d(F.conv2d(x, torch.randn(8, 8, 3, 3), padding=1).unsqueeze(2), torch.randn(8, 8, 1, 3, 3))
+    tokens = nn.Linear(8, 8)(maps.flatten(2).transpose(1, 2)).unsqueeze(1)
     F.scaled_dot_product_attention(tokens, tokens, tokens).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def taken(setting: Setting, threads: int) -> tuple[int, int]:
+def measure_step(setting: Setting, threads: int) -> tuple[int, int]:
     """Bytes that one step of a fresh process adds to what it holds, and those of them that are code loaded meanwhile."""
     torch.set_num_threads(threads)
     surrogate = random_surrogate(setting, torch.device("cpu"))
-    asked = inputs(surrogate, setting.batch)
+    arguments = inputs(surrogate, setting.batch)
     load_libraries()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest resident size starts anew
     before, code = resident("VmRSS"), resident("RssFile")
-    step(surrogate, *asked)
+    step(surrogate, *arguments)
     return resident("VmHWM") - before, resident("RssFile") - code
 
 
 def in_process(setting: Setting, threads: int, environment: Mapping[str, str]) -> tuple[int, int]:
-    """`taken` in a fresh process, whose C library reads the environment when it starts."""
-    kept = dict(os.environ)
+    """`measure_step` in a fresh process, whose C library reads the environment when it starts."""
+    before = dict(os.environ)
     os.environ.update(environment)
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(taken, setting, threads).result()
+            return pool.submit(measure_step, setting, threads).result()
     finally:
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(before)
 
 
-def measured(models: Mapping[str, Smaller], threads: int) -> list[dict[str, Any]]:
+def measure(models: Mapping[str, Smaller], threads: int) -> list[dict[str, Any]]:
     """A row a model: the plan's peak beside weights, and what one step took, in MiB."""
     rows = []
     for name, model in tqdm(models.items(), unit="model"):
@@ -141,10 +141,10 @@ def measured(models: Mapping[str, Smaller], threads: int) -> list[dict[str, Any]
             setting = Setting(source, model.taps, *model.size)
             need = setting.need()
             took, _ = in_process(setting, threads, {})
-            returned, code = in_process(setting, threads, {"MALLOC_MMAP_THRESHOLD_": RETURNED, "MALLOC_TRIM_THRESHOLD_": RETURNED})
+            trimmed, code = in_process(setting, threads, {"MALLOC_MMAP_THRESHOLD_": TRIM_BYTES, "MALLOC_TRIM_THRESHOLD_": TRIM_BYTES})
         what = {"model": name, "size": list(model.size), "taps": list(model.taps), "weights_mib": (need.total - need.peak) / MIB}
-        sizes = {"planned_mib": need.peak / MIB, "measured_mib": took / MIB, "returned_mib": returned / MIB, "code_mib": code / MIB}
-        rows.append({**what, **sizes, "off": need.peak / took - 1, "off_returned": need.peak / returned - 1})
+        sizes = {"planned_mib": need.peak / MIB, "measured_mib": took / MIB, "returned_mib": trimmed / MIB, "code_mib": code / MIB}
+        rows.append({**what, **sizes, "off": need.peak / took - 1, "off_returned": need.peak / trimmed - 1})
     return rows
 
 
@@ -152,9 +152,9 @@ def text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, object]) -> str:
     """`planned.md`."""
     lines = []
     for row in rows:
-        planned, returned, code, taken_ = (f"{row[name]:.0f}" for name in ("planned_mib", "returned_mib", "code_mib", "measured_mib"))
-        lines.append([row["model"], "{} × {}, {} frames".format(*row["size"]), planned, returned, f"{row['off_returned']:+.1%}", code])
-        lines[-1] += [taken_, f"{row['off']:+.1%}"]
+        planned, trimmed, code, default = (f"{row[name]:.0f}" for name in ("planned_mib", "returned_mib", "code_mib", "measured_mib"))
+        lines.append([row["model"], "{} × {}, {} frames".format(*row["size"]), planned, trimmed, f"{row['off_returned']:+.1%}", code])
+        lines[-1] += [default, f"{row['off']:+.1%}"]
     headings = ["model, random weights", "clips", "planned, MiB", "taken, what is freed goes back", "plan against that"]
     headings += ["code loaded, of it", "taken, C library's defaults", "plan against that"]
     return f"""# The plan against memory really taken
@@ -165,7 +165,7 @@ highest resident size of a process of its own, less what it held before the step
 {grid(headings, lines, 2)}
 
 The plan counts tensors while they are alive. Where the C library gives back what is freed
-(`MALLOC_MMAP_THRESHOLD_={RETURNED}`), a process takes about that; more by code that is loaded meanwhile and by what kernels need
+(`MALLOC_MMAP_THRESHOLD_={TRIM_BYTES}`), a process takes about that; more by code that is loaded meanwhile and by what kernels need
 for themselves. By its defaults the library keeps freed pieces of up to 32 MiB for later use, and the process holds more than is
 alive: on a CPU set that variable, or leave room. A GPU has an allocator of its own, of which this says nothing;
 `benchmarks.surrogate_step` compares there.
@@ -192,10 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     system = f"{platform.system()} {platform.machine()} with {' '.join(platform.libc_ver())}"
     facts = {**versions(), "system": system, "threads": options.threads}
-    rows = measured(SMALLER, options.threads)
-    told = text(rows, facts)
-    write_texts(options.out, {"planned.json": json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n", "planned.md": told})
-    print(told)
+    rows = measure(SMALLER, options.threads)
+    report = text(rows, facts)
+    write_texts(options.out, {"planned.json": json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n", "planned.md": report})
+    print(report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How good is a video model of the Portraits? Its autoencoder and its clips against the rendered truth, on people it never saw.
+"""The quality of a video model of the Portraits: its autoencoder and its clips against the rendered truth, on unseen people.
 
     python benchmarks/portraits.py --out docs/portraits/portrait-dit
     python benchmarks/portraits.py --out docs/portraits/portrait-unet --surrogate portrait-unet --size 64x64 --tap mid_block
@@ -6,7 +6,7 @@
 For the first clip of each test person the pipeline gets the first frame and the prompt, through `Surrogate.animate`, so that
 what is judged is what protection will be judged on. The judge of identity recognises each person among `--gallery` people.
 The decibels of a clip are the mean over its frames; pixels of a clip that moves otherwise than the rendered one count as
-errors even where the motion is right, so the classifier of actions stands beside, where the pipeline is told what to show.
+errors even where the motion is right, so the action classifier is reported as well, where the pipeline takes a prompt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def rebuilt(surrogate: Surrogate, video: Tensor) -> Tensor:
+def reconstruct(surrogate: Surrogate, video: Tensor) -> Tensor:
     """Clips (B, T, 3, H, W) in [0, 1] through the autoencoder and back."""
     if isinstance(surrogate, SVDSurrogate):
         return unet_pipeline.decode(surrogate.vae, unet_pipeline.encode(surrogate.vae, video))
@@ -54,9 +54,9 @@ def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str
     rows: list[list[Tensor]] = []
     for first in tqdm(range(0, people, batch), unit="batch"):
         truth = clips.batch(range(first, min(first + batch, people)))
-        made = surrogate.animate(truth.video[:, 0], surrogate.encode_text(truth.prompts), seed + first, steps)
-        again = rebuilt(surrogate, truth.video).clamp(0, 1)
-        decibels, inside = frame_psnr(made, truth.video), frame_psnr(again, truth.video)
+        generated = surrogate.animate(truth.video[:, 0], surrogate.encode_text(truth.prompts), seed + first, steps)
+        reconstruction = reconstruct(surrogate, truth.video).clamp(0, 1)
+        decibels, inside = frame_psnr(generated, truth.video), frame_psnr(reconstruction, truth.video)
         part = {
             "autoencoder_first_frame_db": inside[:, 0],
             "autoencoder_clip_db": inside.mean(1),
@@ -65,7 +65,7 @@ def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str
             "generated_last_frame_db": decibels[:, -1],
             "still_clip_db": frame_psnr(truth.video[:, :1].expand_as(truth.video)[:, 1:], truth.video[:, 1:]).clamp_max(60).mean(1),
         }
-        for name, video in (("rendered", truth.video), ("autoencoder", again), ("generated", made)):
+        for name, video in (("rendered", truth.video), ("autoencoder", reconstruction), ("generated", generated)):
             if surrogate.has_text:
                 part[f"action_right_{name}"] = (judge(video).argmax(1) == truth.action).float()
             who, embedding = torch.arange(first, first + len(video)), identity(video.clamp(0, 1))
@@ -73,7 +73,7 @@ def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str
             part[f"identity_similarity_{name}"], part[f"strangers_similarity_{name}"] = similarity(embedding, references, who)
         parts.append(part)
         if len(rows) < 20:
-            rows += [list(clip) for pair in zip(truth.video, made, strict=True) for clip in pair]
+            rows += [list(clip) for pair in zip(truth.video, generated, strict=True) for clip in pair]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, rows[:20]
 
 

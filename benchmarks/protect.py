@@ -1,4 +1,4 @@
-"""What does protecting a photo cost beside reading and writing it, and is a large photo protected like a small one?
+"""The time and memory of protecting a photo beside reading and writing it, and the faithfulness of protecting in blocks.
 
     python -m benchmarks.protect --out docs/protect
 
@@ -37,7 +37,7 @@ from anti_i2v.imaging.writing import LOSSY, save_photo
 from anti_i2v.inference import apply, blocks, planes
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
-from benchmarks.large import PICTURES, SEEN, faithfulness, large
+from benchmarks.large import MODEL_SIZE, PICTURES, faithfulness, large
 from benchmarks.tables import ROOT, grid
 
 STAGES = ("decode", "reduce", "network", "residual", "apply", "encode", "verify")
@@ -68,8 +68,8 @@ class Stopwatch:
         """Time one call."""
         wall, cpu = time.perf_counter(), time.process_time()
         result = run()
-        spent = self.seconds.get(stage, (0.0, 0.0))
-        self.seconds[stage] = spent[0] + time.perf_counter() - wall, spent[1] + time.process_time() - cpu
+        before = self.seconds.get(stage, (0.0, 0.0))
+        self.seconds[stage] = before[0] + time.perf_counter() - wall, before[1] + time.process_time() - cpu
         return result
 
 
@@ -86,7 +86,7 @@ def protection(protector: Protector, source: Path, target: Path, epsilon: float)
     watch, backend, network = Stopwatch(), protector.backend, protector.backend.propose
     photo = watch("decode", lambda: read_photo(source))
     split = watch("reduce", lambda: planes.split(photo, blocks.factor(photo.size)))
-    backend.propose = lambda *given: watch("network", lambda: network(*given))  # type: ignore[method-assign]
+    backend.propose = lambda *arguments: watch("network", lambda: network(*arguments))  # type: ignore[method-assign]
     pixels, bound = (split.upright(split.colour), split.upright(split.stored)), round_down(epsilon)
     try:
         steps = watch("residual", lambda: apply.compute_steps(backend, *pixels, bound))
@@ -100,7 +100,7 @@ def protection(protector: Protector, source: Path, target: Path, epsilon: float)
     return watch
 
 
-def paired(protector: Protector, source: Path, epsilon: float, runs: int) -> dict[str, Any]:
+def compare_codec(protector: Protector, source: Path, epsilon: float, runs: int) -> dict[str, Any]:
     """Medians over runs, and the ratio of each pair; the first pair, which warms up, is left out."""
     alone, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -108,19 +108,19 @@ def paired(protector: Protector, source: Path, epsilon: float, runs: int) -> dic
         for _ in range(runs + 1):
             alone.append(codec(source, target).seconds)
             whole.append(protection(protector, source, target, epsilon).seconds)
-    found: dict[str, Any] = {}
+    clocks: dict[str, Any] = {}
     for i, clock in enumerate(("wall", "cpu")):
         bare = [sum(run[stage][i] for stage in CODEC) for run in alone[1:]]
         full = [sum(run[stage][i] for stage in STAGES) for run in whole[1:]]
         unverified = [total - run["verify"][i] for total, run in zip(full, whole[1:], strict=True)]
-        found[clock] = {
+        clocks[clock] = {
             "codec": statistics.median(bare),
             "whole": statistics.median(full),
             "stages": {stage: statistics.median(run[stage][i] for run in whole[1:]) for stage in STAGES},
             "ratio": spread([a / b for a, b in zip(unverified, bare, strict=True)]),
             "ratio_verified": spread([a / b for a, b in zip(full, bare, strict=True)]),
         }
-    return found
+    return clocks
 
 
 def spread(values: Sequence[float]) -> list[float]:
@@ -128,28 +128,28 @@ def spread(values: Sequence[float]) -> list[float]:
     return [statistics.median(values), min(values), max(values)]
 
 
-def fresh(code: str, arguments: Sequence[str], runs: int, threads: int) -> dict[str, float] | None:
+def time_process(code: str, arguments: Sequence[str], runs: int, threads: int) -> dict[str, float] | None:
     """A Python process from its start to its end: medians of seconds by the clock and of the processor, and of its peak in MiB."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "ORT_DISABLE_TELEMETRY": "1"}
-    found = []
+    measurements = []
     for _ in range(runs):
         begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-c", f"{code}\n{PEAK}", *arguments]
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        process = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        found.append((wall, cpu, int(done.stdout.split()[-1]) / 1024))
-    if not found:
+        measurements.append((wall, cpu, int(process.stdout.split()[-1]) / 1024))
+    if not measurements:
         return None
-    return {name: statistics.median(run[i] for run in found) for i, name in enumerate(("wall", "cpu", "peak_mib"))}
+    return {name: statistics.median(run[i] for run in measurements) for i, name in enumerate(("wall", "cpu", "peak_mib"))}
 
 
 def processor() -> str:
     """Its name, as far as the system tells."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{named[0] if named else platform.machine()}, {os.cpu_count()} cores"
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def text(data: dict[str, Any]) -> str:
@@ -160,21 +160,21 @@ def text(data: dict[str, Any]) -> str:
         ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*cpu[name]) for name in ("ratio", "ratio_verified")]
         ratios.append("{:.2f}".format(wall["ratio"][0]))
         ends = [f"{start[name]:.{digits}f}" if start else "–" for name, digits in (("wall", 1), ("cpu", 1), ("peak_mib", 0))]
-        called = [f"{row['size']} {row['format']}, {row['bytes'] / 1e6:.1f} MB", row["runtime"]]
-        lines.append([*called, *(f"{value:.3f}" for value in (cpu["codec"], cpu["whole"], wall["whole"])), *ratios, *ends])
-        stages.append([*called, *(f"{1000 * cpu['stages'][stage]:.0f}" for stage in STAGES)])
+        first = [f"{row['size']} {row['format']}, {row['bytes'] / 1e6:.1f} MB", row["runtime"]]
+        lines.append([*first, *(f"{value:.3f}" for value in (cpu["codec"], cpu["whole"], wall["whole"])), *ratios, *ends])
+        stages.append([*first, *(f"{1000 * cpu['stages'][stage]:.0f}" for stage in STAGES)])
     for row in data["faithfulness"]:
         pairs = ["{:.2f}, {:.2f}".format(*row[name]) for name in ("rms", "psnr", "delta_e")]
         apart = [f"{row['apart_rms']:.2f}, {row['apart_largest']}", f"{row['same']:.0%}"]
-        seen = [f"{row['seen_correlation']:.4f}", f"{row['seen_rms_ratio']:.3f}"]
-        alike.append([row["picture"], f"{row['correlation']:.4f}", *pairs, *apart, *seen])
+        small = [f"{row['seen_correlation']:.4f}", f"{row['seen_rms_ratio']:.3f}"]
+        alike.append([row["picture"], f"{row['correlation']:.4f}", *pairs, *apart, *small])
     costs = ["photo", "runtime", "decode + encode alone, s", "protected and verified, s", "the same by the clock, s"]
     costs += ["ratio without verifying", "with it", "without it, by the clock"]
     costs += ["fresh process, s by the clock", "s of the processor", "peak, MiB"]
     kinds = ["picture", "correlation", "RMS, 1/255", "PSNR, dB", "ΔE2000", "apart: RMS, largest", "pixels the same"]
-    kinds += [f"correlation at {SEEN} × {SEEN}", "RMS there"]
-    taken = "Of that, `{name}` alone takes {wall:.1f} s by the clock, {cpu:.1f} s of the processor and {peak_mib:.0f} MiB. "
-    base = "".join(taken.format(name=IMPORTS[name], **bare) for name, bare in data["imports"].items() if bare)
+    kinds += [f"correlation at {MODEL_SIZE} × {MODEL_SIZE}", "RMS there"]
+    line = "Of that, `{name}` alone takes {wall:.1f} s by the clock, {cpu:.1f} s of the processor and {peak_mib:.0f} MiB. "
+    base = "".join(line.format(name=IMPORTS[name], **bare) for name, bare in data["imports"].items() if bare)
     return f"""# What protecting a photo costs
 
 Seconds of the processor unless the clock is named; medians of {facts["runs"]} pairs, [least, most]. Verifying: the file is read again and
@@ -223,27 +223,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     protectors, rows, alike = {name: Protector.from_pretrained(options.generator, backend=name) for name in options.runtimes}, [], []
     reuse_memory()
-    given = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite", "--runtime"]
-    bare = {name: fresh(IMPORTS[name], [], options.fresh, options.threads) for name in protectors}
+    common = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite", "--runtime"]
+    bare = {name: time_process(IMPORTS[name], [], options.fresh, options.threads) for name in protectors}
     with tempfile.TemporaryDirectory() as folder:
         for name in tqdm(options.photos, unit="photo"):
             source = Path(folder) / name
             large("portrait", *map(int, source.stem.split("x"))).save(source, quality=92)
             for runtime, protector in protectors.items():
                 row = {"size": source.stem, "format": source.suffix[1:].upper(), "bytes": source.stat().st_size, "runtime": runtime}
-                row |= paired(protector, source, options.epsilon, options.runs)
-                row["fresh"] = fresh(COMMAND, [*given, runtime, str(source), "--out", f"{folder}/out"], options.fresh, options.threads)
+                row |= compare_codec(protector, source, options.epsilon, options.runs)
+                row["fresh"] = time_process(
+                    COMMAND, [*common, runtime, str(source), "--out", f"{folder}/out"], options.fresh, options.threads
+                )
                 rows.append(row)
     for picture in tqdm(options.pictures, unit="picture"):
         photo = large(picture, *map(int, options.large.split("x")))
         alike.append({"picture": picture, **faithfulness(protectors[options.runtimes[0]], photo, options.epsilon)})
-    told = {name: getattr(options, name) for name in ("generator", "epsilon", "runs", "fresh", "large", "threads")}
+    settings = {name: getattr(options, name) for name in ("generator", "epsilon", "runs", "fresh", "large", "threads")}
     versions = {name: version(name) for name in ("torch", "onnxruntime", "pillow", "numpy")} | {"processor": processor()}
-    facts = {"commit": commit() or "unknown", **told, **versions, "load": round(os.getloadavg()[0], 1)}
+    facts = {"commit": commit() or "unknown", **settings, **versions, "load": round(os.getloadavg()[0], 1)}
     data = {"facts": facts, "rows": rows, "faithfulness": alike, "imports": bare, "peers": PEERS}
-    shown = text(data)
-    write_texts(options.out, {"protect.json": json.dumps(data, indent=1) + "\n", "protect.md": shown})
-    print(shown)
+    report = text(data)
+    write_texts(options.out, {"protect.json": json.dumps(data, indent=1) + "\n", "protect.md": report})
+    print(report)
 
 
 if __name__ == "__main__":

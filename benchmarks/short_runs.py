@@ -62,7 +62,7 @@ def one_by_one(
         Photos after each of `steps` as their files hold them, and the seconds of one step of one photo within its batch.
     """
     image = photos.versions["clean"]
-    found: dict[int, list[Tensor]] = {number: [] for number in steps}
+    batches: dict[int, list[Tensor]] = {number: [] for number in steps}
     begin = time.perf_counter()
     for first in range(0, len(image), options.batch):
         part = slice(first, first + options.batch)
@@ -71,10 +71,10 @@ def one_by_one(
             surrogate, image[part], surrogate.encode_text(photos.prompts[part]), options.epsilon, random, max(steps),
             start=None if start is None else start[part], keep=steps, label=f"{name}, people from {first}",
         )  # fmt: skip
-        for number, parts in found.items():
+        for number, parts in batches.items():
             parts.append(results[number])
     seconds = (time.perf_counter() - begin) / max(*steps, 1) / len(image)
-    return {number: as_saved(torch.cat(parts)) for number, parts in found.items()}, seconds
+    return {number: as_saved(torch.cat(parts)) for number, parts in batches.items()}, seconds
 
 
 def train_generator(options: argparse.Namespace, method: Method, seed: int) -> tuple[Protector, float]:

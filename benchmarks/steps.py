@@ -80,8 +80,8 @@ def inputs(surrogate: Surrogate, batch: int, random_weights: bool = True) -> tup
             else torch.ones(batch, *shape, dtype=kind, device=surrogate.device)
             for name, (shape, kind) in surrogate.text_shapes().items()
         }
-    drawn = surrogate.draw(batch, random)
-    return photos, text, Draw(0, surrogate.timesteps[0].to(surrogate.device), surrogate.sigmas[0], drawn.noise, drawn.image_noise)
+    draw = surrogate.draw(batch, random)
+    return photos, text, Draw(0, surrogate.timesteps[0].to(surrogate.device), surrogate.sigmas[0], draw.noise, draw.image_noise)
 
 
 def step(surrogate: Surrogate, photos: Tensor, text: dict[str, Tensor], draw: Draw) -> None:

@@ -52,9 +52,9 @@ def read(file: Path, settings: Mapping[str, object]) -> StoredPhotos | None:
     return StoredPhotos(photos.float() / 255, float(metadata["seconds"]), metadata["commit"])
 
 
-def write(file: Path, settings: Mapping[str, object], made: StoredPhotos) -> None:
+def write(file: Path, settings: Mapping[str, object], version: StoredPhotos) -> None:
     """Store photos as uint8, complete or not at all; the folder is made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"settings": json.dumps(dict(settings)), "seconds": repr(made.seconds), "commit": made.commit}
+    metadata = {"settings": json.dumps(dict(settings)), "seconds": repr(version.seconds), "commit": version.commit}
     with atomic.write(file) as part:
-        save_file({"photos": (255 * made.photos).round().to(torch.uint8).cpu().contiguous()}, part, metadata=metadata)
+        save_file({"photos": (255 * version.photos).round().to(torch.uint8).cpu().contiguous()}, part, metadata=metadata)

@@ -188,11 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not torch.cuda.is_available():
         print("no CUDA GPU here: measuring on the CPU, where peak memory is that of tensors alive")
     with tempfile.TemporaryDirectory() as folder:
-        known = MODELS.get(options.model)
-        source = str(write_configuration(known, Path(folder))) if known else options.config
-        taps = tuple(options.taps.split(",")) if options.taps else known.taps[:2]  # type: ignore[union-attr]
-        height, width = map(int, options.size.split("x")) if options.size else known.size[:2]  # type: ignore[union-attr]
-        frames = options.frames or known.size[2]  # type: ignore[union-attr]
+        model = MODELS.get(options.model)
+        source = str(write_configuration(model, Path(folder))) if model else options.config
+        taps = tuple(options.taps.split(",")) if options.taps else model.taps[:2]  # type: ignore[union-attr]
+        height, width = map(int, options.size.split("x")) if options.size else model.size[:2]  # type: ignore[union-attr]
+        frames = options.frames or model.size[2]  # type: ignore[union-attr]
         setting = Setting(source, taps, height, width, frames, options.batch, options.dtype, options.checkpointing)
         try:
             need = setting.need()
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             surrogate = (random_surrogate if options.random_weights else trained_surrogate)(setting, device)
         except UsageError as error:
             raise SystemExit(f"error: {error}") from error
-        found = measure(setting, surrogate, need, options.random_weights, options.warmup, options.repeats)
+        measures = measure(setting, surrogate, need, options.random_weights, options.warmup, options.repeats)
     name = options.model or Path(options.config).name
     facts = {
         **{"model": name, "weights": "random" if options.random_weights else "loaded", "taps": ", ".join(taps)},
@@ -208,8 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         **{"checkpointing": options.checkpointing, "device": card, "torch": torch.__version__, "commit": commit() or "unknown"},
         **{"tf32_convolutions": torch.backends.cudnn.allow_tf32, "warmup": options.warmup, "repeats": options.repeats},
     }
-    text = markdown(facts, found)
-    write_texts(options.out, {f"{name}.json": json.dumps({"facts": facts, "measures": found}, indent=2) + "\n", f"{name}.md": text})
+    text = markdown(facts, measures)
+    write_texts(options.out, {f"{name}.json": json.dumps({"facts": facts, "measures": measures}, indent=2) + "\n", f"{name}.md": text})
     print(text)
 
 

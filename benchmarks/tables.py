@@ -1,9 +1,9 @@
-"""Put the figures that the benchmarks wrote into the documents, so that nobody types a figure.
+"""Copies the figures that the benchmarks wrote into the documents, so that no figure is typed by hand.
 
     python benchmarks/tables.py            # after a benchmark, and whenever a checkpoint changed
     python benchmarks/tables.py --check    # changes nothing; exit status 1 and the names if a document is out of date
 
-Documents hold blocks, over several lines or within one, and what stands between their two comments is replaced:
+Documents hold blocks, over several lines or within one, and the text between their two comments is replaced:
 
     <!-- copy: evidence/evidence | ## portrait-dit | Who is in --><!-- end -->    from docs/evidence/evidence.md, the first table
                                                                                   below the lines that contain these words;
@@ -72,28 +72,28 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1)
 def source(data: Json, file: str) -> str:
     """The line under a table: on what its figures depend, and where the rest stands."""
     facts = data.get("facts") or data.get("settings") or {}
-    known = [f"{facts['people']} people"] if "people" in facts else []
-    known += [f"{len(facts['seeds'])} seeds"] if len(facts.get("seeds", ())) > 1 else []
-    known += [f"epsilon {float(facts['epsilon']):g}"] if "epsilon" in facts else []
-    known += [f"medians of {facts['runs']} runs [least, most]" if "runs" in facts else "mean and 95 % interval"]
-    return f"\n\n{', '.join(known)}; commit {facts.get('commit', 'not recorded')}; all settings: `docs/{file}`."
+    parts = [f"{facts['people']} people"] if "people" in facts else []
+    parts += [f"{len(facts['seeds'])} seeds"] if len(facts.get("seeds", ())) > 1 else []
+    parts += [f"epsilon {float(facts['epsilon']):g}"] if "epsilon" in facts else []
+    parts += [f"medians of {facts['runs']} runs [least, most]" if "runs" in facts else "mean and 95 % interval"]
+    return f"\n\n{', '.join(parts)}; commit {facts.get('commit', 'not recorded')}; all settings: `docs/{file}`."
 
 
 def value(root: Path, block: str) -> str:
     """One value of a result file: `FILE PATH [DIGITS | %]`, the keys of the path with dots between them."""
     file, path, *form = block.split()
-    found: Any = load(root, file)
+    entry: Any = load(root, file)
     for key in path.split("."):
-        found = found[int(key) if isinstance(found, list) else key]
+        entry = entry[int(key) if isinstance(entry, list) else key]
     if form == ["%"]:
-        return percent(found)
-    digits = int(form[0]) if form else 2 - 2 * isinstance(found, int)
-    return found if isinstance(found, str) else cell(found, digits)
+        return percent(entry)
+    digits = int(form[0]) if form else 2 - 2 * isinstance(entry, int)
+    return entry if isinstance(entry, str) else cell(entry, digits)
 
 
 def copy(root: Path, block: str) -> str:
     """A table as its benchmark wrote it: `FILE | WORDS | … [| columns: HEADING; …]`, of headings the beginnings."""
-    block, _, chosen = block.partition(" | columns:")
+    block, _, columns = block.partition(" | columns:")
     name, *places = (part.strip() for part in block.split("|"))
     lines = (root / "docs" / f"{name}.md").read_text(encoding="utf-8").splitlines()
     for place in places:
@@ -101,7 +101,9 @@ def copy(root: Path, block: str) -> str:
     lines = lines[[line.startswith("|") for line in lines].index(True) :]
     rows = [line.strip("|").split("|") for line in lines[: [line.startswith("|") for line in [*lines, ""]].index(False)]]
     headings = [heading.strip() for heading in rows[0]]
-    numbers = [[h.startswith(word.strip()) for h in headings].index(True) for word in chosen.split(";")] if chosen else range(len(headings))
+    numbers = (
+        [[h.startswith(word.strip()) for h in headings].index(True) for word in columns.split(";")] if columns else range(len(headings))
+    )
     table = "\n".join("|" + "|".join(row[number] for number in numbers) + "|" for row in rows)
     return table + source(load(root, name), f"{name}.md")
 
@@ -124,10 +126,10 @@ def front(root: Path, _: str) -> str:
     steps = methods["facts"]["steps_each"]
     versions = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
     versions |= {f"{name}, {steps} steps on this photo": f"{name}_{steps}" for name in ("anti-i2v", "identity")}
-    found = {words: (methods["seconds"].get(name), methods["results"][name]) for words, name in versions.items()}
-    found["one pass, a video model it never met"] = other["seconds"]["one_pass"], other["results"]["portrait-unet"]["one_pass"]
+    results = {words: (methods["seconds"].get(name), methods["results"][name]) for words, name in versions.items()}
+    results["one pass, a video model it never met"] = other["seconds"]["one_pass"], other["results"]["portrait-unet"]["one_pass"]
     rows = []
-    for words, (seconds, of) in found.items():
+    for words, (seconds, of) in results.items():
         rows.append([words, cell(seconds, 3), cell(of["clip_change"], 1), cell(of["identity_shift"]), percent(of["rank1"])])
     headings = ["photo", "seconds", "clip change, 1/255", "identity shift", "rank-1 accuracy"]
     return grid(headings, rows) + source(methods, "methods/methods.md")
@@ -146,7 +148,7 @@ def portraits(root: Path, model: str) -> str:
 
 
 def judge(root: Path, _: str) -> str:
-    """How well the judge of identity knows people, also in clips that were made worse."""
+    """How well the identity judge recognises people, also in clips that were made worse."""
     data, names = load(root, "judge/judge"), {"identity_similarity": "identity similarity"}
     names |= {"strangers_similarity": "similarity to strangers", "similarity_share": "share of the clean clip's", "presence": "face seen"}
     rows = [[row, percent(of["rank1"]), *(cell(of[name]) for name in names)] for row, of in data["rows"].items()]
@@ -156,7 +158,7 @@ def judge(root: Path, _: str) -> str:
 def taps(root: Path, _: str) -> str:
     """Short trainings against the layers that `anti-i2v layers` chose, random ones and the shallowest."""
     data, kinds = load(root, "layers/taps"), ("identified", "random", "shallowest")
-    layers = {kind: "; ".join(sorted({", ".join(found[kind]) for found in data["taps"]})) for kind in kinds}
+    layers = {kind: "; ".join(sorted({", ".join(choice[kind]) for choice in data["taps"]})) for kind in kinds}
     measures = {"similarity_drop": 3, "clip_change": 1, "last_frame_change": 1, "photo_similarity_drop": 3}
     rows = []
     for kind in (*kinds, "identified - random", "identified - shallowest"):
@@ -187,7 +189,7 @@ TABLES: dict[str, Callable[[Path, str], str]] = {f.__name__: f for f in (front, 
 
 
 def content(root: Path, kind: str, block: str) -> str:
-    """What stands in a block.
+    """The content of a block.
 
     Raises:
         UsageError: There is no such table, place or value, or its file has another layout.
@@ -209,9 +211,9 @@ def fill(text: str, root: Path) -> str:
     if len(re.findall(r"<!-- (?:copy|value|table): ", text)) != len(BLOCK.findall(text)):
         raise UsageError("a block has no `<!-- end -->`; close it")
 
-    def block(found: re.Match[str]) -> str:
-        around = "\n\n" if found[3].startswith("\n") else ""
-        return f"<!-- {found[1]}: {found[2]} -->{around}{content(root, found[1], found[2])}{around}<!-- end -->"
+    def block(match: re.Match[str]) -> str:
+        around = "\n\n" if match[3].startswith("\n") else ""
+        return f"<!-- {match[1]}: {match[2]} -->{around}{content(root, match[1], match[2])}{around}<!-- end -->"
 
     return BLOCK.sub(block, text)
 

@@ -1,4 +1,4 @@
-"""Do identified layers pay? A short training against them, against as many random ones, and against the shallowest, for several seeds.
+"""The choice of layers: short trainings against the identified, as many random and the shallowest layers, for several seeds.
 
     python -m benchmarks.taps --taps-file docs/layers/portrait-dit/taps.yaml --out docs/layers
 
@@ -28,46 +28,46 @@ from benchmarks.evidence import Measures, Photos, judge_surrogate, load
 from benchmarks.short_runs import add_clip_options, in_one_pass, train_generator
 
 MEASURES = ("similarity_drop", "clip_change", "last_frame_change", "photo_similarity_drop")
-"""Likeness to the person that the clip lost, RMS by which all of it and its last frame moved (1/255), likeness that the photo lost."""
+"""Similarity drop of the clip, change of the clip and of its last frame as RMSE in 1/255, similarity drop of the photo."""
 
 
 def choices(choice: Choice, seed: int) -> dict[str, list[str]]:
     """Identified, random and shallowest layers, as many of each, in the order of computation."""
     layers, count = list(choice.scores), len(choice.deep)
     others = [layer for layer in layers[1:] if layer not in choice.deep]
-    drawn = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-    return {"identified": choice.deep, "random": [others[i] for i in drawn], "shallowest": layers[:count]}
+    numbers = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+    return {"identified": choice.deep, "random": [others[i] for i in numbers], "shallowest": layers[:count]}
 
 
 def against(taps: list[str]) -> Method:
-    """What a training against some layers minimises."""
+    """The method that a training against some layers follows."""
     return Method(FeatureObjective(centred=True, balance=True), tuple(taps), 0, Settings(space="dual"))
 
 
 def compare_choices(options: argparse.Namespace, choice: Choice) -> tuple[list[Measures], list[dict[str, list[str]]]]:
     """For each seed what the clips of each choice are, and the choices."""
     (model,) = load(options).values()
-    rendered = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
-    image = as_saved(rendered.video[:, 0])
-    found, taken, all_seeds = [], [], options.seeds
+    portraits = PortraitClips("test", 1, options.photo_size, options.photo_size).batch(range(options.people))
+    image = as_saved(portraits.video[:, 0])
+    results, layers, all_seeds = [], [], options.seeds
     for seed in all_seeds:
-        taken.append(choices(choice, seed))
+        layers.append(choices(choice, seed))
         versions = {"clean": image}
-        for name, taps in taken[-1].items():
+        for name, taps in layers[-1].items():
             protector, _ = train_generator(options, against(taps), seed)
             versions[name] = in_one_pass(protector, image, options.epsilon, options.batch)
         options.seeds = [seed]
-        measures, _ = judge_surrogate(options, model, Photos(rendered.prompts, versions, {}), f"seed {seed}")
-        found.append({name: measures[name] for name in versions})
-        drops = {name: measures[name]["similarity_drop"].mean() for name in taken[-1]}
-        print(f"seed {seed}: " + ", ".join(f"{name} {taken[-1][name]} drop {drop:.3f}" for name, drop in drops.items()), flush=True)
+        measures, _ = judge_surrogate(options, model, Photos(portraits.prompts, versions, {}), f"seed {seed}")
+        results.append({name: measures[name] for name in versions})
+        drops = {name: measures[name]["similarity_drop"].mean() for name in layers[-1]}
+        print(f"seed {seed}: " + ", ".join(f"{name} {layers[-1][name]} drop {drop:.3f}" for name, drop in drops.items()), flush=True)
     options.seeds = all_seeds
-    return found, taken
+    return results, layers
 
 
-def summary(found: list[Measures], measure: str) -> dict[str, object]:
+def summary(results: list[Measures], measure: str) -> dict[str, object]:
     """Means over people of what is averaged over seeds, and the paired differences from the identified layers."""
-    values = {name: torch.stack([seed[name][measure].float() for seed in found]) for name in found[0]}
+    values = {name: torch.stack([seed[name][measure].float() for seed in results]) for name in results[0]}
     result: dict[str, object] = {name: interval(mean_interval(value.mean(0))) for name, value in values.items()}
     for name in ("random", "shallowest"):
         result[f"identified - {name}"] = interval(mean_interval((values["identified"] - values[name]).mean(0)))
@@ -94,10 +94,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Train, animate, judge, write `taps.json`, print it."""
     options = parse(arguments)
-    found, taken = compare_choices(options, read_choice(options.taps_file, options.surrogate))
+    results, layers = compare_choices(options, read_choice(options.taps_file, options.surrogate))
     settings = {name: value for name, value in vars(options).items() if name not in ("out", "taps_file")}
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    data = {"facts": {"commit": commit() or "unknown", **settings}, "taps": taken, "results": {m: summary(found, m) for m in MEASURES}}
+    data = {"facts": {"commit": commit() or "unknown", **settings}, "taps": layers, "results": {m: summary(results, m) for m in MEASURES}}
     text = json.dumps(data, indent=1) + "\n"
     write_texts(options.out, {"taps.json": text})
     print(text)

@@ -15,7 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a process for each processor already
-# Where torch is told to do without AVX-512, the libraries it calls have to be told too: attention in bfloat16 asks oneDNN for the
+# Where torch is set to do without AVX-512, the libraries it calls must be set too: attention in bfloat16 asks oneDNN for the
 # processor and torch for the packing ("pack_vnni2 is only supported when avx512 is supported", github.com/pytorch/pytorch/pull/141453).
 # Both are read once, so this stands before any import of torch.
 if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":

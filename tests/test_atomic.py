@@ -27,10 +27,10 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
 def test_a_part_is_hidden_names_its_process_and_is_never_too_long() -> None:
     path = Path("/photos") / ("a" * 250 + ".png")
     part = part_path(path)
-    found = PART_NAME.fullmatch(part.name)
+    match = PART_NAME.fullmatch(part.name)
     assert part.parent == path.parent
-    assert found is not None
-    assert found.groups() == (digest(path), str(os.getpid()))
+    assert match is not None
+    assert match.groups() == (digest(path), str(os.getpid()))
 
 
 def test_a_folder_appears_complete_or_not_at_all_and_replaces_none_but_its_kind(tmp_path: Path) -> None:

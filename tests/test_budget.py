@@ -130,7 +130,7 @@ def test_the_bound_of_bytes_is_never_rounded_up() -> None:
     assert [round_down(epsilon) <= epsilon for epsilon in (0.1, 7.7, 8.3, 32)] == [True] * 4
 
 
-def test_saturated_pixels_still_learn() -> None:
+def test_saturated_pixels_pass_gradient() -> None:
     """A white pixel that wants to be whiter can be brought back by the gradient."""
     image = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
     residual = torch.tensor([-0.02, 0.02]).view(1, 1, 1, 2).requires_grad_()

@@ -73,8 +73,10 @@ def test_a_large_photo_gets_nearly_the_residual_of_every_pixel_for_itself(protec
     assert np.corrcoef(residual.ravel(), exact.ravel())[0, 1] > 0.98
     assert residual.std() / exact.std() == pytest.approx(1, abs=0.03)
     # What a video model sees of it.
-    seen, wanted = (F.interpolate(torch.from_numpy(r).float().permute(2, 0, 1)[None], (96, 128), mode="area") for r in (residual, exact))
-    assert np.corrcoef(seen.flatten(), wanted.flatten())[0, 1] > 0.99
+    change, expected = (
+        F.interpolate(torch.from_numpy(r).float().permute(2, 0, 1)[None], (96, 128), mode="area") for r in (residual, exact)
+    )
+    assert np.corrcoef(change.flatten(), expected.flatten())[0, 1] > 0.99
 
 
 def test_the_same_photo_gives_the_same_bytes(protector: Protector) -> None:
@@ -99,14 +101,14 @@ def test_large_photos_of_any_mode_keep_the_budget(protector: Protector, mode: st
     photo = astronaut(1000, 40).convert(mode)
     if "A" in mode:
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
-    kept = photo.convert("RGB") if mode == "P" else photo
+    stored = photo.convert("RGB") if mode == "P" else photo
     protected = protector.protect(photo)
-    assert (protected.mode, protected.size) == (kept.mode, photo.size)
-    change = np.abs(values(protected) - values(kept)).reshape(40, 1000, -1)
+    assert (protected.mode, protected.size) == (stored.mode, photo.size)
+    change = np.abs(values(protected) - values(stored)).reshape(40, 1000, -1)
     assert 2 <= change.max() <= 8
     if mode in ("RGBA", "LA", "CMYK"):
         assert change[..., -1].max() == 0
-    assert protector.protect(photo, 0.0).tobytes() == kept.tobytes()
+    assert protector.protect(photo, 0.0).tobytes() == stored.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "CMYK"])
@@ -120,8 +122,8 @@ def test_modes_stay_and_the_budget_holds_in_stored_values(protector: Protector, 
     assert 2 <= change.max() <= 8
     if mode in ("RGBA", "LA", "CMYK"):
         assert change[..., -1].max() == 0  # alpha, black
-    seen = np.abs(values(protected.convert("RGB")) - values(photo.convert("RGB")))
-    assert seen.max() <= 9  # CMYK → RGB rounds
+    difference = np.abs(values(protected.convert("RGB")) - values(photo.convert("RGB")))
+    assert difference.max() <= 9  # CMYK → RGB rounds
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -134,14 +136,14 @@ def test_black_and_white_photos_stored_in_colours_stay_so(protector: Protector, 
 
 
 def test_a_wide_gamut_photo_is_protected_as_what_it_shows_and_within_the_budget_of_its_own_values(protector: Protector) -> None:
-    shown = Image.blend(astronaut(), Image.new("RGB", (60, 44), (128, 128, 128)), 0.3)
+    colours = Image.blend(astronaut(), Image.new("RGB", (60, 44), (128, 128, 128)), 0.3)
     display_p3 = ImageCms.ImageCmsProfile(io.BytesIO(DISPLAY_P3))
-    photo = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), display_p3, "RGB", "RGB").apply(shown)
+    photo = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), display_p3, "RGB", "RGB").apply(colours)
     photo.info = {"icc_profile": DISPLAY_P3}
     bare = photo.copy()
     bare.info = {}
     assert protector.protect(photo).info["icc_profile"] == DISPLAY_P3
-    change, of_twin, of_bare = (values(protector.protect(p)) - values(p) for p in (photo, shown, bare))
+    change, of_twin, of_bare = (values(protector.protect(p)) - values(p) for p in (photo, colours, bare))
     assert 2 <= np.abs(change).max() <= 8
     # But for rounding, the network saw the same picture as in sRGB.
     assert np.abs(change - of_twin).mean() < 0.5 * np.abs(of_bare - of_twin).mean()
@@ -228,7 +230,7 @@ def test_it_does_not_matter_which_backend_a_protector_was_loaded_with() -> None:
     assert onnx.to("cpu").protect(photo).tobytes() == network.protect(photo).tobytes()
 
 
-def test_what_a_generator_learns_is_seen_at_once() -> None:
+def test_an_update_of_the_generator_changes_the_protection_at_once() -> None:
     generator = BackboneGenerator("test_resnet", 32, 8, 8, 16)
     protector = Protector(generator)
     before = protector.protect(astronaut())
@@ -254,7 +256,7 @@ def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path:
     assert loaded.protect(astronaut()).tobytes() == protector.protect(astronaut()).tobytes()
 
 
-def test_what_a_folder_says_stays_with_what_is_loaded_from_it(protector: Protector, tmp_path: Path) -> None:
+def test_the_configuration_of_a_folder_stays_with_the_protector_loaded_from_it(protector: Protector, tmp_path: Path) -> None:
     protector.save_pretrained(tmp_path / "first", "# card", {"seed": 7})
     Protector.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
     for name in ("README.md", "config.json", "model.safetensors"):

@@ -39,7 +39,7 @@ def blocks(document: str, language: str = "") -> list[str]:
 
 def commands(start: str) -> list[tuple[str, ...]]:
     """Every command of the code blocks and of inline code that begins with `start`, without it, comments cut off."""
-    found = []
+    commands_of = []
     for document in (*DOCUMENTS, LOG):
         lines = [line for block in blocks(document) for line in block.splitlines()]
         lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text(document))
@@ -47,11 +47,11 @@ def commands(start: str) -> list[tuple[str, ...]]:
             for part in re.split(r"&&| [<>] ", line):
                 words = shlex.split(part.strip(), comments=True) if part.strip().startswith(start) else []
                 if words[: len(start.split())] == start.split():
-                    found.append(tuple(words[len(start.split()) :]))
-    return sorted(set(found))
+                    commands_of.append(tuple(words[len(start.split()) :]))
+    return sorted(set(commands_of))
 
 
-def shown(words: tuple[str, ...]) -> str:
+def code_blocks(words: tuple[str, ...]) -> str:
     return " ".join(words)
 
 
@@ -64,9 +64,9 @@ def test_the_front_page_is_short() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_are_named_exist(document: str) -> None:
     home = (ROOT / document).parent
-    named = set(re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w)(?=[`\s)\],:;.#]|$)", text(document)))
+    paths = set(re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./-]*\w)(?=[`\s)\],:;.#]|$)", text(document)))
     examples = {"data/photos", "data/shards"}
-    missing = [name for name in sorted(named - examples) if not (ROOT / name).exists()]
+    missing = [name for name in sorted(paths - examples) if not (ROOT / name).exists()]
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text(document)) if "://" not in link]
     missing += [link for link in links if link and not (home / link).exists()]
     assert missing == []
@@ -74,15 +74,15 @@ def test_files_that_are_named_exist(document: str) -> None:
 
 def names(module: Path) -> set[str]:
     """What a module defines, imports or mentions: some names are loaded late."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            found |= {alias.asname or alias.name for alias in node.names}
+            names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, (ast.Name, ast.Attribute)):
-            found.add(node.id if isinstance(node, ast.Name) else node.attr)
-    return found
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return names
 
 
 def exists(dotted: str) -> bool:
@@ -108,8 +108,8 @@ def test_dotted_names_are_looked_up() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_dotted_names_exist(document: str) -> None:
-    named = sorted(set(re.findall(r"\banti_i2v(?!\.yaml)(?:\.[A-Za-z_]\w*)+", text(document))))
-    assert [name for name in named if not exists(name)] == []
+    dotted = sorted(set(re.findall(r"\banti_i2v(?!\.yaml)(?:\.[A-Za-z_]\w*)+", text(document))))
+    assert [name for name in dotted if not exists(name)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -126,18 +126,18 @@ def test_the_two_first_commands_are_there_word_by_word() -> None:
     assert 'pip install -e ".[test]" && pytest' in lines
 
 
-@pytest.mark.parametrize("words", commands("anti-i2v"), ids=shown)
+@pytest.mark.parametrize("words", commands("anti-i2v"), ids=code_blocks)
 def test_protection_commands_parse(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    given = [word for word in words if word not in ("[...]", "…")]
-    if len(given) > 1:
-        assert callable(parser().parse_args(given).run)
-    elif given:  # only mentioned: it has a --help
+    arguments = [word for word in words if word not in ("[...]", "…")]
+    if len(arguments) > 1:
+        assert callable(parser().parse_args(arguments).run)
+    elif arguments:  # only mentioned: it has a --help
         with pytest.raises(SystemExit) as ended:
-            parser().parse_args([*given, "--help"])
+            parser().parse_args([*arguments, "--help"])
         assert ended.value.code == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [words for words in commands("python train.py") if "|" not in words], ids=shown)
+@pytest.mark.parametrize("words", [words for words in commands("python train.py") if "|" not in words], ids=code_blocks)
 def test_training_commands_parse(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,16 +147,16 @@ def test_training_commands_parse(
     for name in ("last.ckpt", "best.ckpt"):
         (run / "checkpoints" / name).touch()
     config = ROOT / "configs" / "default.yaml"
-    given = []
+    arguments = []
     for word in words:
         if word in ("RUN/config.yaml", "FILE"):
             word = str(config)
         elif word.split("/")[0] in PLACEHOLDERS:
             word = word.replace("RUN", str(run)) if word.startswith("RUN") else str(tmp_path)
-        given.append(word)
+        arguments.append(word)
     monkeypatch.chdir(ROOT)  # where the README's reader stands
     with pytest.raises(SystemExit) as ended:
-        train([*given, "--print_config"] if "--print_config" not in given else given)
+        train([*arguments, "--print_config"] if "--print_config" not in arguments else arguments)
     assert ended.value.code == 0, capsys.readouterr().err
 
 

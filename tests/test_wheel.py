@@ -1,4 +1,4 @@
-"""What somebody gets from `pip install anti-i2v`: a small wheel that protects photos in an environment without torch."""
+"""The result of `pip install anti-i2v`: a small wheel that protects photos in an environment without torch."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(folder: Path) -> Path:
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
-    (found,) = folder.glob("anti_i2v-*.whl")
-    return found
+    (wheels,) = folder.glob("anti_i2v-*.whl")
+    return wheels
 
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, folder: Path) -> Path:
     """The interpreter of an environment that has the wheel and what it asks for, and no more."""
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=200)
-    found = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip(found, "install", wheel, cwd=folder)
-    return found
+    interpreter = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip(interpreter, "install", wheel, cwd=folder)
+    return interpreter
 
 
 def test_the_wheel_carries_the_generator_and_the_configs_and_is_small(wheel: Path) -> None:
@@ -104,7 +104,7 @@ for ask in (lambda: protector(np.zeros((1, 3, 8, 8), np.float32)), lambda: Prote
         ["plan", "--surrogate", "portrait-dit", "--taps", "decoded", "--height", "64", "--width", "64", "--num-frames", "9"],
     ],
 )
-def test_a_command_that_needs_torch_says_how_to_get_it(python: Path, folder: Path, arguments: list[str]) -> None:
+def test_a_command_that_needs_torch_names_the_extra_to_install(python: Path, folder: Path, arguments: list[str]) -> None:
     done = run(python, "-m", "anti_i2v", *arguments, cwd=folder)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -113,7 +113,7 @@ def test_a_command_that_needs_torch_says_how_to_get_it(python: Path, folder: Pat
     assert not (folder / "other").exists()
 
 
-def test_training_says_how_to_get_what_it_needs(python: Path, folder: Path) -> None:
+def test_training_without_torch_names_the_extra_to_install(python: Path, folder: Path) -> None:
     done = run(python, ROOT / "train.py", "fit", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.strip().endswith("pip install 'anti-i2v[train]'")

@@ -1,4 +1,4 @@
-"""Per-photo attacks, the rivals' way: each optimises one photo by gradient steps within the same budget as the generator.
+"""Per-photo attacks: published methods that optimise one photo by gradient steps, within the same budget as the generator.
 
 One method a file, one loop for all of them, and a table of their names.
 

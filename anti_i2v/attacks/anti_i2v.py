@@ -36,10 +36,11 @@ def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), variant: str = "f
     """L_IRC + L_IRA + L_aux − L_DM, by steps in Lab (a*, b*) and in low DCT frequencies in turn.
 
     Published: IRC of the last three blocks to block 3; IRA on every layer of denoiser and VAE encoder, toward an unrelated picture; L_aux
-    pushes CLIP and LPIPS distances up. Weights, step length, steps, timesteps, cut-off and target image were not to be had. Here: all
-    weights 1, each distance in units of variance; 200 steps, the first of a quarter of epsilon; the whole schedule; the lower quarter
-    of frequencies; a checkerboard; no reference video but the photo as a still clip. L_aux is LPIPS where its weights are present,
-    else a distance on an identity embedder that ships, and is left out where the autoencoder cannot show the photo.
+    pushes CLIP and LPIPS distances up. Loss weights, step length, steps, timesteps, cut-off and target image are not available.
+    Here: all loss weights 1, each distance in units of variance; 200 steps, the first of a quarter of epsilon; the whole schedule;
+    the lower quarter of frequencies; a checkerboard; no reference video but the photo as a still clip. L_aux is LPIPS where its
+    network weights are present, else a distance on an identity embedder that ships, and is left out where the autoencoder cannot
+    show the photo.
 
     Args:
         surrogate: What is attacked.
@@ -59,7 +60,7 @@ def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), variant: str = "f
     space, names = VARIANTS[variant]
     make: dict[str, Callable[[], Objective | None]] = {
         "collapse": lambda: CollapseObjective(list(taps[1:]), taps[0]) if taps else CollapseObjective(*collapsed_layers(surrogate)),
-        "anchor": lambda: AnchorObjective("checker", weights=dict.fromkeys(_anchored(surrogate, taps), 1.0)),
+        "anchor": lambda: AnchorObjective("checker", weights=dict.fromkeys(_anchor_layers(surrogate, taps), 1.0)),
         "diffusion": lambda: DiffusionObjective(1),
         "perceptual": lambda: _auxiliary(surrogate),
     }
@@ -67,18 +68,18 @@ def anti_i2v(surrogate: Surrogate, taps: tuple[str, ...] = (), variant: str = "f
     return Method(objective, objective.needs, 200, Settings(space=space, step=1 / 4, min_sigma=0.0))
 
 
-def _anchored(surrogate: Surrogate, taps: tuple[str, ...]) -> list[str]:
+def _anchor_layers(surrogate: Surrogate, taps: tuple[str, ...]) -> list[str]:
     """The layers of encoder and denoiser that are anchored."""
     return [*encoder_layers(surrogate), *(taps or denoiser_blocks(surrogate))]
 
 
 def _auxiliary(surrogate: Surrogate) -> Objective | None:
-    """What pushes the repainted photo away from the photo as a network sees it; None where there is nothing to see it with."""
+    """The objective L_aux, which pushes the decoded photo away from the photo in a feature network; None without decoder or network."""
     if surrogate.vae.decoder is None:
         return None
     for make in (LpipsObjective, lambda: PerceptualObjective(OBJECTIVE_EMBEDDERS[0])):
         try:
             return make()
-        except UsageError:  # its weights are not here
+        except UsageError:  # its network weights are not here
             continue
     return None

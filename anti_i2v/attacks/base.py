@@ -1,4 +1,4 @@
-"""What a per-photo method is: an objective, where it looks, and how it steps."""
+"""What a per-photo method is: an objective, the taps that it reads, and the settings of its steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from anti_i2v.attacks.loop import Settings, optimise
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Surrogate
 
-REFINING = 0.5
-"""Longest first step of a refinement, as a share of epsilon: a step over all of it leaves little of where it began.
+REFINE_STEP = 0.5
+"""Longest first step of a refinement, as a share of epsilon: a step of all of it would leave little of the starting point.
 
 Of 1/16, 1/8, 1/4, 1/2 and 1 this took `identity` furthest in 8 steps from `portrait-generator` (loss 0.46, 0.39, 0.32, 0.30, 0.40 from 0.57
 in one pass; 4 test people, epsilon 8, portrait-dit).
@@ -26,9 +26,9 @@ class Method:
 
     Attributes:
         objective: What is minimised.
-        taps: What of the surrogate the objective sees.
+        taps: What the objective reads of the surrogate.
         steps: How many, if the caller does not say.
-        settings: How they are made.
+        settings: Space, length and noise levels of the steps.
     """
 
     objective: Objective
@@ -50,10 +50,10 @@ class Method:
         label: str | None = None,
     ) -> dict[int, Tensor]:
         """Protect photos; arguments and result as `optimise`, with the method's own number of steps if none is given."""
-        settings = self.settings if start is None else replace(self.settings, step=min(self.settings.step, REFINING))
+        settings = self.settings if start is None else replace(self.settings, step=min(self.settings.step, REFINE_STEP))
         number = self.steps if steps is None else steps
-        seen = surrogate.with_taps(self.taps)
-        return optimise(seen, image, text, self.objective, epsilon, number, generator, settings, start=start, keep=keep, label=label)
+        model = surrogate.with_taps(self.taps)
+        return optimise(model, image, text, self.objective, epsilon, number, generator, settings, start=start, keep=keep, label=label)
 
 
 def published_settings(step: float) -> Settings:

@@ -1,4 +1,4 @@
-"""In which space a per-photo method makes its steps, and what it may keep of them.
+"""The spaces in which per-photo methods make their steps, and the projection onto each.
 
 The state is always the residual in RGB at the photo's own size. A step takes the gradient from RGB to the parameters of a space around
 the picture as it is now, moves each parameter by the sign of it, and expresses that in RGB again. Then the budget cuts, in RGB. A cut
@@ -66,7 +66,7 @@ class LabDescent(Descent):
         return LabSpace().residual(image, field, _each(image, epsilon))
 
     def step(self, picture: Tensor, gradient: Tensor, length: float, number: int) -> Tensor:
-        return _signed(LabSpace(), picture, gradient, length, picture.shape[-2:])
+        return _signed_step(LabSpace(), picture, gradient, length, picture.shape[-2:])
 
     def project(self, image: Tensor, residual: Tensor) -> Tensor:
         return recolour(image, image + residual) - image
@@ -88,7 +88,7 @@ class FrequencyDescent(Descent):
         return FrequencySpace().residual(image, coefficients, _each(image, epsilon))
 
     def step(self, picture: Tensor, gradient: Tensor, length: float, number: int) -> Tensor:
-        return _signed(FrequencySpace(), picture, gradient, length, (self.rows, self.columns))
+        return _signed_step(FrequencySpace(), picture, gradient, length, (self.rows, self.columns))
 
     def project(self, image: Tensor, residual: Tensor) -> Tensor:
         return low_pass(residual, self.rows, self.columns)
@@ -132,16 +132,16 @@ def descent_in(space: SpaceName, height: int, width: int, cutoff: float) -> Desc
     if not 0 < cutoff <= 1:
         raise UsageError(f"cutoff is {cutoff}; give the share of the frequencies that move, above 0 and up to 1")
     rows, columns = (max(1, round(cutoff * size)) for size in (height, width))
-    found: dict[SpaceName, Descent] = {
+    descents: dict[SpaceName, Descent] = {
         "rgb": RgbDescent(),
         "lab": LabDescent(),
         "frequency": FrequencyDescent(rows, columns),
         "dual": DualDescent(rows, columns),
     }
-    return found[space]
+    return descents[space]
 
 
-def _signed(space: Space, picture: Tensor, gradient: Tensor, length: float, size: tuple[int, ...]) -> Tensor:
+def _signed_step(space: Space, picture: Tensor, gradient: Tensor, length: float, size: tuple[int, ...]) -> Tensor:
     """A step of `length` against the sign of the gradient in the parameters of a space, (B, channels, *size), around a picture."""
     lengths = _each(picture, length)
     with torch.enable_grad():

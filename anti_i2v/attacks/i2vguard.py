@@ -12,9 +12,9 @@ from anti_i2v.surrogates.draw import LATENT
 def i2vguard(surrogate: Surrogate, taps: tuple[str, ...] = ()) -> Method:
     """The latent leaves the photo's own, and so does what attention over time gives; both in units of the photo's variance.
 
-    Published: an attack on the encoder and one on temporal attention, against SVD and CogVideoX; losses and settings were not to be
-    had, and the public benchmark that names it at 8/255 and 50 steps runs no video model at all. So this is a method in its manner.
-    Transformers have no attention over time alone: there the self-attention of every block stands in, which is over space and time.
+    Published: an attack on the encoder and one on temporal attention, against SVD and CogVideoX; losses and settings are not
+    available, and the public benchmark that names it at 8/255 and 50 steps runs no video model at all. So this is a method in its manner.
+    Transformers have no attention over time alone: there the self-attention of every block is used, which is over space and time.
 
     Args:
         surrogate: What is attacked.

@@ -11,9 +11,9 @@ from anti_i2v.surrogates.draw import DECODED, PHOTO
 
 
 def identity(surrogate: Surrogate) -> Method:
-    """The photo that the autoencoder paints again shows somebody else to identity embedders, and the photo itself still its person.
+    """The reconstructed photo shows another person to identity embedders, and the photo itself still its own.
 
-    Steps are as long as epsilon at first and shorten; see `optimise.step_length` for why.
+    Steps are as long as epsilon at first and shorten; see `loop.step_length` for why.
     """
     objective = IdentityObjective(list(OBJECTIVE_EMBEDDERS), keep=1.0, input_diversity=0.1)
     return Method(objective.to(surrogate.device), (DECODED, PHOTO), 200, Settings())

@@ -1,4 +1,4 @@
-"""Projected gradient descent, photo by photo: the one loop of every method that a network in one forward pass is measured against.
+"""Projected gradient descent, photo by photo: the one loop of every per-photo method.
 
 Madry et al. 2018 (arXiv 1706.06083), L∞. Published protections are of this kind and differ in objective, space and step length.
 """
@@ -24,10 +24,10 @@ from anti_i2v.training.transforms import Identity, Transform
 
 @dataclass(frozen=True)
 class Settings:
-    """How the loop looks and how it steps.
+    """Noise levels, transform and steps of the loop.
 
     Attributes:
-        space: Where the steps are made, see `anti_i2v.attacks.descent`.
+        space: Space in which the steps are made, see `anti_i2v.attacks.descent`.
         cutoff: Share of the surrogate's frequencies along each axis that `frequency` and `dual` move.
         step: Length of the first step as a share of epsilon.
         decay: Shorten the steps, see `step_length`; all are as long as the first otherwise.
@@ -54,7 +54,7 @@ def step_length(number: int, first: float) -> float:
 
     With a first step of epsilon it is long, because of an eighth, a quarter, half and all of epsilon the longest did the most damage
     after 5 and after 20 steps (4 photos of 64 × 64, epsilon 8, encoder and taps); slow decay, as for subgradients, because every step
-    sees another draw. It does not ask how many steps there will be, so that a run of 100 steps passes through the result of a run of 20.
+    sees another draw. It does not depend on the number of steps, so that a run of 100 steps passes through the result of a run of 20.
 
     Args:
         number: Steps made before.
@@ -90,9 +90,9 @@ def optimise(
         epsilon: Budget in 1/255.
         steps: Signed steps.
         generator: Decides start, draws and transforms; a CPU generator gives the same on every device.
-        settings: How to look and to step.
+        settings: Noise levels, transform and steps.
         start: (B, 3, H, W), a residual to begin from and to move around, as refinement does; random within the space if not given.
-        keep: Numbers of steps whose results are wanted too; 0 is the start.
+        keep: Numbers of steps whose results are returned too; 0 is the start.
         label: Names a progress bar; without it there is none.
 
     Returns:
@@ -102,40 +102,40 @@ def optimise(
     Raises:
         UsageError: A number or space that cannot be, or a loss that is not finite.
     """
-    wanted = _checked(epsilon, steps, keep)
+    numbers = _check_steps(epsilon, steps, keep)
     descent = descent_in(settings.space, surrogate.height, surrogate.width, settings.cutoff)
     image = image.detach().float()
     offset = torch.zeros_like(image) if start is None else start.detach().float()
-    moved = descent.start(image, epsilon, generator) if start is None else torch.zeros_like(image)
+    change = descent.start(image, epsilon, generator) if start is None else torch.zeros_like(image)
     results: dict[int, Tensor] = {}
-    still = _still(surrogate, image, objective)
+    still = _still_clip(surrogate, image, objective)
     for number in tqdm(range(steps + 1), desc=label, disable=label is None, leave=False, mininterval=5.0):
-        protected = as_file(image, offset + moved, epsilon)
-        if number in wanted:
+        protected = as_file(image, offset + change, epsilon)
+        if number in numbers:
             results[number] = protected
         if number == steps:
             break
         loss, gradient = _slope(surrogate, image, protected, text, objective, settings, generator, still)
         if not math.isfinite(loss):
             raise UsageError(f"the loss of step {number} is {loss}; check the photos and the surrogate for NaN")
-        moved = moved + descent.step(image + offset + moved, gradient, settings.length(number, epsilon), number)
-        bounded = (offset + moved).clamp(-epsilon / 255, epsilon / 255)
-        cut = (image + bounded).clamp(0, 1) - image  # beyond black and white a step back would be lost
-        moved = descent.project(image + offset, cut - offset)
+        change = change + descent.step(image + offset + change, gradient, settings.length(number, epsilon), number)
+        within = (offset + change).clamp(-epsilon / 255, epsilon / 255)
+        cut = (image + within).clamp(0, 1) - image  # beyond black and white a step back would be lost
+        change = descent.project(image + offset, cut - offset)
     return results
 
 
-def _checked(epsilon: float, steps: int, keep: Sequence[int]) -> set[int]:
-    """The numbers of steps whose results are wanted."""
+def _check_steps(epsilon: float, steps: int, keep: Sequence[int]) -> set[int]:
+    """The numbers of steps whose results are returned."""
     check_epsilon(epsilon)
-    wanted = {*keep, steps}
-    if min(wanted) < 0 or max(wanted) > steps:
+    numbers = {*keep, steps}
+    if min(numbers) < 0 or max(numbers) > steps:
         raise UsageError(f"keep is {sorted(keep)} and steps {steps}; keep numbers from 0 to steps")
-    return wanted
+    return numbers
 
 
-def _still(surrogate: Surrogate, image: Tensor, objective: Objective) -> Tensor | None:
-    """The clip that all versions are asked about, the same at every step; None where each has its own."""
+def _still_clip(surrogate: Surrogate, image: Tensor, objective: Objective) -> Tensor | None:
+    """The latents of the still clip that noise is put on, the same for all versions and steps; None where each version has its own."""
     if not needs_reference(surrogate, objective):
         return None
     return surrogate.with_reference(surrogate.draw(len(image), torch.Generator().manual_seed(0)), resize_to(surrogate, image)).reference
@@ -152,12 +152,12 @@ def _slope(
     still: Tensor | None,
 ) -> tuple[float, Tensor]:
     """The loss of protected photos under a new draw, and its gradient in them."""
-    worn = settings.transform or Identity()
+    transform = settings.transform or Identity()
     draw = replace(surrogate.draw(len(image), generator, settings.min_sigma, settings.max_sigma), reference=still)
     with torch.enable_grad():
-        clean = worn(image, generator.clone_state())  # both versions are worn alike
+        clean = transform(image, generator.clone_state())  # the same transform for both versions
         leaf = protected.detach().requires_grad_()
-        loss, _ = feature_loss(surrogate, objective, clean, worn(leaf, generator), text, draw)
+        loss, _ = feature_loss(surrogate, objective, clean, transform(leaf, generator), text, draw)
         (gradient,) = torch.autograd.grad(loss, leaf)
     return loss.item(), gradient
 

@@ -1,6 +1,6 @@
 """Per-photo methods by name, each in a file of its own, all in the same loop and within the same true budget.
 
-`METHODS[name](surrogate)` is the method against a surrogate; those of `LAYERED` take other layers of its denoiser as second argument.
+`METHODS[name](surrogate)` is the method against a surrogate; those of `LAYER_METHODS` take other layers of its denoiser as second argument.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from anti_i2v.attacks.sds import sds_down, sds_up
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 
-LAYERED: Mapping[str, Callable[[Surrogate, tuple[str, ...]], Method]] = {"i2vguard": i2vguard, "anti-i2v": anti_i2v}
+LAYER_METHODS: Mapping[str, Callable[[Surrogate, tuple[str, ...]], Method]] = {"i2vguard": i2vguard, "anti-i2v": anti_i2v}
 
 METHODS: Mapping[str, Callable[[Surrogate], Method]] = {
     "photoguard": photoguard,
@@ -32,7 +32,7 @@ METHODS: Mapping[str, Callable[[Surrogate], Method]] = {
 NAMES = ("noise", *METHODS)
 """All methods; `noise` is `white_noise` of the RMS of something else, and no descent."""
 
-__all__ = ["LAYERED", "METHODS", "NAMES", "Method", "named_method"]
+__all__ = ["LAYER_METHODS", "METHODS", "NAMES", "Method", "named_method"]
 
 
 def named_method(name: str, surrogate: Surrogate, taps: tuple[str, ...] = ()) -> Method:
@@ -48,6 +48,6 @@ def named_method(name: str, surrogate: Surrogate, taps: tuple[str, ...] = ()) ->
     """
     if name not in METHODS:
         raise UsageError(f"no method {name!r}; there are {', '.join(NAMES)}")
-    if taps and name not in LAYERED:
+    if taps and name not in LAYER_METHODS:
         raise UsageError(f"{name} chooses no layers, so taps {', '.join(taps)} have no place; leave them out")
-    return LAYERED[name](surrogate, taps) if taps else METHODS[name](surrogate)
+    return LAYER_METHODS[name](surrogate, taps) if taps else METHODS[name](surrogate)

@@ -24,13 +24,13 @@ FACTORS = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_sca
 
 @dataclass(frozen=True)
 class PhotoMethod:
-    """A method, the surrogate it is against, and what it is told, for one photo after another.
+    """A method, the surrogate that it attacks, its prompt and settings, for one photo after another.
 
     Attributes:
-        method: What optimises.
-        surrogate: Against what.
+        method: The method.
+        surrogate: The model that it attacks.
         text: One prompt, from `surrogate.encode_text`.
-        steps: How many.
+        steps: Number of steps.
         seed: Of start and draws, the same for every photo, so that none depends on those before it.
         begin: Begin at what this protector makes of the photo, not at random.
         label: Names a progress bar over the steps; without it there is none.
@@ -63,8 +63,8 @@ class PhotoMethod:
         def change(image: Tensor) -> Tensor:
             start = None if before is None else colours(before, image.device) - image
             random = torch.Generator().manual_seed(self.seed)
-            found = self.method.run(self.surrogate, image, self.text, epsilon, random, self.steps, start=start, label=self.label)
-            return found[self.steps]
+            results = self.method.run(self.surrogate, image, self.text, epsilon, random, self.steps, start=start, label=self.label)
+            return results[self.steps]
 
         return change_photo(photo, change, epsilon, self.surrogate.device)
 

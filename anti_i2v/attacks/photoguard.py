@@ -9,7 +9,7 @@ from anti_i2v.surrogates.draw import LATENT
 
 
 def photoguard(surrogate: Surrogate) -> Method:
-    """The photo's latent becomes that of a grey picture; the denoiser is never asked.
+    """The photo's latent becomes that of a grey picture; the denoiser is not used.
 
     Published: min ‖E(x + δ) − E(grey)‖², 16/255, signed steps of an eighth of it, 200 steps in benchmarks of this field and 1,000
     with DiffVax. Here: no other difference than the surrogate's autoencoder, which is one of videos.

@@ -16,7 +16,7 @@ SELF_ATTENTION = ("attn1", "attn", "self_attention")
 """What transformer blocks of diffusers call the attention of the picture's tokens to each other."""
 
 TEMPORAL = ("temporal_transformer_blocks", "temp_attentions")
-"""Lists of U-Nets whose layers let the frames of one place look at each other."""
+"""Lists of U-Net layers with attention between the frames of one place."""
 
 PAPER_BLOCKS = 42
 """Blocks of CogVideoX-5B, of which Anti-I2V says which it compares."""
@@ -38,14 +38,14 @@ def encoder_layers(surrogate: Surrogate) -> list[str]:
     Raises:
         UsageError: The encoder has no blocks by the usual names.
     """
-    encoder, found = getattr(surrogate.vae, "encoder", None), []
+    encoder, layers = getattr(surrogate.vae, "encoder", None), []
     for name in ("down_blocks", "mid_block"):
         child = getattr(encoder, name, None)
         within = [f"{name}.{i}" for i in range(len(child))] if isinstance(child, nn.ModuleList) else [name] * (child is not None)
-        found += [f"{VAE_LAYERS}encoder.{layer}" for layer in within]
-    if not found:
+        layers += [f"{VAE_LAYERS}encoder.{layer}" for layer in within]
+    if not layers:
         raise UsageError(f"{type(surrogate.vae).__name__} has no encoder with down_blocks; choose a method that reads no layers of it")
-    return found
+    return layers
 
 
 def collapsed_layers(surrogate: Surrogate) -> tuple[list[str], str]:
@@ -82,10 +82,10 @@ def collapsed_blocks(blocks: Sequence[str]) -> tuple[list[str], str]:
 
 
 def temporal_attention(surrogate: Surrogate) -> tuple[list[str], bool]:
-    """Layers through which frames see each other, and whether they see nothing else.
+    """Layers with attention between frames, and whether they attend over time alone.
 
     U-Nets have attention over time alone. Transformers attend over space and time at once: there the self-attention of every block
-    stands in, and the second answer is False.
+    is used, and the second value is False.
 
     Raises:
         UsageError: No layer of the denoiser is called as either is.
@@ -93,11 +93,11 @@ def temporal_attention(surrogate: Surrogate) -> tuple[list[str], bool]:
     names = [name for name, _ in surrogate.denoiser.named_modules() if name.endswith(".attn1") and any(part in name for part in TEMPORAL)]
     if names:
         return names, True
-    found = []
+    layers = []
     for block in denoiser_blocks(surrogate):
         module = surrogate.denoiser.get_submodule(block)
         inside = next((name for name in SELF_ATTENTION if isinstance(getattr(module, name, None), nn.Module)), None)
-        found += [f"{block}.{inside}"] if inside else []
-    if not found:
+        layers += [f"{block}.{inside}"] if inside else []
+    if not layers:
         raise UsageError(f"{type(surrogate.denoiser).__name__} has no {', '.join(SELF_ATTENTION)} in its blocks; name layers with --taps")
-    return found, False
+    return layers, False

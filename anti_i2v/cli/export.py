@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from anti_i2v.training.release import export_checkpoint
 
     checkpoint = export_checkpoint(options.checkpoint, folder, options.config)
-    print(f"wrote {folder} ({'moving average' if checkpoint.averaged else 'last step'} of the weights)")
+    print(f"wrote {folder} ({'moving average' if checkpoint.is_average else 'last step'} of the weights)")
     try:
         print(f"wrote {export_onnx(checkpoint.generator, folder)}, with which photos are protected without torch")
     except UsageError as error:

@@ -72,9 +72,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         photos = FolderPhotos(options.photos, options.prompt, options.height, options.width)
     print(*run_study(request, photos), sep="\n")
-    for file, reason in photos.failed.items():
+    for file, reason in photos.failures.items():
         print(f"failed: {reason if str(file) in reason else f'{file}: {reason}'}", file=sys.stderr)
-    return 1 if photos.failed else 0
+    return 1 if photos.failures else 0
 
 
 def _numbers(words: str) -> list[int]:

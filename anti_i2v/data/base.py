@@ -44,7 +44,7 @@ class PhotoBatch(TypedDict):
 
 
 class PhotoSource(ABC):
-    """Photos of people, split so that nobody in training is in validation or test."""
+    """Photos of people, split so that no person in training is in validation or test."""
 
     @property
     @abstractmethod
@@ -64,7 +64,7 @@ class PhotoSource(ABC):
         """
 
     def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor] | None:
-        """Clips of the same people in other scenes, by which a judge knows them; None where a source has none.
+        """Clips of the same people in other scenes, as references for a judge; None where a source has none.
 
         Args:
             split: Whose `identity` the numbers are.
@@ -73,7 +73,7 @@ class PhotoSource(ABC):
             width: W in pixels.
 
         Returns:
-            For each person (scenes, T, 3, H, W) in [0, 1], made when it is asked for.
+            For each person (scenes, T, 3, H, W) in [0, 1], made when the iterator reaches it.
         """
         return None
 

@@ -61,7 +61,7 @@ class IdentityEmbedder(nn.Module):
             UsageError: The video holds NaN or infinite values.
         """
         if not bool(torch.isfinite(video).all()):
-            raise UsageError("the video holds NaN or infinite values; nobody can be recognised in it, so mend what made it")
+            raise UsageError("the video holds NaN or infinite values; no person can be recognised in it; check what made it")
         embedding, logit = self.embed(self.resize(video.flatten(0, 1)))
         b, t = video.shape[:2]
         return embedding.view(b, t, -1), logit.sigmoid().view(b, t)

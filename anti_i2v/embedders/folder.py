@@ -1,7 +1,7 @@
 """Identity embedders as folders: `config.json` in plain types beside `model.safetensors` (fp16), each complete or not at all.
 
 A folder says whether it is a judge or an objective embedder and is refused for the other: a judge that a residual was optimised
-against sees nothing but that residual.
+against measures that residual and not the person.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Does a clip show what its prompt asked for? A small network that was trained on rendered clips names the action.
+"""The action classifier: a small network, trained on rendered clips, that says whether a clip shows what its prompt asks for.
 
-It reads grey frames over time, so neither colour nor who the person is can tell it anything.
+It reads grey frames over time, so that it depends on neither colour nor identity.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class ActionClassifier(nn.Module):
         if grey.shape[-2:] != (self.size, self.size):
             grey = F.interpolate(grey, (self.size, self.size), mode="bilinear", antialias=True)
         # Frame 0 as it is, later frames as changes against it: motion is what the actions differ in.
-        centred = torch.cat([grey[:, :1] - 0.5, grey[:, 1:] - grey[:, :1]], dim=1)
-        logits: Tensor = self.network(4.0 * centred)
+        inputs = torch.cat([grey[:, :1] - 0.5, grey[:, 1:] - grey[:, :1]], dim=1)
+        logits: Tensor = self.network(4.0 * inputs)
         return logits
 
     @torch.no_grad()

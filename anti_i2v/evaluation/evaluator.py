@@ -1,4 +1,4 @@
-"""Judges changed photos: the same people, noise and judge for every way to change them.
+"""Evaluates changed photos with the same people, noise and judge for every kind of change.
 
 What a version of a photo did is measured on its clip (does it show the person?), on the photo itself (is only the judge
 fooled?) and on what the pipeline computes from it.
@@ -45,7 +45,7 @@ class CleanBatch:
 
 @dataclass(frozen=True)
 class PhotoEvaluator:
-    """What all versions share.
+    """What the evaluation of all versions has in common.
 
     Attributes:
         surrogate: Makes the clips.
@@ -64,13 +64,12 @@ class PhotoEvaluator:
         return [self.surrogate.animate(photo, text, seed + shift) for seed in self.clip_seeds]
 
     @torch.no_grad()
-    def likeness(self, video: Tensor, clean: Tensor, who: Tensor) -> Measures:
+    def measure_identity(self, video: Tensor, clean: Tensor, who: Tensor) -> Measures:
         """What the judge says of clips (B, T, 3, H, W), beside the clips of the clean photos.
 
         Returns:
             (B,) each: `identity_similarity` and `strangers_similarity` (cosines), `clean_identity_similarity` (that of the
-            clean clip), `identity_shift`, `rank1` and
-            `presence` of a face, 0 to 1.
+            clean clip), `identity_shift`, `rank1` and `presence` of a face, 0 to 1.
         """
         embedding = self.judge(video)
         own, strangers = similarity(embedding, self.references, who)
@@ -93,13 +92,13 @@ class PhotoEvaluator:
             clips: From `animate` of the version.
 
         Returns:
-            The measures of `likeness` and of `clips.clip_changes`, averaged over the seeds; `photo_identity_similarity` and
+            The measures of `measure_identity` and of `clips.clip_changes`, averaged over the seeds; `photo_identity_similarity` and
             `photo_identity_shift` of the photo itself; `rms` and `true_epsilon` (the largest change) of the residual in 1/255;
             `latent_gain`.
         """
         pairs = zip(clips, batch.clips, strict=True)
-        seeds = [{**self.likeness(clip, clean, batch.who), **clip_changes(clip, clean)} for clip, clean in pairs]
-        still = self.likeness(photo[:, None], batch.photo[:, None], batch.who)
+        seeds = [{**self.measure_identity(clip, clean, batch.who), **clip_changes(clip, clean)} for clip, clean in pairs]
+        still = self.measure_identity(photo[:, None], batch.photo[:, None], batch.who)
         values = {name: torch.stack([seed[name] for seed in seeds]).nanmean(0) for name in seeds[0]}
         values |= {f"photo_{name}": still[name] for name in ("identity_similarity", "identity_shift")}
         values["rms"] = rms255(photo - batch.photo)
@@ -111,10 +110,10 @@ class PhotoEvaluator:
 @torch.no_grad()
 def latent_gain(surrogate: Surrogate, photo: Tensor, other: Tensor) -> Tensor:
     """(‖Δz‖ / ‖z‖) / (‖Δx‖ / ‖x‖), z all that the pipeline computes from a photo x: (B,), NaN for an unchanged photo."""
-    z, moved = (
+    before, after = (
         torch.cat([value.float().flatten(1) for value in surrogate.condition(image).values() if value.is_floating_point()], 1)
         for image in (photo, other)
     )
-    x, changed = photo.flatten(1), other.flatten(1)
-    gain: Tensor = ((moved - z).norm(dim=1) / z.norm(dim=1)) / ((changed - x).norm(dim=1) / x.norm(dim=1))
+    clean, changed_photo = photo.flatten(1), other.flatten(1)
+    gain: Tensor = ((after - before).norm(dim=1) / before.norm(dim=1)) / ((changed_photo - clean).norm(dim=1) / clean.norm(dim=1))
     return gain

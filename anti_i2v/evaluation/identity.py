@@ -1,6 +1,6 @@
-"""Who is in a clip? A small network recognises people across clothes, light, pose, grain and background.
+"""The identity judge: a small network that recognises people across clothes, light, pose, grain and background.
 
-No generator is ever trained against it, and it was itself trained under attack. That does not make it proof: a residual of 8/255
+No generator is ever trained against it, and it was itself trained under attack. That does not make it robust: a residual of 8/255
 computed against the judge itself still misleads it (`benchmarks/judge.py`), so never optimise what it is to judge against it.
 """
 
@@ -42,18 +42,18 @@ def reference(judge: IdentityEmbedder, person: int, video: Tensor) -> Tensor:
     """
     with torch.no_grad():
         embedding, presence = judge.embed_frames(video)
-    seen = presence >= FACE
-    if not bool(seen.any()):
+    with_face = presence >= FACE
+    if not bool(with_face.any()):
         best = float(presence.max())
         raise UsageError(f"no reference of person {person} shows a face (presence at most {best:.2f}, {FACE} is needed); leave it out")
-    return F.normalize(embedding[seen].mean(0), dim=0)
+    return F.normalize(embedding[with_face].mean(0), dim=0)
 
 
 def embed_references(judge: IdentityEmbedder, people: Sequence[int], clips: Iterable[Tensor]) -> References:
     """The references of people from clips of each.
 
     Args:
-        judge: Who embeds.
+        judge: The embedder.
         people: Numbers that messages and the result call them by.
         clips: For each person (scenes, T, 3, H, W) in [0, 1].
 
@@ -70,7 +70,7 @@ def embed_references(judge: IdentityEmbedder, people: Sequence[int], clips: Iter
 
 
 def similarity(embedding: Tensor, references: References, who: Tensor) -> tuple[Tensor, Tensor]:
-    """How like themselves people look, and how like others.
+    """Cosine similarity of people to their own reference and to the references of all others.
 
     Args:
         embedding: (B, dim), unit norm.
@@ -79,7 +79,7 @@ def similarity(embedding: Tensor, references: References, who: Tensor) -> tuple[
 
     Returns:
         Cosine to the person's own reference (B,), and the mean cosine to all others' (B,), both in [-1, 1]. A lower own cosine is
-        more protection; the strangers' cosine is the level at which the person is nobody in particular.
+        more protection; the strangers' cosine is the level at which the person is no longer recognised.
     """
     cosine = embedding @ references.embeddings.to(embedding).T
     own = cosine.gather(1, who[:, None]).squeeze(1)
@@ -93,7 +93,7 @@ def rank1(embedding: Tensor, references: References, who: Tensor) -> Tensor:
 
 
 def identity_shift(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tensor:
-    """How far a clip went from looking like the person to looking like nobody in particular.
+    """How far a clip is from its person, on the scale from the clean clip to strangers.
 
     Args:
         clean_own: Cosine of the clean photo's clip to the person's reference, per clip or the mean of a set.
@@ -101,7 +101,7 @@ def identity_shift(clean_own: Tensor, own: Tensor, strangers: Tensor) -> Tensor:
         strangers: Its mean cosine to all others.
 
     Returns:
-        The same shape: 0 is as like the person as the clean clip, 1 no liker than strangers; it can be negative or exceed 1.
+        The same shape: 0: as similar to the person as the clean clip; 1: no more similar than strangers; it can be negative or exceed 1.
         Higher is more protection. NaN where the clean clip is no nearer to the person than to strangers.
     """
     whole = clean_own - strangers

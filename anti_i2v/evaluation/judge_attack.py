@@ -9,12 +9,12 @@ from anti_i2v.embedders import IdentityEmbedder
 
 
 def attack_judge(judge: IdentityEmbedder, video: Tensor, epsilon: float, steps: int, random: torch.Generator) -> Tensor:
-    """Clips with the residual that makes the judge itself see somebody else: the hardest test of it, and no way to protect.
+    """Clips with the residual that makes the judge itself see another person: the hardest test of the judge, not a protection.
 
     Projected gradient descent (arXiv 1706.06083) on the cosine to the clean clip's embedding, from a random start.
 
     Args:
-        judge: Who is attacked.
+        judge: The embedder that is attacked.
         video: (B, T, 3, H, W) in [0, 1].
         epsilon: Bound of the residual in 1/255 steps.
         steps: Gradient steps, each of a quarter of the bound.

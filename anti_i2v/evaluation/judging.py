@@ -1,4 +1,4 @@
-"""What trained judges say of clips: who is in them, whether a face is there at all, and what the person does.
+"""The judges of clips: who is in them, whether a face is there at all, and what the person does.
 
 The first judge is an identity embedder in the role of a judge, the second `actions.ActionClassifier`. Those that ship know rendered people.
 """
@@ -129,23 +129,22 @@ def identity_measures(readings: Mapping[str, Reading], references: References, w
         * `rank1`: 1 where the nearest reference is the person's own, else 0; lower is more protection.
         * `face`, `consistency`: see `Reading`.
         * `photo_identity_similarity`, `photo_strangers_similarity`, `photo_similarity_drop`: the same for the photo itself,
-          against the clean photo. This is the
-          control of validity: a person is still in a protected photo, so what changes here is a judge that the residual
-          fools, and the clip's figures are worth no more than they exceed this. Nearer to 0 is better.
+          against the clean photo. This is the control of validity: a person is still in a protected photo, so a change here only
+          means that the residual fools the judge, and of the clip's figures only what exceeds it counts. Nearer to 0 is better.
     """
     measures = {}
     clean_own, _ = similarity(readings["clean"].clip, references, who)
     photo_clean, _ = similarity(readings["clean"].photo, references, who)
-    for version, seen in readings.items():
-        own, strangers = similarity(seen.clip, references, who)
-        photo_own, photo_strangers = similarity(seen.photo, references, who)
+    for version, reading in readings.items():
+        own, strangers = similarity(reading.clip, references, who)
+        photo_own, photo_strangers = similarity(reading.photo, references, who)
         measures[version] = {
             "identity_similarity": own,
             "strangers_similarity": strangers,
             "similarity_drop": clean_own - own,
-            "rank1": rank1(seen.clip, references, who),
-            "face": seen.face,
-            "consistency": seen.consistency,
+            "rank1": rank1(reading.clip, references, who),
+            "face": reading.face,
+            "consistency": reading.consistency,
             "photo_identity_similarity": photo_own,
             "photo_strangers_similarity": photo_strangers,
             "photo_similarity_drop": photo_clean - photo_own,
@@ -159,10 +158,10 @@ def find_references(
     """References for the people of a test set, the row of each photo in them, and in words what they are.
 
     Args:
-        judge: Who embeds.
+        judge: The embedder.
         clean: What the judge saw of all N clean photos.
         identity: (N,) who is in the photos; None where that is not known.
-        people_clips: Gives clips of people in other scenes. Where there are none, or nobody knows who is in the photos, the clean
+        people_clips: Gives clips of people in other scenes. Where there are none, or it is not known who is in the photos, the clean
             photo itself is the reference, and the other photos stand for strangers.
 
     Raises:
@@ -177,7 +176,7 @@ def find_references(
             return embed_references(judge, people, clips), rows, words
     rows = torch.arange(len(clean.photo), device=clean.photo.device)
     if len(rows) < 2:
-        raise UsageError(f"a set of {len(rows)} photo has no strangers: likeness needs two photos or more, of different people")
+        raise UsageError(f"a set of {len(rows)} photo has no strangers: identity similarity needs two photos or more, of different people")
     faces = int(clean.photo_face.sum())
     words = f"the clean photo itself, strangers are the other photos; the judge sees a face in {faces} of {len(rows)} clean photos"
     return References(rows.tolist(), clean.photo), rows, words

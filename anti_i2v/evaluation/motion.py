@@ -1,6 +1,7 @@
 """How much moves in a clip: dense optical flow, and the dynamic degree that comes from it.
 
-Protection may end a fake video by freezing it; the distance from the clean clip alone does not tell frozen from wild.
+Protection may end a fake video by freezing it; the distance from the clean clip alone does not
+distinguish a frozen clip from a wild one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Noise of equal strength: the null hypothesis. Whatever white noise or random parameters do as well, nobody had to learn.
+"""Noise of equal strength: the null hypothesis.
+
+An effect that white noise or random parameters have as well is no effect of the training.
 
 Strength is the RMS of the residual, photo by photo, after budget and rounding: at equal epsilon a learned residual and
 noise differ in energy, and energy alone moves a video.

@@ -1,4 +1,4 @@
-"""Contact sheets: rows of pictures that let a person see what the figures say."""
+"""Contact sheets and animations: rows of pictures beside the figures."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def save_gif(films: Sequence[Sequence[Tensor]], names: Sequence[str], headings: 
         steps = range(len(films[0][0]))
         frames = [label_sheet([[film[t] for film in row] for row in films], names, headings, size) for t in steps]
         palette = frames[0].quantize(128)  # one for all frames, without dithering: still parts then cost nothing
-        shown = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+        pictures = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
         file = io.BytesIO()
         # The last frame stays longer, so that the eye finds the end of the loop.
-        durations = [150] * (len(shown) - 1) + [900]
-        shown[0].save(file, "GIF", save_all=True, append_images=shown[1:], duration=durations, loop=0, optimize=True)
+        durations = [150] * (len(pictures) - 1) + [900]
+        pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True)
         if file.tell() < limit:
             with atomic.write(path) as part:
                 part.write_bytes(file.getvalue())
@@ -117,18 +117,18 @@ def save_frames(films: Sequence[Sequence[Tensor]], names: Sequence[str], heading
 
 
 def examples(scores: Tensor) -> list[tuple[int, str]]:
-    """Whom to show: failures beside successes, so that nobody is shown the best only.
+    """Choose people to show: failures beside successes, not the best alone.
 
     Args:
         scores: (N,), higher is better; people whose score is not finite are left out.
 
     Returns:
-        Index and words for the three highest, the two in the middle and the two lowest; nobody twice.
+        Index and words for the three highest, the two in the middle and the two lowest; no person twice.
     """
     order = [i for i in scores.argsort(descending=True).tolist() if bool(scores[i].isfinite())]
     middle = max(0, len(order) // 2 - 1)
-    found: dict[int, str] = {}
+    captions: dict[int, str] = {}
     for word, people in (("strongest", order[:3]), ("median", order[middle : middle + 2]), ("weakest", order[-2:])):
         for i in people:
-            found.setdefault(i, f"{word}\nperson {i}\n{float(scores[i]):.2f}")
-    return list(found.items())
+            captions.setdefault(i, f"{word}\nperson {i}\n{float(scores[i]):.2f}")
+    return list(captions.items())

@@ -34,7 +34,7 @@ TABLES = (
         [*WHO, "rank1", *(f"photo_{name}" for name in WHO if name != "strangers_similarity")],
     ),
 )
-"""Title of each table, its measures; those that were not taken are left out."""
+"""Title of each table, its measures; those that were not measured are left out."""
 
 DRAWS = 2000
 """Bootstrap samples of an interval."""
@@ -68,8 +68,8 @@ def summarise(parts: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> Summary:
 
 def interval(values: tuple[float, float, float]) -> Interval:
     """Mean and ends of an interval by name; None for what is not finite."""
-    named = zip(("mean", "low", "high"), values, strict=True)
-    return {name: value if math.isfinite(value) else None for name, value in named}
+    pairs = zip(("mean", "low", "high"), values, strict=True)
+    return {name: value if math.isfinite(value) else None for name, value in pairs}
 
 
 def ratio_interval(numerator: Tensor, denominator: Tensor, seed: int = 0) -> tuple[float, float, float]:
@@ -92,8 +92,8 @@ def ratio_interval(numerator: Tensor, denominator: Tensor, seed: int = 0) -> tup
     if len(above) < 2:
         return ratio, math.nan, math.nan
     rows = torch.randint(len(above), (DRAWS, len(above)), generator=torch.Generator().manual_seed(seed))
-    drawn = above[rows].mean(1) / below[rows].mean(1)
-    low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    ratios = above[rows].mean(1) / below[rows].mean(1)
+    low, high = ratios.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return ratio, low, high
 
 
@@ -108,13 +108,13 @@ def markdown(summary: Summary, facts: Mapping[str, object], notes: Sequence[str]
     """
     lines = [f"* {name}: {value}" for name, value in facts.items()]
     for title, measures in TABLES:
-        taken = [name for name in measures if any(name in found for found in summary.values())]
-        if not taken:
+        columns = [name for name in measures if any(name in row for row in summary.values())]
+        if not columns:
             continue
-        lines += ["", f"**{title}**", "", "| version | " + " | ".join(COLUMNS[name] for name in taken) + " |"]
-        lines.append("| --- |" + " ---: |" * len(taken))
-        for version, found in summary.items():
-            lines.append(f"| {versions[version]} | " + " | ".join(cell(found.get(name)) for name in taken) + " |")
+        lines += ["", f"**{title}**", "", "| version | " + " | ".join(COLUMNS[name] for name in columns) + " |"]
+        lines.append("| --- |" + " ---: |" * len(columns))
+        for version, row in summary.items():
+            lines.append(f"| {versions[version]} | " + " | ".join(cell(row.get(name)) for name in columns) + " |")
     closing = "Mean and 95 % interval over people; distances are from the clean photo's clip."
     return "\n".join([*lines, "", closing, *[f"{note[0].upper()}{note[1:]}." for note in notes], ""])
 
@@ -129,7 +129,7 @@ def cell(value: Interval | None) -> str:
 
 
 def trial_sheet(trial: Trial, people: int = 6, size: int = 96) -> Tensor:
-    """A picture of what happened: for each person one row a version, of photo, residual ×10 and frames of its clip.
+    """A picture of a trial: for each person one row a version, of photo, residual ×10 and frames of its clip.
 
     Returns:
         (3, height, width) in [0, 1].

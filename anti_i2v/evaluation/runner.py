@@ -62,7 +62,7 @@ def run_trial(
         prompts: B prompts.
         epsilon: Budget in 1/255.
         seed: Of noise and draws; the same for every version.
-        judges: Who looks at the clips; `with_identity` then compares all trials of a test.
+        judges: The judges of the clips; `with_identity` then compares all trials of a test.
         identity: (B,) who is in the photos, if that is known.
 
     Returns:
@@ -73,9 +73,9 @@ def run_trial(
     """
     random = torch.Generator().manual_seed(seed)
     image = as_saved(image)
-    proposed = protector(image, epsilon)
-    check_finite("protected", photos=proposed)  # a file would turn NaN into black
-    protected = as_saved(proposed)
+    output = protector(image, epsilon)
+    check_finite("protected", photos=output)  # a file would turn NaN into black
+    protected = as_saved(output)
     rms = rms255(protected - image)
     photos = {
         "clean": image,
@@ -104,7 +104,7 @@ def animate_versions(
         photos: Version → (B, 3, H, W) in [0, 1] as read from the file; `clean` comes first, `other_seed` gets other noise.
         prompts: B prompts.
         seed: Of noise and draws.
-        judges: Who looks at the clips.
+        judges: The judges of the clips.
         identity: (B,) who is in the photos, if that is known.
         draws: How many the feature damage is averaged over.
 
@@ -115,9 +115,9 @@ def animate_versions(
     clips, measures, readings = {}, {}, {}
     clean = resize(photos["clean"], surrogate.height, surrogate.width)
     for name, photo in photos.items():
-        seen = resize(photo, surrogate.height, surrogate.width)
-        clips[name] = surrogate.animate(seen, text, seed=seed + (1_000_003 if name == "other_seed" else 0))
-        damage = mean_damage(surrogate, clean, seen, text, seed, draws)
+        picture = resize(photo, surrogate.height, surrogate.width)
+        clips[name] = surrogate.animate(picture, text, seed=seed + (1_000_003 if name == "other_seed" else 0))
+        damage = mean_damage(surrogate, clean, picture, text, seed, draws)
         check_finite(name, clips=clips[name], features=damage)
         measures[name] = {
             "residual_rms": rms255(photo - photos["clean"]),
@@ -130,7 +130,7 @@ def animate_versions(
         if judges is not None and judges.actions is not None:
             measures[name]["action"] = judges.actions.shows(clips[name], prompts)
         if judges is not None and judges.identity is not None:
-            readings[name] = read_identity(judges.identity, clips[name], seen)
+            readings[name] = read_identity(judges.identity, clips[name], picture)
     return Trial(photos, clips, measures, readings, identity)
 
 
@@ -140,7 +140,7 @@ def with_identity(trials: Sequence[Trial], judge: IdentityEmbedder, people_clips
     Args:
         trials: From `run_trial` with this judge.
         judge: The judge of identity.
-        people_clips: Gives clips of the same people in other scenes, if anybody does.
+        people_clips: Gives clips of the same people in other scenes, where the source of photos has some.
 
     Returns:
         The trials with more measures, and a note that says what the people were compared with, or why they were not.
@@ -157,15 +157,15 @@ def with_identity(trials: Sequence[Trial], judge: IdentityEmbedder, people_clips
     identity = torch.cat(identities) if len(identities) == len(trials) else None
     try:
         references, rows, words = find_references(judge, clean, identity, people_clips)
-    except UsageError as error:  # everything else was measured at a cost
-        return list(trials), f"likeness is not judged: {error}"
-    judged, first = [], 0
+    except UsageError as error:  # all other measures are valid, and took long
+        return list(trials), f"identity similarity is not judged: {error}"
+    results, first = [], 0
     for trial, part in zip(trials, parts, strict=True):
         who = rows[first : first + len(part.clip)]
         first += len(who)
         more = identity_measures(trial.readings, references, who)
-        judged.append(replace(trial, measures={name: {**old, **more[name]} for name, old in trial.measures.items()}))
-    return judged, f"likeness is the cosine to {words}"
+        results.append(replace(trial, measures={name: {**old, **more[name]} for name, old in trial.measures.items()}))
+    return results, f"identity similarity is the cosine to {words}"
 
 
 @torch.no_grad()
@@ -193,8 +193,8 @@ def photo_measures(
     text = surrogate.encode_text(prompts)
 
     def damage(clean: Tensor, other: Tensor) -> Tensor:
-        seen = [resize(photo, surrogate.height, surrogate.width) for photo in (clean, other)]
-        return mean_damage(surrogate, seen[0], seen[1], text, seed, draws=1)
+        pictures = [resize(photo, surrogate.height, surrogate.width) for photo in (clean, other)]
+        return mean_damage(surrogate, pictures[0], pictures[1], text, seed, draws=1)
 
     return {
         "damage": damage(image, protected),

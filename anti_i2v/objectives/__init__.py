@@ -1,4 +1,4 @@
-"""What the training maximises, expressed on features of a surrogate. See `base.Objective`."""
+"""Objectives: the losses that training and per-photo attacks minimise on features of a surrogate. See `base.Objective`."""
 
 from anti_i2v.objectives.anchor import AnchorObjective
 from anti_i2v.objectives.base import Objective

@@ -21,7 +21,7 @@ class AnchorObjective(Objective):
     Args:
         target: The target image, see `targets.target_image`.
         away: Instead leave the photo's own features, without a target image: minus the mean of MSE / Var(f(photo)).
-        weights: Tap → weight; by default equal for all layers, of the denoiser and of the autoencoder (`vae.encoder.…`).
+        weights: Tap → weight of its loss; by default equal for all layers, of the denoiser and of the autoencoder (`vae.encoder.…`).
         balance: Measure every latent frame by its own variance and give all equal weight, so that the photo's own frame, which
             changes most easily, is not enough (per-frame balance: Immune2V, arXiv 2604.10837). With `away` of ln(1 + distance), see
             `departure`.

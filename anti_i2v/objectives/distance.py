@@ -23,9 +23,9 @@ def relative(difference: Tensor, reference: Tensor, frames: int | None = None) -
     Returns:
         `(B, 1)`, or `(B, frames)`, float32: 1 means a distance as large as the reference's values have to their mean.
     """
-    split = [rearrange(x, "b ... -> b 1 (...)") if frames is None else by_frame(x, frames) for x in (difference, reference.detach())]
-    variance = split[1].float().var(2, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
-    return split[0].float().square().mean(2) / variance
+    parts = [rearrange(x, "b ... -> b 1 (...)") if frames is None else by_frame(x, frames) for x in (difference, reference.detach())]
+    variance = parts[1].float().var(2, unbiased=False).clamp_min(1e-12)  # constant features: a large number instead of NaN
+    return parts[0].float().square().mean(2) / variance
 
 
 def departure(difference: Tensor, reference: Tensor, frames: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Make the photo show somebody else after the video model's autoencoder."""
+"""The photo shows another person once the video model's autoencoder has reconstructed it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class IdentityObjective(Objective):
     """Cosine between the face embeddings of both decoded photos, plus `keep` times 1 - that of the photos themselves.
 
     A distance of features does not know what a person is, and finds tints and textures; an embedding trained to tell people apart
-    does. The second part keeps the person recognisable in the protected photo itself: what is left to change is what the video
-    model makes of it. Dodging of face recognition (Sharif et al. 2016, doi 10.1145/2976749.2978392) through an autoencoder. It
-    needs the tap `decoded`, and `photo` if `keep` is positive.
+    does. The second part keeps the person recognisable in the protected photo itself, so that only what the video model makes of
+    it can change. Dodging of face recognition (Sharif et al. 2016, doi 10.1145/2976749.2978392) through an autoencoder.
+    It needs the tap `decoded`, and `photo` if `keep` is positive.
 
     Args:
         embedders: Folders of objective embedders, or the names of shipped ones; the judge is refused. The cosine is the mean of

@@ -1,4 +1,4 @@
-"""How different pictures look to a feature network: raised for what the video model decodes, or a price on the photo itself."""
+"""How different pictures look to a feature network: raised for what the video model decodes, or a penalty on the photo itself."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PerceptualObjective(PictureObjective):
     """
 
     mean: Tensor
-    spread: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -82,18 +82,18 @@ class PerceptualObjective(PictureObjective):
     ) -> None:
         super().__init__(tap)
         self.size: int | None = None
-        mean, spread = [0.5] * 3, [0.5] * 3
+        mean, std = [0.5] * 3, [0.5] * 3
         if weights is None:
             embedder = load_embedder(network, "objective")
             self.network, self.size = embedder.network, embedder.size
         else:
             self.network = load_timm(network, Path(weights).expanduser())
             config = self.network.pretrained_cfg
-            mean, spread = list(config["mean"]), list(config["std"])
+            mean, std = list(config["mean"]), list(config["std"])
             self.size = config["input_size"][-1] if config.get("fixed_input_size") else None
         self.stages = None if stages is None else list(stages)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("spread", torch.tensor(spread).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self._check_stages(network)
 
     def _check_stages(self, network: str) -> None:
@@ -107,7 +107,7 @@ class PerceptualObjective(PictureObjective):
         """Maps of the stages `(B, C, h, w)`, each position's vector of unit length, of pictures `(B, 3, H, W)` in [0, 1]."""
         if self.size is not None and pictures.shape[-2:] != (self.size, self.size):
             pictures = F.interpolate(pictures, (self.size, self.size), mode="bilinear", antialias=True)
-        maps = self.network.forward_intermediates((pictures - self.mean) / self.spread, indices=self.stages, intermediates_only=True)
+        maps = self.network.forward_intermediates((pictures - self.mean) / self.std, indices=self.stages, intermediates_only=True)
         return [F.normalize(x.float(), dim=1, eps=1e-6) for x in maps]
 
     def distance(self, clean: Tensor, protected: Tensor) -> Tensor:

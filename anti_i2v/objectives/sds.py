@@ -48,8 +48,8 @@ def match_latent(error: Tensor, latent: Tensor) -> Tensor:
     """
     if error.shape == latent.shape:
         return error
-    predicted = error.abs().amax((0, 1, 3, 4)) > 0  # it is 0 in the frames that the photo itself occupies
-    mean = error[:, :, predicted].sum(2, keepdim=True) / predicted.sum().clamp_min(1)
+    later = error.abs().amax((0, 1, 3, 4)) > 0  # it is 0 in the frames that the photo itself occupies
+    mean = error[:, :, later].sum(2, keepdim=True) / later.sum().clamp_min(1)
     mean = mean.squeeze(2) if latent.ndim == 4 else mean
     if mean.shape != latent.shape:
         raise UsageError(f"the error {tuple(error.shape)} does not fit the latent {tuple(latent.shape)}; use DiffusionObjective here")

@@ -1,4 +1,4 @@
-"""The price of being seen: colour differences above what eyes notice, and colour in flat regions, where they notice it most."""
+"""A penalty on visibility: colour differences above what eyes notice, and colour in flat regions, where they notice it most."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from anti_i2v.surrogates.draw import PHOTO, Draw
 WINDOW = 7
 """Side of the window that decides whether a region is flat, in pixels."""
 
-TEXTURED = 10.0
+TEXTURE_DEVIATION = 10.0
 """Standard deviation of L* in the window from which a region hides all colour."""
 
 
 class VisibilityObjective(Objective):
     """Mean of max(0, ΔE2000 - threshold) over the pixels, plus `flat_weight` times the mean change of a*, b* weighted by flatness.
 
-    ΔE2000 by Sharma, Wu and Dalal 2005, eqs. 2–22, as the price of a perturbation after PerC (arXiv 1911.02466); a difference of 1 is
-    about just noticeable side by side. Flatness is 1 - s / `TEXTURED`, at least 0, where s is the standard deviation of the photo's
-    L* in a window: texture masks, and the same deviation weighs pixels in Luo et al. (AAAI 2018). It needs the tap `photo`.
+    ΔE2000 by Sharma, Wu and Dalal 2005, eqs. 2–22, as the penalty on a perturbation after PerC (arXiv 1911.02466); a difference of 1 is
+    about just noticeable side by side. Flatness is 1 - s / `TEXTURE_DEVIATION`, at least 0, where s is the standard deviation of the
+    photo's L* in a window: texture masks, and the same deviation weighs pixels in Luo et al. (AAAI 2018). It needs the tap `photo`.
 
     Args:
         threshold: ΔE2000 up to which a difference is free.
@@ -68,4 +68,4 @@ def flatness(lightness: Tensor) -> Tensor:
     if min(lightness.shape[-2:]) <= reach:
         raise UsageError(f"photos of {lightness.shape[-2]} x {lightness.shape[-1]} are too small for a window of {WINDOW}; use larger ones")
     around = F.pad(lightness, (reach,) * 4, mode="reflect").unfold(2, WINDOW, 1).unfold(3, WINDOW, 1)
-    return (1 - around.flatten(-2).std(-1, unbiased=False) / TEXTURED).clamp_min(0)
+    return (1 - around.flatten(-2).std(-1, unbiased=False) / TEXTURE_DEVIATION).clamp_min(0)

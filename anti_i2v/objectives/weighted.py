@@ -26,10 +26,10 @@ class WeightedObjective(Objective):
         super().__init__()
         self.weights = dict.fromkeys(objectives, 1.0) if weights is None else weights
         if not objectives or self.weights.keys() != objectives.keys():
-            weighted, names = ", ".join(sorted(self.weights)), ", ".join(sorted(objectives))
-            raise UsageError(f"the weights name {weighted or 'nothing'}, the objectives are {names or 'none'}; give each one a weight")
-        if dotted := [name for name in objectives if "." in name]:
-            raise UsageError(f"the objective {dotted[0]!r} has a dot in its name; a dot parts levels of a config, choose another")
+            weight_names, names = ", ".join(sorted(self.weights)), ", ".join(sorted(objectives))
+            raise UsageError(f"the weights name {weight_names or 'nothing'}, the objectives are {names or 'none'}; give each one a weight")
+        if with_dot := [name for name in objectives if "." in name]:
+            raise UsageError(f"the objective {with_dot[0]!r} has a dot in its name; a dot parts levels of a config, choose another")
         if bad := {name: weight for name, weight in self.weights.items() if not 0 <= weight < float("inf")}:
             raise UsageError(f"weights must be finite and not negative; got {bad}")
         self.objectives = nn.ModuleDict(objectives)

@@ -1,4 +1,4 @@
-"""What a prompt asks a person to do, as curves of pose over time.
+"""The actions that prompts ask for, as curves of pose over time.
 
 Several motions are too large to copy pixels for: an image-to-video model has to know the person to draw the later frames,
 which is what real models do and what makes them attackable (small motions are not enough).

@@ -18,7 +18,7 @@ from anti_i2v.portraits.scene import sample_scenes
 
 Split = Literal["train", "validation", "test"]
 
-# split → (first identity, number of identities, clips of each). Disjoint ranges: nobody is in two splits.
+# split → (first identity, number of identities, clips of each). Disjoint ranges: no person is in two splits.
 SPLITS: dict[str, tuple[int, int, int]] = {
     "train": (0, 8192, 32),
     "validation": (100_000, 256, 8),

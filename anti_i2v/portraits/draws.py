@@ -1,4 +1,4 @@
-"""Seeded draws for many people or scenes at once: one row of uniform numbers each, handed out column by column."""
+"""Seeded draws for many people or scenes at once: one row of uniform numbers each, used column by column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class SeededDraws:
-    """Hands out the columns of an (N, K) table of uniform numbers, so that every row depends on its own seed only.
+    """Returns, one after the other, the columns of an (N, K) table of uniform numbers, so that every row depends on its own seed only.
 
     The order of the calls is part of what a seed means: add new draws at the end.
     """
@@ -30,7 +30,7 @@ class SeededDraws:
         return low + (high - low) * self.unit()
 
     def normal(self, sigma: float) -> Tensor:
-        """(N,) normal with standard deviation `sigma`, cut at three of them so that nobody gets a freak face."""
+        """(N,) normal with standard deviation `sigma`, cut at three of them, so that no face is implausible."""
         quantile: Tensor = torch.special.ndtri(self.unit().clamp(0.00135, 0.99865))
         return quantile * sigma
 

@@ -1,6 +1,6 @@
-"""Who somebody is: the geometry and faint detail of a face, and the natural colours that go with it.
+"""The identity of a person: the geometry and faint detail of a face, and the natural colours that go with it.
 
-Identity is meant to be subtle, as with real people: nobody can be told by a vivid colour, and everything a person can
+Identity is meant to be subtle, as with real people: no person is recognised by a vivid colour, and everything a person can
 change within a day (clothes, beard, hair open or tied, light, pose …) is drawn elsewhere, in `scene.py`.
 """
 

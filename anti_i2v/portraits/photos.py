@@ -19,7 +19,7 @@ class PortraitPhotos(PhotoSource):
     """First frames of the Portraits' clips, rendered when asked for; each comes with its clip's prompt.
 
     Args:
-        people: How many validation and test people to use, each once; they are never met in training.
+        people: How many validation and test people to use, each once; none of them is in the training split.
         num_frames: Length of the clip that comes with each photo of `train`, as a reference for the noise; 1 for none.
     """
 

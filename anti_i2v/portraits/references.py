@@ -1,4 +1,4 @@
-"""Rendered people in other scenes than those that are attacked: what an identity embedder knows them by."""
+"""Rendered people in other scenes than those that are attacked: the references of identity embedders."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def reference_clips(split: Split, people: Sequence[int], height: int, width: int
     clips = PortraitClips(split, num_frames, height, width)
     if not 1 <= scenes < clips.each:
         raise UsageError(f"{scenes} reference scenes; the split {split} has 1 to {clips.each - 1} beside scene 0")
-    chosen = range(1, scenes + 1)
-    return (clips.batch([person % clips.people + scene * clips.people for scene in chosen]).video for person in people)
+    numbers = range(1, scenes + 1)
+    return (clips.batch([person % clips.people + scene * clips.people for scene in numbers]).video for person in people)
 
 
 def portrait_references(judge: IdentityEmbedder, split: Split, people: Sequence[int], height: int, width: int) -> References:

@@ -1,4 +1,4 @@
-"""Draws people: identity, scene and motion in, frames and masks out.
+"""The renderer: identity, scene and motion → frames and masks.
 
 Backgrounds are drawn once per clip, bodies on whole frames, and heads only on the pixels around them, which are most of
 the work and a quarter of the picture.
@@ -34,7 +34,7 @@ def _plane(value: Tensor) -> Tensor:
 
 
 def _background(x: Tensor, y: Tensor, scene: Scene, texture: Tensor) -> Tensor:
-    """(3, N, H, W): a wall with a gradient, a few things before it, and a faint surface."""
+    """(3, N, H, W): a wall with a gradient, a few objects before it, and a faint surface."""
     tilt = _plane(scene["tilt"])
     wave = 0.5 + 0.5 * torch.sin(x * torch.cos(tilt) * 1.6 + y * torch.sin(tilt) * 1.6)
     image = torch.lerp(_plane(scene.wall[:, 0]), _plane(scene.wall[:, 1]), wave)
@@ -55,7 +55,7 @@ def _body(
     what: dict[str, Tensor],
     colour: dict[str, Tensor],
 ) -> Tensor:
-    """Neck, shoulders and shirt, painted into `image` (3, M, H, W); returns their coverage (M, H, W)."""
+    """Neck, shoulders and shirt, drawn into `image` (3, M, H, W); returns their coverage (M, H, W)."""
     chin = who["face_height"]
     neck = cover(torch.maximum(x.abs() - who["face_width"] * 0.52, (y - chin * 0.95).abs() - 0.4), edge)
     paint(image, neck, colour["skin"] * 0.86)

@@ -25,7 +25,7 @@ class RenderedPhotos:
 
     description = "rendered portraits of the validation split, masks and identities known"
     prompts = tuple(prompt for action in ACTIONS for prompt in action.prompts)
-    failed: Mapping[Path, str] = {}
+    failures: Mapping[Path, str] = {}
 
     def __init__(self, people: int, scenes: int, height: int, width: int) -> None:
         self.clips = PortraitClips("validation", 1, height, width)

@@ -44,7 +44,7 @@ class Scene:
     shirt: Tensor  # (N, 3)
     trim: Tensor  # (N, 3) colour of stripes and collar
     wall: Tensor  # (N, 2, 3) the two ends of the background's gradient
-    blobs: Tensor  # (N, BLOBS, 3) colours of the things that stand in the background
+    blobs: Tensor  # (N, BLOBS, 3) colours of the objects in the background
     cast: Tensor  # (N, 3) gain of each channel: exposure and colour of the light
     value: dict[str, Tensor]  # name → (N,)
     blob: dict[str, Tensor]  # name → (N, BLOBS)

@@ -30,13 +30,13 @@ def every_block(denoiser: nn.Module, lists: Mapping[str, str]) -> list[str]:
     """
     # Blocks that refine the prompt alone have no place in the picture that a score could be about.
     names = [name for name in lists if not name.startswith("text_")] or list(U_NET)
-    found = []
+    blocks = []
     for name in names:
         child = getattr(denoiser, name, None)
-        found += [f"{name}.{i}" for i in range(len(child))] if isinstance(child, nn.ModuleList) else [name] * (child is not None)
-    if not found:
+        blocks += [f"{name}.{i}" for i in range(len(child))] if isinstance(child, nn.ModuleList) else [name] * (child is not None)
+    if not blocks:
         raise UsageError(f"{type(denoiser).__name__} has no {', '.join(names)}; name its layers with --taps")
-    return found
+    return blocks
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def kind_of(source: str) -> tuple[Kind, nn.Module]:
         ) from error
     with torch.device("meta"):
         denoiser: nn.Module = network.from_config(config)
-    stated = {name: value for name, value in config.items() if not name.startswith("_")}
-    digest = hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    settings = {name: value for name, value in config.items() if not name.startswith("_")}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
     blocks = len(every_block(denoiser, family.block_lists))
     return Kind(source, str(index.get("_class_name")), str(entry[1]), digest, blocks), denoiser

@@ -1,4 +1,4 @@
-"""Which layers to strike, from their scores, and the file that says so: `taps.yaml`."""
+"""Which layers to attack, from their scores, and the file that says so: `taps.yaml`."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ class Choice:
 def layer_scores(rows: Sequence[Row]) -> tuple[dict[str, float], str]:
     """Layer → score, in the order of the rows, and the rule in words.
 
-    What a layer carries is worth as much as a photo can move it: distinct but stiff layers were no better to train against than
-    the first ones (docs/LOG.md, 2026-11-23).
+    What a layer carries counts only as far as a change of the photo changes it: layers that distinguish people well but hardly
+    change were no better to train against than the first ones (docs/LOG.md, 2026-11-23).
     """
     noisiest = max(row.sigma for row in rows)
     used = [row for row in rows if row.sigma >= min(NOISY, noisiest)]
     # max(0, nan) is 0: what is not known counts as nothing
-    known = _means(used, lambda row: max(0.0, _figure(row, "subject")) * max(0.0, _figure(row, "person")) * _gain(row))
-    if max(known.values()) > 0:
-        return known, RULE_KNOWN
+    scores = _means(used, lambda row: max(0.0, _figure(row, "subject")) * max(0.0, _figure(row, "person")) * _gain(row))
+    if max(scores.values()) > 0:
+        return scores, RULE_KNOWN
     return _means(used, lambda row: _figure(row, "coherence") * _gain(row)), RULE_UNKNOWN
 
 
 def _means(rows: Sequence[Row], score: Callable[[Row], float]) -> dict[str, float]:
     """Layer → mean of its finite scores; 0 if there are none."""
-    found: dict[str, list[float]] = {row.layer: [] for row in rows}
+    by_layer: dict[str, list[float]] = {row.layer: [] for row in rows}
     for row in rows:
         value = score(row)
-        found[row.layer] += [value] * math.isfinite(value)
-    return {layer: sum(values) / max(len(values), 1) for layer, values in found.items()}
+        by_layer[row.layer] += [value] * math.isfinite(value)
+    return {layer: sum(values) / max(len(values), 1) for layer, values in by_layer.items()}
 
 
 def _figure(row: Row, name: str) -> float:
@@ -71,7 +71,7 @@ def _figure(row: Row, name: str) -> float:
 
 
 def _gain(row: Row) -> float:
-    """How far an attack on the layer moves it; 1 where no photo was attacked, so that what it carries decides alone."""
+    """How far an attack on the layer moves it; 1 where no photo was attacked, so that the other factors decide alone."""
     gain = _figure(row, "attack")
     return 1.0 if math.isnan(gain) else gain
 
@@ -90,8 +90,8 @@ def choose(rows: Sequence[Row], count: int = 3) -> Choice:
     layers = list(scores)
     if not 1 <= count < len(layers):
         raise UsageError(f"--count {count} of {len(layers)} layers; choose 1 … {len(layers) - 1}, because one is left as the shallow one")
-    ranked = sorted(range(1, len(layers)), key=lambda i: (-scores[layers[i]], -i))
-    deep = sorted(ranked[:count])
+    order = sorted(range(1, len(layers)), key=lambda i: (-scores[layers[i]], -i))
+    deep = sorted(order[:count])
     shallow = min(range(deep[0]), key=lambda i: scores[layers[i]])
     return Choice([layers[i] for i in deep], layers[shallow], f"{rule}; {RULE_LAYERS}", scores)
 
@@ -113,7 +113,7 @@ def as_yaml(choice: Choice, kind: Kind, facts: Mapping[str, object]) -> str:
         **facts,
     }
     text: str = yaml.safe_dump(content, sort_keys=False, width=140, allow_unicode=True)
-    return "# Written by `anti-i2v layers`. A training that says `taps: auto` strikes the deep layers.\n" + text
+    return "# Written by `anti-i2v layers`. A training that says `taps: auto` attacks the deep layers.\n" + text
 
 
 def read_choice(path: Path, source: str) -> Choice:
@@ -130,15 +130,15 @@ def read_choice(path: Path, source: str) -> Choice:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        named = {name: str(content[name]) for name in ("pipeline", "denoiser", "configuration")}
-        made = Kind(str(content["surrogate"]), **named, blocks=int(content["blocks"]))
+        classes = {name: str(content[name]) for name in ("pipeline", "denoiser", "configuration")}
+        origin = Kind(str(content["surrogate"]), **classes, blocks=int(content["blocks"]))
         choice = Choice([str(tap) for tap in content["deep"]], str(content["shallow"]), str(content["rule"]), dict(content["scores"]))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"cannot read {path} as a taps file ({reason}); `anti-i2v layers --surrogate {source}` writes one") from error
     kind, denoiser = kind_of(source)
-    if not made.same(kind):
-        raise UsageError(f"{path} was made for {made}, not for {kind}; `anti-i2v layers --surrogate {source}` makes one for it")
+    if not origin.same(kind):
+        raise UsageError(f"{path} was made for {origin}, not for {kind}; `anti-i2v layers --surrogate {source}` makes one for it")
     layers = dict(denoiser.named_modules())
     missing = [tap for tap in (*choice.deep, choice.shallow) if tap not in layers]
     if missing or not choice.deep:

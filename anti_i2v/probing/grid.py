@@ -71,8 +71,8 @@ def cover(mask: Tensor, maps: Tensor) -> Tensor:
     Returns:
         `(B, 1, frames, h, w)` in [0, 1].
     """
-    pooled = F.interpolate(mask.to(maps), maps.shape[-2:], mode="area")
-    return pooled.unsqueeze(2).expand(-1, -1, maps.shape[2], -1, -1)
+    share = F.interpolate(mask.to(maps), maps.shape[-2:], mode="area")
+    return share.unsqueeze(2).expand(-1, -1, maps.shape[2], -1, -1)
 
 
 def projection(channels: int, dims: int, seed: int) -> Tensor | None:

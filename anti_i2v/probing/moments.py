@@ -28,16 +28,16 @@ class Moments:
 
     def within(self) -> Tensor:
         """Scatter around the mean of each place over the photos, `(D, D)`: what the place alone does not tell."""
-        sums = self._known()
+        sums = self._place_sums()
         return self._products - sums.T @ sums / self.photos
 
     def total(self) -> Tensor:
         """Scatter around the mean of all, `(D, D)`."""
-        sums = self._known()
+        sums = self._place_sums()
         mean = sums.sum(0)
         return self._products - torch.outer(mean, mean) / (self.photos * len(sums))
 
-    def _known(self) -> Tensor:
+    def _place_sums(self) -> Tensor:
         if self._sums is None:
             raise RuntimeError("no photo was counted")
         return self._sums
@@ -56,12 +56,12 @@ class Groups:
         self._count = 0
         self._sum, self._all = torch.zeros(dims, dtype=torch.float64), torch.zeros(dims, dtype=torch.float64)
         self._products = torch.zeros(dims, dims, dtype=torch.float64)
-        self._means = torch.zeros(dims, dims, dtype=torch.float64)  # Σ over closed groups of sum ⊗ sum / count
+        self._means = torch.zeros(dims, dims, dtype=torch.float64)  # Σ over finished groups of sum ⊗ sum / count
 
     def add(self, vector: Tensor, label: int) -> None:
-        """Count a vector `(D,)`; a new label closes the group before."""
+        """Count a vector `(D,)`; a new label ends the group before."""
         if label != self._label:
-            self._means = self._closed()
+            self._means = self._mean_products()
             self._label, self._count, self._sum = label, 0, torch.zeros_like(self._sum)
             self.groups += 1
         vector = vector.double().cpu()
@@ -69,13 +69,14 @@ class Groups:
         self._sum, self._all = self._sum + vector, self._all + vector
         self._products = self._products + torch.outer(vector, vector)
 
-    def _closed(self) -> Tensor:
+    def _mean_products(self) -> Tensor:
+        """Σ over all groups, the current one included, of sum ⊗ sum / count."""
         return self._means + torch.outer(self._sum, self._sum) / max(self._count, 1)
 
     def within(self) -> Tensor:
         """Σ (v − mean of its group) ⊗ itself, `(D, D)`."""
-        return self._products - self._closed()
+        return self._products - self._mean_products()
 
     def between(self) -> Tensor:
         """Σ over groups of count · (mean of the group − mean of all) ⊗ itself, `(D, D)`."""
-        return self._closed() - torch.outer(self._all, self._all) / max(self.photos, 1)
+        return self._mean_products() - torch.outer(self._all, self._all) / max(self.photos, 1)

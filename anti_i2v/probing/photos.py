@@ -1,4 +1,4 @@
-"""The photos that a surrogate is probed with: what is known of them, and those of a folder."""
+"""The photos that a surrogate is probed with: the protocol for all of them, and those of a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from anti_i2v.imaging.tensors import read_photo, resize, to_tensor
 from anti_i2v.probing.sums import Photos
 
 BATCH = 4
-"""Photos of a folder that go through at once."""
+"""Photos of a folder in one batch."""
 
 
 class PhotoBatches(Protocol):
-    """Photos in batches, which can be gone through several times."""
+    """Photos in batches; iterating over them again gives the same photos again."""
 
     @property
     def description(self) -> str:
@@ -35,7 +35,7 @@ class PhotoBatches(Protocol):
         """Number of photos."""
 
     @property
-    def failed(self) -> Mapping[Path, str]:
+    def failures(self) -> Mapping[Path, str]:
         """Files that could not be read, and why."""
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class FolderPhotos:
         if not self.files:
             raise UsageError(f"no photos in {folder}; give a folder of photos")
         self.prompts, self.height, self.width, self.count = (prompt,), height, width, len(self.files)
-        self.failed: dict[Path, str] = {}
+        self.failures: dict[Path, str] = {}
 
     def __len__(self) -> int:
         return -(-self.count // BATCH)
@@ -74,19 +74,19 @@ class FolderPhotos:
     def __iter__(self) -> Iterator[Photos]:
         waiting: list[Tensor] = []
         for file in self.files:
-            if file in self.failed:
+            if file in self.failures:
                 continue
             try:
                 waiting.append(self.read(file))
             except UsageError as error:
-                self.failed[file] = str(error)
+                self.failures[file] = str(error)
             if len(waiting) == BATCH:
                 yield Photos(torch.stack(waiting), list(self.prompts) * BATCH)
                 waiting = []
         if waiting:
             yield Photos(torch.stack(waiting), list(self.prompts) * len(waiting))
-        elif len(self.failed) == self.count:
-            raise UsageError(f"none of {self.count} photos can be read; the first: {next(iter(self.failed.values()))}")
+        elif len(self.failures) == self.count:
+            raise UsageError(f"none of {self.count} photos can be read; the first: {next(iter(self.failures.values()))}")
 
     def read(self, file: Path) -> Tensor:
         """A photo, upright, its middle in the surrogate's shape: (3, height, width) in [0, 1]."""

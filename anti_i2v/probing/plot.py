@@ -35,13 +35,13 @@ def check_matplotlib() -> None:
         raise UsageError('the plot needs matplotlib, which is not installed; pip install "anti-i2v[plot]"')
 
 
-def plot(rows: Sequence[Row], scores: Mapping[str, float], chosen: Sequence[str]) -> Image.Image:
+def plot(rows: Sequence[Row], scores: Mapping[str, float], choice: Sequence[str]) -> Image.Image:
     """Every measure over the layers, a colour a step; solid lines are later frames, dashed ones latent frame 0.
 
     Args:
         rows: Of a study.
         scores: Layer → score of the choice.
-        chosen: Layers to shade.
+        choice: Layers to shade.
 
     Returns:
         A picture of 64 colours, a quarter of the bytes.
@@ -64,7 +64,7 @@ def plot(rows: Sequence[Row], scores: Mapping[str, float], chosen: Sequence[str]
             axes.text(0.5, 0.5, "not known for these photos", transform=axes.transAxes, ha="center", color="grey")
         else:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        for layer in chosen:
+        for layer in choice:
             axes.axvspan(layers.index(layer) - 0.5, layers.index(layer) + 0.5, color="#eeeee2", zorder=0)
         axes.set_xlim(-0.5, len(layers) - 0.5)
         every = math.ceil(len(layers) / 14)

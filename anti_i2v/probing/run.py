@@ -29,7 +29,7 @@ from anti_i2v.surrogates.registry import find_family
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What a user asks of `anti-i2v layers`.
+    """The options of `anti-i2v layers`.
 
     Attributes:
         surrogate: Pipeline folder, shipped name, or hub id.
@@ -94,15 +94,15 @@ def run_study(request: StudyRequest, photos: PhotoBatches) -> list[str]:
         request.out.mkdir(parents=True, exist_ok=True)  # now, and not after the work
     except OSError as error:
         raise UsageError(f"cannot use --out {request.out}: {error.strerror}; choose another folder") from None
-    attacked = min(request.attacked, len(photos))
-    with tqdm(total=len(steps) * (photos.count + attacked), unit="photo", disable=request.quiet) as bar:
+    attack_count = min(request.attacked, len(photos))
+    with tqdm(total=len(steps) * (photos.count + attack_count), unit="photo", disable=request.quiet) as bar:
         result = study(surrogate, photos, steps, request.seed, request.attacked, advance=bar.update)
     choice = choose(result.rows, request.count)
     facts: dict[str, object] = {
         "photos": f"{result.photos} {photos.description}",
         "size": f"{request.num_frames} frames of {request.height}x{request.width}",
         "steps": ", ".join(f"{step} (noise {surrogate.sigmas[step]:.2f})" for step in sorted({row.step for row in result.rows})),
-        "attacked": attacked,
+        "attacked": attack_count,
         "seed": request.seed,
         "commit": commit() or "unknown",
     }
@@ -164,8 +164,8 @@ def _pca(result: Study, choice: Choice) -> tuple[list[list[Tensor]], list[str], 
     """Rows, names and headings of pca.png: a layer a row; for each step the photos' latent frame 0, then their last one."""
     steps = sorted({row.step for row in result.rows})
     frames = sorted({0, next(iter(result.pictures.values())).shape[2] - 1})
-    people = range(len(result.shown))
-    grids = [[photo for _ in steps for _ in frames for photo in result.shown]]
+    people = range(len(result.examples))
+    grids = [[photo for _ in steps for _ in frames for photo in result.examples]]
     headings = [f"step {step}, frame {frame}" if person == 0 else "" for step in steps for frame in frames for person in people]
     for layer in choice.scores:
         grids.append([result.pictures[layer, step][person, :, frame] for step in steps for frame in frames for person in people])

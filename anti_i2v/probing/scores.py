@@ -1,4 +1,4 @@
-"""From sums over photos to the figures of a layer. Each is 0, or near it, where the features tell nothing."""
+"""From sums over photos to the figures of a layer. Each is 0, or near it, where the features carry no information."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHRINKAGE = 0.1
 """Of the scatter within people toward the mean variance: there may be fewer photos than dimensions."""
 
 
-def probe_r2(fit: Moments, judged: Moments) -> float:
+def probe_r2(fit: Moments, test: Moments) -> float:
     """How well a linear probe, fitted to some people, finds the subject in photos of others: share of explained variance.
 
     Vectors are features with the share of the place that the subject covers as the last number. Everything is taken
@@ -27,36 +27,36 @@ def probe_r2(fit: Moments, judged: Moments) -> float:
     Returns:
         At most 1; 0 where features do not help, below where the probe misleads; NaN without photos or where masks do not vary.
     """
-    if min(fit.photos, judged.photos) < 2:
+    if min(fit.photos, test.photos) < 2:
         return math.nan
-    known, new = fit.within(), judged.within()
-    features, answers = known[:-1, :-1], known[:-1, -1]
+    scatter, test_scatter = fit.within(), test.within()
+    features, answers = scatter[:-1, :-1], scatter[:-1, -1]
     eye = torch.eye(len(features), dtype=features.dtype, device=features.device)
     weights = torch.linalg.solve(features + (RIDGE * features.trace() / len(features) + 1e-30) * eye, answers)
-    spread = float(new[-1, -1])
-    missed = spread - 2 * float(weights @ new[:-1, -1]) + float(weights @ new[:-1, :-1] @ weights)
-    return 1 - missed / spread if spread > 1e-12 else math.nan
+    variance = float(test_scatter[-1, -1])
+    error = variance - 2 * float(weights @ test_scatter[:-1, -1]) + float(weights @ test_scatter[:-1, :-1] @ weights)
+    return 1 - error / variance if variance > 1e-12 else math.nan
 
 
-def person_share(fit: Groups, judged: Groups) -> float:
+def person_share(fit: Groups, test: Groups) -> float:
     """Share of the variance between photos that is the person's and not the scene's: the intraclass correlation.
 
     ICC(1) = (B − W) / (B + (k − 1) W) with the mean squares between and within people and k photos of each
     (Shrout and Fleiss 1979), here traces in the space where the scatter within *other* people is round, as in a
-    discriminant analysis; nobody is judged by a space that was fitted to them.
+    discriminant analysis; no person is scored in a space that was fitted to them.
 
     Returns:
         At most 1; 0 in the mean where the person does not matter; NaN with fewer than two people or one photo of each.
     """
-    free = [fit.photos - fit.groups, judged.photos - judged.groups]
-    if min(free) < 1 or judged.groups < 2:
+    free = [fit.photos - fit.groups, test.photos - test.groups]
+    if min(free) < 1 or test.groups < 2:
         return math.nan
     space = fit.within() / free[0]
     eye = torch.eye(len(space), dtype=space.dtype)
     space = (1 - SHRINKAGE) * space + (SHRINKAGE * space.trace() / len(space) + 1e-30) * eye
-    between = float(torch.linalg.solve(space, judged.between()).trace()) / (judged.groups - 1)
-    within = float(torch.linalg.solve(space, judged.within()).trace()) / free[1]
-    size = judged.photos / judged.groups
+    between = float(torch.linalg.solve(space, test.between()).trace()) / (test.groups - 1)
+    within = float(torch.linalg.solve(space, test.within()).trace()) / free[1]
+    size = test.photos / test.groups
     whole = between + (size - 1) * within
     return (between - within) / whole if whole > 1e-12 else math.nan
 
@@ -85,8 +85,8 @@ def coherence(maps: Tensor) -> Tensor:
         `(B,)`, frames averaged; NaN where a frame has no two places that are not neighbours.
     """
     height, width = maps.shape[-2:]
-    centred = maps.double() - maps.double().mean((-2, -1), keepdim=True)
-    ones = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    deviations = maps.double() - maps.double().mean((-2, -1), keepdim=True)
+    ones = deviations / deviations.norm(dim=1, keepdim=True).clamp_min(1e-12)
     near = (ones[..., 1:, :] * ones[..., :-1, :]).sum((1, 3, 4)) + (ones[..., 1:] * ones[..., :-1]).sum((1, 3, 4))
     near_pairs = (height - 1) * width + height * (width - 1)
     # |Σ u|² holds every ordered pair, each place with itself among them.
@@ -94,5 +94,5 @@ def coherence(maps: Tensor) -> Tensor:
     far_pairs = height * width * (height * width - 1) // 2 - near_pairs
     if not near_pairs or not far_pairs:
         return torch.full((len(maps),), math.nan, dtype=torch.float64)
-    found: Tensor = (near / near_pairs - far / far_pairs).mean(1)
-    return found.cpu()
+    difference: Tensor = (near / near_pairs - far / far_pairs).mean(1)
+    return difference.cpu()

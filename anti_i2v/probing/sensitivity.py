@@ -1,4 +1,4 @@
-"""How far a small change of the photo moves a layer, and what the denoiser then answers."""
+"""How much a small change of the photo changes a layer, and the output of the denoiser."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def maps_and_answer(surrogate: Surrogate, image: Tensor, text: Mapping[str, Tens
     return {tap: as_map(value, *size, tap) for tap, value in features.items()}, torch.cat(answers)  # a family may go photo by photo
 
 
-def relative(changed: Tensor, clean: Tensor) -> Tensor:
+def relative(other: Tensor, clean: Tensor) -> Tensor:
     """Norm of the change by the norm of what was changed: `(B, …)` → `(B,)`."""
-    found: Tensor = (changed - clean).flatten(1).norm(dim=1) / clean.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return found
+    ratio: Tensor = (other - clean).flatten(1).norm(dim=1) / clean.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return ratio
 
 
 def attack_step(image: Tensor, gradient: Tensor) -> Tensor:
@@ -60,36 +60,36 @@ def gains(
         generator: Of the noise and the random direction.
 
     Returns:
-        Tap → `noise_first`, `attack_first`, … (see `PARTS`), and what the denoiser answers: `noise_answer`, the same for all,
+        Tap → `noise_first`, `attack_first`, … (see `PARTS`), and the change of the denoiser's output: `noise_answer`, the same for all,
         and `attack_answer`; each `(B,)`.
     """
     draws = [torch.randn(image.shape, generator=generator).to(image) for _ in range(2)]
     with torch.no_grad():
         clean, answer = maps_and_answer(surrogate, image, text, draw)
         noisy = (image + STRENGTH * draws[0]).clamp(0, 1)
-        moved, noise_answer = maps_and_answer(surrogate, noisy, text, draw)
-    found = {tap: _changes("noise", moved[tap], clean[tap]) | {"noise_answer": relative(noise_answer, answer)} for tap in clean}
-    found = {tap: _by(values, relative(noisy, image)) for tap, values in found.items()}
-    del moved
+        maps, noise_answer = maps_and_answer(surrogate, noisy, text, draw)
+    result = {tap: _changes("noise", maps[tap], clean[tap]) | {"noise_answer": relative(noise_answer, answer)} for tap in clean}
+    result = {tap: _by(values, relative(noisy, image)) for tap, values in result.items()}
+    del maps
     leaf = (image + STRENGTH / 2 * draws[1].sign()).clamp(0, 1).requires_grad_()
     size = (draw.frames, surrogate.height, surrogate.width)
     with torch.enable_grad():
-        begun = {tap: as_map(value, *size, tap) for tap, value in surrogate(leaf, text, draw).items()}
+        features = {tap: as_map(value, *size, tap) for tap, value in surrogate(leaf, text, draw).items()}
     for number, tap in enumerate(clean):
         with torch.enable_grad():
-            parts = zip(split(begun.pop(tap)).values(), split(clean[tap]).values(), strict=True)
+            parts = zip(split(features.pop(tap)).values(), split(clean[tap]).values(), strict=True)
             loss = torch.stack([relative(one, other).square().sum() for one, other in parts]).sum()
         (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=number < len(clean) - 1)
-        worn = attack_step(image, gradient)
+        attack = attack_step(image, gradient)
         with torch.no_grad():
-            moved, worn_answer = maps_and_answer(surrogate.with_taps([tap]), worn, text, draw)
-        values = _changes("attack", moved[tap], clean[tap]) | {"attack_answer": relative(worn_answer, answer)}
-        found[tap] |= _by(values, relative(worn, image))
-    return found
+            maps, attack_answer = maps_and_answer(surrogate.with_taps([tap]), attack, text, draw)
+        values = _changes("attack", maps[tap], clean[tap]) | {"attack_answer": relative(attack_answer, answer)}
+        result[tap] |= _by(values, relative(attack, image))
+    return result
 
 
-def _changes(name: str, changed: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    return {f"{name}_{part}": relative(value, split(clean)[part]) for part, value in split(changed).items()}
+def _changes(name: str, other: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    return {f"{name}_{part}": relative(value, split(clean)[part]) for part, value in split(other).items()}
 
 
 def _by(values: Mapping[str, Tensor], pixels: Tensor) -> dict[str, Tensor]:

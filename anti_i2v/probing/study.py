@@ -29,30 +29,30 @@ class Row:
 
 @dataclass
 class Study:
-    """What was found.
+    """The result of a study.
 
     Attributes:
         rows: Layer by layer in the order of computation, step by step.
         photos: How many went in.
-        shown: The photos of the pictures, (n, 3, H, W).
+        examples: The photos of the pictures, (n, 3, H, W).
         pictures: (layer, step) → (n, 3, frames, h, w) in [0, 1], see `pca.colours`; frame 0 and the later frames apart.
     """
 
     rows: list[Row] = field(default_factory=list)
     photos: int = 0
-    shown: Tensor = field(default_factory=lambda: torch.empty(0))
+    examples: Tensor = field(default_factory=lambda: torch.empty(0))
     pictures: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
-def steps_near(sigmas: Sequence[float], wanted: Sequence[float] = (1.0, 2 / 3, 1 / 3)) -> list[int]:
+def steps_near(sigmas: Sequence[float], shares: Sequence[float] = (1.0, 2 / 3, 1 / 3)) -> list[int]:
     """Steps of a schedule whose shares of noise are nearest to some, without repetitions."""
-    return sorted({min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - share)) for share in wanted})
+    return sorted({min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - share)) for share in shares})
 
 
 def draw_at(surrogate: Surrogate, batch: int, step: int, generator: torch.Generator) -> Draw:
     """A draw of noise at a chosen step."""
-    drawn = surrogate.draw(batch, generator)
-    return replace(drawn, step=step, timestep=surrogate.timesteps[step].to(surrogate.device), sigma=surrogate.sigmas[step])
+    draw = surrogate.draw(batch, generator)
+    return replace(draw, step=step, timestep=surrogate.timesteps[step].to(surrogate.device), sigma=surrogate.sigmas[step])
 
 
 @torch.no_grad()
@@ -61,8 +61,8 @@ def study(
     batches: Iterable[Photos],
     steps: Sequence[int],
     seed: int = 0,
-    attacked: int = 8,
-    shown: int = 3,
+    attack_count: int = 8,
+    examples: int = 3,
     advance: Callable[[int], object] = lambda photos: None,
 ) -> Study:
     """Score every tap of a surrogate.
@@ -72,9 +72,9 @@ def study(
         batches: Gone through once a step, so no iterator.
         steps: Indices of its schedule.
         seed: Of noise and projections.
-        attacked: How many photos, the first of each of the first batches, the sensitivity is measured on.
-        shown: How many of those become pictures.
-        advance: Told after each piece of work how many photos went through.
+        attack_count: How many photos, the first of each of the first batches, the sensitivity is measured on.
+        examples: How many of those become pictures.
+        advance: Called after each piece of work with the number of photos that went through.
 
     Raises:
         UsageError: No photos, a step that the schedule lacks, or a tap whose output is no picture.
@@ -89,19 +89,19 @@ def study(
         result.photos = 0
         for number, photos in enumerate(batches):
             _count(surrogate, photos, sums, draw_at(surrogate, len(photos.image), step, _generator(seed, step, number)))
-            if len(firsts) < max(attacked, shown):
+            if len(firsts) < max(attack_count, examples):
                 firsts.append(Photos(photos.image[:1], photos.prompts[:1]))
             result.photos += len(photos.image)
             advance(len(photos.image))
         if not result.photos:
             raise UsageError("no photos to study; give at least one")
-        if shown:
-            result.shown = torch.cat([photo.image for photo in firsts[:shown]])
-            pictures = _pictures(surrogate, firsts[:shown], step, seed)
+        if examples:
+            result.examples = torch.cat([photo.image for photo in firsts[:examples]])
+            pictures = _pictures(surrogate, firsts[:examples], step, seed)
             result.pictures |= {(tap, step): picture for tap, picture in pictures.items()}
-        moved = _sensitivity(surrogate, firsts[:attacked], step, seed, advance)
+        sensitivity = _sensitivity(surrogate, firsts[:attack_count], step, seed, advance)
         for tap in surrogate.taps:
-            rows[tap, step] = Row(tap, step, surrogate.sigmas[step], {**sums[tap].figures(), **moved.get(tap, {})})
+            rows[tap, step] = Row(tap, step, surrogate.sigmas[step], {**sums[tap].figures(), **sensitivity.get(tap, {})})
     result.rows = [rows[tap, step] for tap in surrogate.taps for step in steps]
     return result
 
@@ -127,26 +127,26 @@ def _count(surrogate: Surrogate, photos: Photos, sums: dict[str, LayerSums], dra
         layer.add(coarse(maps.pop(tap), *grid), photos)
 
 
-def _together(photos: Sequence[Photos]) -> Photos:
+def _join(photos: Sequence[Photos]) -> Photos:
     return Photos(torch.cat([photo.image for photo in photos]), [prompt for photo in photos for prompt in photo.prompts])
 
 
-def _pictures(surrogate: Surrogate, shown: Sequence[Photos], step: int, seed: int) -> dict[str, Tensor]:
+def _pictures(surrogate: Surrogate, photos: Sequence[Photos], step: int, seed: int) -> dict[str, Tensor]:
     """Tap → colours (n, 3, frames, h, w); photo by photo, as large as a batch of one needs."""
-    kept: dict[str, list[Tensor]] = {tap: [] for tap in surrogate.taps}
-    for number, photo in enumerate(shown):
+    by_tap: dict[str, list[Tensor]] = {tap: [] for tap in surrogate.taps}
+    for number, photo in enumerate(photos):
         for tap, maps in _maps(surrogate, photo, draw_at(surrogate, 1, step, _generator(seed, step, number, 1))).items():
-            kept[tap].append(project(maps, projection(maps.shape[1], DIMS, seed)).cpu())
-    return {tap: torch.cat([colours(part) for part in split(torch.cat(maps)).values()], 2) for tap, maps in kept.items()}
+            by_tap[tap].append(project(maps, projection(maps.shape[1], DIMS, seed)).cpu())
+    return {tap: torch.cat([colours(part) for part in split(torch.cat(maps)).values()], 2) for tap, maps in by_tap.items()}
 
 
 def _sensitivity(
     surrogate: Surrogate, photos: Sequence[Photos], step: int, seed: int, advance: Callable[[int], object], batch: int = 4
 ) -> dict[str, dict[str, float]]:
     """Tap → column → mean over the photos."""
-    found: dict[str, dict[str, list[Tensor]]] = {}
+    by_tap: dict[str, dict[str, list[Tensor]]] = {}
     for start in range(0, len(photos), batch):
-        some = _together(photos[start : start + batch])
+        some = _join(photos[start : start + batch])
         random = _generator(seed, step, start, 2)
         draw = draw_at(surrogate, len(some.image), step, random)
         image, text = some.image.to(surrogate.device), surrogate.encode_text(some.prompts)
@@ -155,6 +155,6 @@ def _sensitivity(
             draw = surrogate.with_reference(draw, image)
         for tap, values in gains(surrogate, image, text, draw, random).items():
             for name, value in values.items():
-                found.setdefault(tap, {}).setdefault(name, []).append(value)
+                by_tap.setdefault(tap, {}).setdefault(name, []).append(value)
         advance(len(some.image))
-    return {tap: {name: float(torch.cat(values).mean()) for name, values in columns.items()} for tap, columns in found.items()}
+    return {tap: {name: float(torch.cat(values).mean()) for name, values in columns.items()} for tap, columns in by_tap.items()}

@@ -1,4 +1,4 @@
-"""Everything that is kept of a layer at a step while photos go by."""
+"""The sums over photos that are kept for each layer at each step."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class LayerSums:
             subject = part.new_zeros(len(part), 1, *part.shape[2:]) if photos.person_mask is None else cover(photos.person_mask, part)
             vectors = torch.cat([part, subject], 1).flatten(2).transpose(1, 2)
             face = torch.ones_like(subject) if photos.face_mask is None else cover(photos.face_mask, part)
-            pooled = (part * face).flatten(2).sum(2) / face.flatten(2).sum(2).clamp_min(1e-6)
+            mean = (part * face).flatten(2).sum(2) / face.flatten(2).sum(2).clamp_min(1e-6)
             for half in set(halves):
                 mine = [i for i, other in enumerate(halves) if other == half]
                 self.places.setdefault((name, half), Moments(self.dims + 1)).add(vectors[mine])
                 for i in mine if photos.identity is not None else ():
-                    self.people.setdefault((name, half), Groups(self.dims)).add(pooled[i], int(photos.identity[i]))  # type: ignore[index]
+                    self.people.setdefault((name, half), Groups(self.dims)).add(mean[i], int(photos.identity[i]))  # type: ignore[index]
 
     def _halves(self, photos: Photos) -> list[int]:
         """For each photo whether its person belongs to the even or the odd half; without identities photos take turns."""
@@ -81,20 +81,20 @@ class LayerSums:
 
     def figures(self) -> dict[str, float]:
         """Column → figure; NaN where truth is not known."""
-        found = {}
+        figures = {}
         for name in PARTS:
             halves = [self.places[name, half] for half in (0, 1) if (name, half) in self.places]
             if not halves:
                 continue
             people = [self.people[name, half] for half in (0, 1) if (name, half) in self.people]
-            found[f"subject_{name}"] = _crossed(probe_r2, halves)
-            found[f"person_{name}"] = _crossed(person_share, people)
+            figures[f"subject_{name}"] = _cross_validate(probe_r2, halves)
+            figures[f"person_{name}"] = _cross_validate(person_share, people)
             total = sum((half.total() for half in halves[1:]), halves[0].total())
-            found[f"top3_{name}"], found[f"rank_{name}"] = spectrum(total[:-1, :-1])
-            found[f"coherence_{name}"] = self.coherence[name][1] / self.coherence[name][0]
-        return found
+            figures[f"top3_{name}"], figures[f"rank_{name}"] = spectrum(total[:-1, :-1])
+            figures[f"coherence_{name}"] = self.coherence[name][1] / self.coherence[name][0]
+        return figures
 
 
-def _crossed(score: Callable[[T, T], float], halves: Sequence[T]) -> float:
-    """Mean of judging each half by what was fitted to the other."""
+def _cross_validate(score: Callable[[T, T], float], halves: Sequence[T]) -> float:
+    """Two-fold cross-validation: the mean of scoring each half by what was fitted to the other."""
     return (score(halves[0], halves[1]) + score(halves[1], halves[0])) / 2 if len(halves) == 2 else float("nan")

@@ -1,4 +1,4 @@
-"""Frozen image-to-video pipelines behind one contract: photo, prompt, draw → features. See `base.Surrogate`."""
+"""Surrogates: frozen image-to-video pipelines behind one contract, photo, prompt, draw → features. See `base.Surrogate`."""
 
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw

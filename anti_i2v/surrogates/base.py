@@ -1,6 +1,6 @@
 """The surrogate contract: a frozen image-to-video pipeline as a differentiable function photo, prompt, draw → features.
 
-This file has what callers may ask, the same for all families; `frozen.py` has what a family states about its pipeline.
+This file has the methods that callers use, the same for all families; `frozen.py` has what each family defines.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Surrogate(FrozenPipeline):
     Args:
         pipeline: The loaded diffusers pipeline; its networks are frozen in place.
         taps: Names of layers of the denoiser; `vae.` and the name of a layer of the autoencoder; `decoded` for the photo
-            through the autoencoder and back, `photo` for itself, `latent` and `error`, see `anti_i2v.surrogates.draw`.
+            reconstructed by the autoencoder, `photo` for the photo itself, `latent` and `error`, see `anti_i2v.surrogates.draw`.
         height: Height of the photos and clips in pixels.
         width: Width of the photos and clips in pixels.
         num_frames: Length of the clips.
@@ -178,12 +178,12 @@ class Surrogate(FrozenPipeline):
             UsageError: No step of the schedule is that noisy.
         """
         tolerance = 1e-5  # the first sigma of a flow schedule is 1 − 1e-6, and 1.0 means that step
-        allowed = [step for step, sigma in enumerate(self.sigmas) if min_sigma - tolerance <= sigma <= max_sigma + tolerance]
-        if not allowed:
+        choices = [step for step, sigma in enumerate(self.sigmas) if min_sigma - tolerance <= sigma <= max_sigma + tolerance]
+        if not choices:
             levels = f"the schedule's are {min(self.sigmas):.4f} to {max(self.sigmas):.4f}"
             raise UsageError(f"no noise level lies between min_sigma {min_sigma} and max_sigma {max_sigma}; {levels}")
-        choice = torch.randint(len(allowed), (1,), generator=generator, device=generator.device)
-        return self.draw_at(allowed[int(choice)], batch, generator)
+        choice = torch.randint(len(choices), (1,), generator=generator, device=generator.device)
+        return self.draw_at(choices[int(choice)], batch, generator)
 
     def draw_at(self, step: int, batch: int, generator: torch.Generator) -> Draw:
         """Draw noise for a batch at a given step of the schedule; see `draw`."""

@@ -1,4 +1,4 @@
-"""What a surrogate is given and read at: noise level and noise, and the taps beside the layers of its denoiser."""
+"""The inputs and taps of a surrogate: noise level and noise, and the taps beside the layers of its denoiser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 """Tensors by name, such as encoded prompts or what the denoiser needs of a photo."""
 
 DECODED = "decoded"
-"""The tap for the photo through the autoencoder and back, where a change of shape can be distinguished from a tint."""
+"""The tap for the photo reconstructed by the autoencoder, where a change of shape can be distinguished from a tint."""
 
 PHOTO = "photo"
 """The tap for the photo as the pipeline is given it, for objectives on what must not change."""

@@ -1,4 +1,4 @@
-"""What a family of pipelines states: how its pipeline turns a photo into the denoiser's arguments, and latents into a clip.
+"""What each family of pipelines defines: how its pipeline turns a photo into the denoiser's arguments, and latents into a clip.
 
 `FrozenPipeline` has what most pipelines do, so that a family (a file in `families/`) overrides only what differs.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FrozenPipeline(nn.Module, ABC):
-    """A diffusers pipeline whose networks are frozen in place; `Surrogate`, which has the arguments too, adds what callers may ask."""
+    """A diffusers pipeline whose networks are frozen in place; `Surrogate` adds its arguments and the methods that callers use."""
 
     denoiser_name = "transformer"
     """The denoiser's attribute in the pipeline."""

@@ -162,9 +162,9 @@ def pipeline_class(index: Mapping[str, object]) -> type[DiffusionPipeline]:
     """
     import diffusers
 
-    named: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
-    needs_checker = SAFETY_CHECKER in inspect.signature(named.__init__).parameters
-    return _without_checker(named) if needs_checker else named  # type: ignore[arg-type]  # a class is hashable
+    pipeline: type[DiffusionPipeline] = getattr(diffusers, str(index["_class_name"]))
+    needs_checker = SAFETY_CHECKER in inspect.signature(pipeline.__init__).parameters
+    return _without_checker(pipeline) if needs_checker else pipeline  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.cache

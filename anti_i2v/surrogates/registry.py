@@ -41,9 +41,9 @@ def find_family(source: str, index: Mapping[str, object]) -> type[FrozenPipeline
     """
     name = str(index.get("_class_name"))
     if name not in FAMILIES:
-        described = f"{name}, which takes no photo" if _takes_no_photo(name) else name
+        description = f"{name}, which takes no photo" if _takes_no_photo(name) else name
         raise UsageError(
-            f"{source} is a {described}; supported pipelines: {', '.join(sorted(FAMILIES))}; another one is a file in "
+            f"{source} is a {description}; supported pipelines: {', '.join(sorted(FAMILIES))}; another one is a file in "
             "anti_i2v/surrogates/families and a line in anti_i2v/surrogates/registry.py"
         )
     module, _, attribute = FAMILIES[name].rpartition(".")

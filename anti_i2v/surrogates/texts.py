@@ -65,8 +65,8 @@ class PromptCache:
     def missing(self, prompts: Sequence[str]) -> list[str]:
         """Those of the prompts that are neither in memory nor in the store, each once."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
-        stored = {prompt: self.store.get(prompt) for prompt in new} if self.store is not None else {}
-        self._texts |= {prompt: text for prompt, text in stored.items() if text is not None}
+        texts = {prompt: self.store.get(prompt) for prompt in new} if self.store is not None else {}
+        self._texts |= {prompt: text for prompt, text in texts.items() if text is not None}
         return [prompt for prompt in new if prompt not in self._texts]
 
     def add(self, prompts: Sequence[str], encoded: Mapping[str, Tensor]) -> None:

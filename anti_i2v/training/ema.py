@@ -1,4 +1,4 @@
-"""The running average of a generator's weights, which is judged and released.
+"""The running average of a generator's weights, which is evaluated and released.
 
 Lightning's own `WeightAveraging` copies the whole LightningModule, the frozen video model included; this copies the
 generator only.

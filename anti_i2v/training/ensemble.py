@@ -80,7 +80,7 @@ def resolve_taps(taps: Sequence[str] | str, file: Path | None, source: str) -> l
 
 @dataclass
 class Member:
-    """A loaded surrogate with its objective and how training looks at it."""
+    """A loaded surrogate, its objective and the configuration that both come from."""
 
     config: SurrogateConfig
     surrogate: Surrogate
@@ -208,12 +208,12 @@ class Ensemble:
         Returns:
             The scalar to minimise, and its named parts; of several members with their names before.
         """
-        chosen = self.choose_members(seed)
-        separate = len(chosen) > 1 and torch.is_grad_enabled()
+        members = self.choose_members(seed)
+        separate = len(members) > 1 and torch.is_grad_enabled()
         leaf = protected.detach().requires_grad_() if separate else protected
         total, gradient = protected.new_zeros((), dtype=torch.float32), torch.zeros_like(protected, dtype=torch.float32)
         parts: dict[str, Tensor] = {}
-        for k, factor in chosen:
+        for k, factor in members:
             name = self.names[k]
             member = self.members[name]
             text, draw = member.draw(prompts, torch.Generator().manual_seed(seed * 64 + k))

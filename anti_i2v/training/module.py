@@ -117,7 +117,7 @@ class ProtectionModule(LightningModule):
         self._transform = [transform]
 
     def set_generator(self, generator: Generator) -> None:
-        """Train and judge this network from here on; its average starts as a copy."""
+        """Train and evaluate this network from here on; its average starts as a copy."""
         self.generator = generator.train()
         self.ema = frozen_copy(generator)
         self._protectors = [Protector(self.generator, self.epsilon), Protector(self.ema, self.epsilon)]  # hidden as the transform is
@@ -178,8 +178,8 @@ class ProtectionModule(LightningModule):
         random = torch.Generator().manual_seed(seed)
         share = torch.rand(len(image), generator=random).to(image)
         protected = self.protector(image, self.epsilon_low + (self.epsilon_high - self.epsilon_low) * share)
-        clean, changed = self._transformed(image, protected, random)
-        loss, parts = self.ensemble.feature_loss(clean, changed, batch["prompt"], seed, batch.get("video"))
+        clean, other = self._transform_both(image, protected, random)
+        loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
         if not bool(loss.isfinite()):
             where = ", ".join(name for name, value in parts.items() if not bool(value.isfinite())) or "none of its parts alone"
             raise UsageError(
@@ -200,17 +200,17 @@ class ProtectionModule(LightningModule):
         part = batch_idx % self.trainer.accumulate_grad_batches
         return (((self.seed * 1_000_003 + self.global_step) * 4099 + self.ensemble.rank // group) * 64 + part) % 2**57
 
-    def _transformed(self, image: Tensor, protected: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _transform_both(self, image: Tensor, protected: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Both photos (B, 3, H, W) after the same transform (EOT).
 
         The clean photo goes through it too: otherwise the change that JPEG makes to any photo would count as protection.
         """
         transform, state = self._transform[0], random.get_state()
         with torch.autocast(image.device.type, enabled=False):
-            changed = transform(protected.float(), random)
+            other = transform(protected.float(), random)
             with torch.no_grad():
                 clean = transform(image.float(), torch.Generator().set_state(state))
-        return clean, changed
+        return clean, other
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of the gradient, before clipping, and the learning rate."""
@@ -219,9 +219,9 @@ class ProtectionModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon or AdamW with warmup and a cosine over the run."""
-        trained = [p for p in self.generator.parameters() if p.requires_grad]
+        parameters = [p for p in self.generator.parameters() if p.requires_grad]
         optimizer: torch.optim.Optimizer = (
-            Muon(trained, self.lr) if self.muon else torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+            Muon(parameters, self.lr) if self.muon else torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
         )
 
         def rate(step: int) -> float:
@@ -230,7 +230,7 @@ class ProtectionModule(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    # ------------------------------------------------------------------------------------------------------ judgement
+    # ----------------------------------------------------------------------------------------------------- evaluation
     def validation_step(self, batch: PhotoBatch, batch_idx: int) -> None:
         """Loss and damage of features by the averaged generator on unseen people, and by equally strong noise; draws are fixed."""
         from anti_i2v.evaluation.runner import photo_measures

@@ -1,8 +1,8 @@
 """Muon, the optimiser of autoencoders, identity embedders and the default generator: momentum made orthogonal before each step.
 
 Why not AdamW: the autoencoder had after 200 steps of 16 frames rebuilt validation frames at 22.6 dB (chroma 25.2, faces 18.9), Muon at
-26.5 dB (31.9, 21.8), for a quarter more time a step. Adam learns what varies most first, the walls; here every direction of a
-weight matrix learns at the same speed, also those that carry colour and eyes.
+26.5 dB (31.9, 21.8), for a quarter more time a step. Adam first learns what varies most, the backgrounds; with Muon every direction
+of a weight matrix learns at the same speed, also those for colour and eyes.
 
 Method: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the scale of a step that suits AdamW's learning rates is that
 of arXiv 2502.16982. `torch.optim.Muon` takes 2-D weights only, and nearly all weights here are convolutions.
@@ -54,12 +54,12 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 if parameter.ndim >= 2 and min(parameter.flatten(1).shape) > 1:
-                    self._turn(parameter, group["lr"], group["momentum"])
+                    self._muon(parameter, group["lr"], group["momentum"])
                 else:
                     self._adam(parameter, group["lr"], group["betas"])
         return loss
 
-    def _turn(self, parameter: Tensor, lr: float, momentum: float) -> None:
+    def _muon(self, parameter: Tensor, lr: float, momentum: float) -> None:
         assert parameter.grad is not None
         state = self.state[parameter]
         mean = state.setdefault("mean", torch.zeros_like(parameter))

@@ -33,7 +33,7 @@ class Checkpoint:
 
     generator: Generator
     epsilon: float
-    averaged: bool  # the weights are the moving average
+    is_average: bool  # the weights are the moving average
     facts: dict[str, object]  # everything else under `KEY`, plain types
 
 
@@ -77,23 +77,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or not isinstance(content.get(KEY), dict) or "state_dict" not in content:
         raise UsageError(f"{path} holds no generator of this project; give a checkpoint of `train.py fit`")
     facts = cast(dict[str, object], dict(content[KEY]))
-    described, epsilon = facts.pop("generator", None), facts.pop("epsilon", 8.0)
-    if not isinstance(described, dict) or not isinstance(epsilon, (int, float)):
+    network, epsilon = facts.pop("generator", None), facts.pop("epsilon", 8.0)
+    if not isinstance(network, dict) or not isinstance(epsilon, (int, float)):
         raise UsageError(f"{path} does not say which generator it holds; write it again with this version")
     weights = cast(dict[str, Tensor], content["state_dict"])
-    chosen, averaged = _weights(weights)
-    name, arguments = described.get("class"), described.get("config")
+    state, is_average = _weights(weights)
+    name, arguments = network.get("class"), network.get("config")
     if name not in generators.__all__ or name == "Generator" or not isinstance(arguments, dict):
         raise UsageError(f"{path} asks for the generator class {name!r}, which this version does not have; update it")
     try:
         generator: Generator = getattr(generators, name)(**arguments)
-        generator.load_state_dict(chosen)
+        generator.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise UsageError(f"the weights in {path} do not fit its generator: {str(error).splitlines()[-1].strip()}") from None
     for key in ("epoch", "global_step"):
         if key in content:
             facts.setdefault(key, content[key])
-    return Checkpoint(generator.eval(), float(epsilon), averaged, facts)
+    return Checkpoint(generator.eval(), float(epsilon), is_average, facts)
 
 
 def _weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
@@ -124,13 +124,13 @@ def model_card(name: str, checkpoint: Checkpoint, recipe: str = "") -> str:
         "Objective": one_line(facts.get("objective"), "not stated"),
         "Budget": f"L∞ epsilon, default {checkpoint.epsilon:g}, in 1/255 steps of the 8-bit pixel, hard",
         "Network": f"{type(checkpoint.generator).__name__}, {weights / 1e6:.2f} M weights",
-        "Weights": "exponential moving average" if checkpoint.averaged else "last training step",
+        "Weights": "exponential moving average" if checkpoint.is_average else "last training step",
         "Training steps": one_line(facts.get("global_step"), "not stated"),
         "Seed": one_line(facts.get("seed"), "not stated"),
         "Commit": one_line(facts.get("commit"), "not stated"),
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    quoted = f"\n## Training configuration\n\n```yaml\n{recipe.strip()}\n```\n" if recipe.strip() else ""
+    recipe_section = f"\n## Training configuration\n\n```yaml\n{recipe.strip()}\n```\n" if recipe.strip() else ""
     return with_metadata(f"""# {name}
 
 A generator for `anti-i2v`: it protects a photo against being animated, in one forward pass, without a video model.
@@ -153,7 +153,7 @@ anti-i2v protect PHOTO --out protected --generator {name}
 * The bound holds in lossless files. JPEG, resizing and other purifiers weaken a protection; an adversary who knows
   of it may remove it.
 * It is no substitute for keeping a photo private.
-{quoted}""")
+{recipe_section}""")
 
 
 def _metrics(metrics: object) -> str:

@@ -1,4 +1,4 @@
-"""What `train.py test` does: animate unseen people, let the judges look at the clips, print and save a report."""
+"""What `train.py test` does: animate photos of unseen people, judge the clips, print and save a report."""
 
 from __future__ import annotations
 

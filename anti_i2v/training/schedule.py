@@ -31,6 +31,6 @@ def share_of_run(trainer: Trainer, step: int) -> float:
     shares = [step / trainer.estimated_stepping_batches]  # infinitely many if only time ends the run
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's Trainer has it
         if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
-            spent = callback.time_elapsed()
-            shares.append(spent / max(1e-9, spent + max(0.0, left)))
+            elapsed = callback.time_elapsed()
+            shares.append(elapsed / max(1e-9, elapsed + max(0.0, left)))
     return min(1.0, max(shares))

@@ -1,4 +1,4 @@
-"""What `validate`, `test` and `predict` judge where no weights are given: the generator that ships."""
+"""What `validate`, `test` and `predict` evaluate where no weights are given: the generator that ships."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ShippedGenerator(Callback):
-    """Puts the shipped generator into a `ProtectionModule` with random weights; only when judging starts is it known that it has none."""
+    """Puts the shipped generator into a `ProtectionModule` that still has random weights when evaluation starts."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on the weights are trained."""

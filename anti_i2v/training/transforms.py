@@ -1,8 +1,8 @@
 """What happens to a picture after its release, differentiably: expectation over transformation (EOT) for training.
 
-A protection that dies at the first JPEG protects nobody. Each transform takes a batch and an explicit
+A protection that the first JPEG removes is useless. Each transform takes a batch and an explicit
 `torch.Generator`, so that a step can be repeated and the same draw can be given to a photo and its protected version.
-Judge robustness with the real codec (Pillow), never with these stand-ins.
+Measure robustness with the real codec (Pillow), never with these approximations.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people are told about a protected photo, in words."""
+"""The description of a protected photo on the page."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def measured(**other: object) -> Measurement:
         (40, "Clearly"),
     ],
 )
-def test_how_visible_is_said_in_a_word_or_two(delta_e: float, said: str) -> None:
+def test_the_strength_of_the_change_is_described_in_words(delta_e: float, said: str) -> None:
     assert description.visibility(delta_e)[0] == said
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "1 kB"), (812_400, "812 kB"), (3_449_000, "3.4 MB"), (200 * 10**6, "200.0 MB")])
-def test_sizes_are_said_as_file_managers_say_them(count: int, said: str) -> None:
+def test_sizes_are_formatted_as_in_file_managers(count: int, said: str) -> None:
     assert description.file_size(count) == said
 
 
-def test_an_exact_file_is_said_to_keep_the_bound_and_to_have_another_format() -> None:
+def test_the_description_of_a_lossless_file_names_the_bound_and_the_new_format() -> None:
     told = dict(description.facts(measured(), BEFORE, FileFacts("PNG", (4000, 3000), 9_000_000)))
     assert told["What changed?"] == "The largest change of a colour value is 8 out of 255."
     assert told["The file"] == "4000 × 3000 pixels, as before; JPEG became PNG; 9.0 MB (was 3.4 MB)."
     assert "Please note" not in told
 
 
-def test_of_a_jpeg_it_is_said_how_much_of_the_protection_is_in_it() -> None:
+def test_the_description_of_a_jpeg_states_the_share_of_the_protection_that_is_left() -> None:
     told = dict(description.facts(measured(steps=19.0, survived=0.934, lossy=True, notes=("CMYK became RGB",)), BEFORE, BEFORE))
     assert told["What changed?"].endswith("is 19 out of 255; saving as JPEG is part of it. 93% of the protection is in the file.")
     assert "still JPEG" in told["The file"]
     assert told["Please note"] == "CMYK became RGB."
 
 
-def test_figures_are_there_for_those_who_want_them() -> None:
+def test_the_description_includes_the_figures() -> None:
     assert "ΔE2000 1.50, PSNR 38.2 dB, epsilon 8/255" in description.figures(measured())
     assert "PSNR infinite" in description.figures(measured(psnr=math.inf))
 

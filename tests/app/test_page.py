@@ -199,12 +199,12 @@ def test_only_what_was_uploaded_is_read(server: Server, photos: list[Path], meta
         assert answer.readline() == b"event: error\n"
 
 
-def test_the_browser_is_asked_to_keep_nothing(server: Server) -> None:
+def test_responses_forbid_caching(server: Server) -> None:
     with urlopen(server.address) as answer:
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_nothing_is_left_and_nobody_was_asked(server: Server) -> None:
+def test_the_server_leaves_no_files_and_contacts_no_host(server: Server) -> None:
     """Comes last: stops the server."""
     (folder,) = server.temporary.glob("anti-i2v-app-*")
     server.process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""What the page keeps, and that it is gone."""
+"""The temporary files of the page, and their removal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def upload(storage: Storage, name: str) -> Path:
     return path
 
 
-def test_nobody_else_may_look(storage: Storage) -> None:
+def test_the_storage_folder_is_readable_by_its_owner_only(storage: Storage) -> None:
     assert storage.root.stat().st_mode & 0o077 == 0
 
 
@@ -59,7 +59,7 @@ def test_new_results_replace_the_earlier_ones(storage: Storage) -> None:
         assert not is_open
 
 
-def test_the_name_of_a_page_leads_nowhere(storage: Storage, tmp_path: Path) -> None:
+def test_a_session_name_cannot_point_outside_the_storage(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     folder = storage.new_folder(str(tmp_path / "mine"))
     assert folder.parent == storage.root

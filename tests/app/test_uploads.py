@@ -73,7 +73,7 @@ def test_files_are_those_of_the_command_line(
                 assert shown.size == ((44, 60) if "Zoë" in photo.output.name else (60, 44))
 
 
-def test_what_is_protected_already_is_left_alone(protector: PhotoProtector, storage: Storage, photos: list[Upload]) -> None:
+def test_a_protected_photo_is_not_protected_again(protector: PhotoProtector, storage: Storage, photos: list[Upload]) -> None:
     (done,) = protect_uploads(photos[:1], request_into(storage.new_folder("page")), protector, storage, len)
     assert isinstance(done, ProtectedPhoto)
     again = Upload(done.output.rename(photos[0].path), "a.jpg")

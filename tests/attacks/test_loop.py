@@ -18,14 +18,14 @@ from anti_i2v.imaging.tensors import resize
 from anti_i2v.objectives import AnchorObjective, DiffusionObjective, FeatureObjective, LatentObjective, Objective
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.training.transforms import Transform
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 
 EPSILON = 4.0
 
 
 @pytest.fixture(scope="module")
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    return Surrogate.from_pretrained(str(tiny_world(tmp_path_factory.mktemp("world"))), ["blocks.1"], HEIGHT, WIDTH, FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))), ["blocks.1"], HEIGHT, WIDTH, FRAMES, 4)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_it_does_more_than_noise_of_equal_rms_within_the_budget_on_the_file(
     noise = white_noise(photos, rms255(protected - photos), EPSILON, random(1))
     draw = surrogate.draw(2, random(2), 0.75)
     with torch.no_grad():
-        seen = [read(photo, text, draw) for photo in (photos, protected, noise)]
-    assert torch.all(feature_damage(seen[0], seen[1]) > 1.5 * feature_damage(seen[0], seen[2]))
+        features = [read(photo, text, draw) for photo in (photos, protected, noise)]
+    assert torch.all(feature_damage(features[0], features[1]) > 1.5 * feature_damage(features[0], features[2]))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -78,50 +78,50 @@ def test_every_space_lowers_the_loss_within_the_budget_and_repeats_itself(
     encoder: Surrogate, text: dict[str, Tensor], photos: Tensor, space: SpaceName
 ) -> None:
     settings = Settings(space, step=0.5)
-    found = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 6, random(), settings, keep=[0])
-    for protected in found.values():
+    results = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 6, random(), settings, keep=[0])
+    for protected in results.values():
         assert 255 * (protected - photos).abs().max() <= EPSILON + 1e-3
         assert torch.equal(protected, (255 * protected).round() / 255)
     draw = encoder.draw(2, random(), 0.75)
     with torch.no_grad():
-        clean, start, end = (encoder(photo, text, draw) for photo in (photos, found[0], found[6]))
+        clean, start, end = (encoder(photo, text, draw) for photo in (photos, results[0], results[6]))
         assert FeatureObjective()(clean, end, draw)[0] < 1.2 * FeatureObjective()(clean, start, draw)[0] < 0
     again = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 6, random(), settings)
-    assert torch.equal(again[6], found[6])
+    assert torch.equal(again[6], results[6])
 
 
 def test_lab_leaves_lightness_and_frequency_has_nothing_above_the_cutoff(
     encoder: Surrogate, text: dict[str, Tensor], colourful: Tensor
 ) -> None:
     """Steps so short that the budget cuts nothing: what is left outside the space is the rounding of the file."""
-    still, found = torch.zeros_like(colourful), {}
+    still, residuals = torch.zeros_like(colourful), {}
     for space in SPACES:
         settings = Settings(space, step=0.1, decay=False, cutoff=0.25)
-        found[space] = (
+        residuals[space] = (
             optimise(encoder, colourful, text, LatentObjective("checker"), 32.0, 2, random(), settings, start=still)[2] - colourful
         )
-        assert rms255(found[space]) > 2
+        assert rms255(residuals[space]) > 2
     for space, low in (("lab", True), ("rgb", False), ("frequency", False)):
-        moved = (srgb_to_lab(colourful + found[space]) - srgb_to_lab(colourful))[:, 0].abs()
-        assert (moved.mean() < 0.15) == low  # a level of grey is 0.4
+        change = (srgb_to_lab(colourful + residuals[space]) - srgb_to_lab(colourful))[:, 0].abs()
+        assert (change.mean() < 0.15) == low  # a level of grey is 0.4
     for space, low in (("frequency", True), ("rgb", False), ("lab", False)):
-        high = torch.from_numpy(dctn(255 * found[space].numpy(), axes=(2, 3), norm="ortho"))
+        high = torch.from_numpy(dctn(255 * residuals[space].numpy(), axes=(2, 3), norm="ortho"))
         high[..., : HEIGHT // 4, : WIDTH // 4] = 0
         rest = high.square().mean().sqrt()
         assert (rest < 0.35) == low  # rounding to levels has an RMS of √(1/12) = 0.29
 
 
 def test_a_long_run_passes_through_the_result_of_a_short_one(surrogate: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
-    kept = optimise(surrogate, photos, text, FeatureObjective(), EPSILON, 3, random(), keep=[0, 2])
-    assert sorted(kept) == [0, 2, 3]
+    results = optimise(surrogate, photos, text, FeatureObjective(), EPSILON, 3, random(), keep=[0, 2])
+    assert sorted(results) == [0, 2, 3]
     short = optimise(surrogate, photos, text, FeatureObjective(), EPSILON, 2, random())
-    assert torch.equal(kept[2], short[2])
-    assert not torch.equal(kept[0], kept[2])
+    assert torch.equal(results[2], short[2])
+    assert not torch.equal(results[0], results[2])
     other = optimise(surrogate, photos, text, FeatureObjective(), EPSILON, 2, random(1))
     assert not torch.equal(other[2], short[2])
 
 
-def test_photos_of_a_batch_know_nothing_of_each_other(encoder: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
+def test_photos_of_a_batch_are_independent(encoder: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
     both = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 2, random())[2]
     alone = optimise(encoder, photos[:1], text, FeatureObjective(), EPSILON, 2, random())[2]
     # equal but for gradients so near zero that the order of sums decides their sign
@@ -144,12 +144,12 @@ def test_one_step_follows_the_sign_of_the_gradient(encoder: Surrogate, text: dic
 def test_a_given_start_is_where_it_begins_bit_for_bit(
     encoder: Surrogate, text: dict[str, Tensor], photos: Tensor, space: SpaceName
 ) -> None:
-    begun = white_noise(photos, torch.tensor([2.0, 3.0]), EPSILON, random(5))
+    start_photo = white_noise(photos, torch.tensor([2.0, 3.0]), EPSILON, random(5))
     settings = Settings(space, step=0.25)
-    found = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 1, random(), settings, start=begun - photos, keep=[0])
-    assert torch.equal(found[0], begun)
-    moved = 255 * (found[1] - begun)
-    assert 0.3 < moved.square().mean().sqrt() < 1.2  # a step of RMS 1, where neither budget nor black or white cuts it
+    results = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 1, random(), settings, start=start_photo - photos, keep=[0])
+    assert torch.equal(results[0], start_photo)
+    change = 255 * (results[1] - start_photo)
+    assert 0.3 < change.square().mean().sqrt() < 1.2  # a step of RMS 1, where neither budget nor black or white cuts it
 
 
 def test_features_of_the_target_image_are_computed_where_there_is_one(
@@ -157,33 +157,33 @@ def test_features_of_the_target_image_are_computed_where_there_is_one(
 ) -> None:
     read = surrogate.with_taps(["latent", "blocks.1"])
     for objective in (LatentObjective("grey"), AnchorObjective("checker")):
-        found = optimise(read, photos, text, objective, EPSILON, 4, random(), Settings(step=0.5), keep=[0])
+        results = optimise(read, photos, text, objective, EPSILON, 4, random(), Settings(step=0.5), keep=[0])
         draw = read.draw(2, random(), 0.75)
         assert objective.target_image is not None
         with torch.no_grad():
             aim = read(resize(objective.target_image[None], HEIGHT, WIDTH).expand(2, -1, -1, -1), text, draw)
-            seen = [read(photo, text, draw) for photo in (photos, found[0], found[4])]
-        losses = [float(objective(seen[0], one, draw, aim)[0]) for one in seen]
+            features = [read(photo, text, draw) for photo in (photos, results[0], results[4])]
+        losses = [float(objective(features[0], one, draw, aim)[0]) for one in features]
         assert losses[2] < min(losses[:2])
 
 
-def test_where_the_error_is_read_both_versions_are_asked_about_the_clean_photos_clip(
+def test_the_error_of_both_versions_is_measured_on_the_clean_photos_clip(
     surrogate: Surrogate, text: dict[str, Tensor], photos: Tensor
 ) -> None:
     class Watching(DiffusionObjective):
         def forward(
             self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
         ) -> tuple[Tensor, dict[str, Tensor]]:
-            seen.append(draw)
+            draws.append(draw)
             return super().forward(clean, protected, draw, target)
 
-    seen: list[Draw] = []
+    draws: list[Draw] = []
     optimise(surrogate.with_taps(["error"]), photos, text, Watching(1), EPSILON, 2, random(), Settings(min_sigma=0.1, max_sigma=0.8))
-    first, second = seen
+    first, second = draws
     assert first.reference is not None
     assert second.reference is not None
     assert torch.equal(first.reference, second.reference)
-    assert all(0.1 <= draw.sigma <= 0.8 + 1e-5 for draw in seen)
+    assert all(0.1 <= draw.sigma <= 0.8 + 1e-5 for draw in draws)
 
 
 class Darker(Transform):
@@ -199,11 +199,11 @@ class Darker(Transform):
 
 
 def test_both_versions_go_through_the_same_draw_of_the_transform(encoder: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
-    worn = Darker()
-    found = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 2, random(), Settings(transform=worn))
-    assert worn.drawn[0] == worn.drawn[1] != worn.drawn[2] == worn.drawn[3]
+    darker = Darker()
+    results = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 2, random(), Settings(transform=darker))
+    assert darker.drawn[0] == darker.drawn[1] != darker.drawn[2] == darker.drawn[3]
     plain = optimise(encoder, photos, text, FeatureObjective(), EPSILON, 2, random())
-    assert not torch.equal(found[2], plain[2])
+    assert not torch.equal(results[2], plain[2])
 
 
 def test_larger_photos_get_a_residual_at_their_own_size(encoder: Surrogate, text: dict[str, Tensor]) -> None:
@@ -217,8 +217,8 @@ def test_larger_photos_get_a_residual_at_their_own_size(encoder: Surrogate, text
 
 def test_epsilon_zero_changes_nothing(encoder: Surrogate, text: dict[str, Tensor], photos: Tensor) -> None:
     for space in SPACES:
-        found = optimise(encoder, photos, text, FeatureObjective(), 0.0, 1, random(), Settings(space))
-        assert torch.equal(found[1], photos)
+        results = optimise(encoder, photos, text, FeatureObjective(), 0.0, 1, random(), Settings(space))
+        assert torch.equal(results[1], photos)
 
 
 def test_steps_shorten_whatever_their_total() -> None:

@@ -15,9 +15,9 @@ from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.objectives import WeightedObjective
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.training.feature_loss import feature_loss
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.unet import FRAMES as UNET_FRAMES
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 
 EPSILON = 8.0
 
@@ -26,8 +26,8 @@ EPSILON = 8.0
 def surrogate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "transformer":
-        return Surrogate.from_pretrained(str(tiny_world(folder)), ["photo"], HEIGHT, WIDTH, FRAMES, 4)
-    return Surrogate.from_pretrained(str(tiny_unet_world(folder)), ["photo"], 16, 16, UNET_FRAMES, 4)
+        return Surrogate.from_pretrained(str(tiny_portrait_dit(folder)), ["photo"], HEIGHT, WIDTH, FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_portrait_unet(folder)), ["photo"], 16, 16, UNET_FRAMES, 4)
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +40,24 @@ def photo() -> Tensor:
 def loss(name: str, surrogate: Surrogate, photo: Tensor, other: Tensor) -> float:
     """What the method minimises, at draws that it did not see."""
     method, random, text = named_method(name, surrogate), torch.Generator().manual_seed(99), surrogate.encode_text(["a person nods"])
-    read, found = surrogate.with_taps(method.taps), []
+    read, losses = surrogate.with_taps(method.taps), []
     with torch.no_grad():
         for _ in range(2):
             draw = surrogate.draw(1, random, method.settings.min_sigma, method.settings.max_sigma)
-            found.append(float(feature_loss(read, method.objective, photo, other, text, draw)[0]))
-    return sum(found) / len(found)
+            losses.append(float(feature_loss(read, method.objective, photo, other, text, draw)[0]))
+    return sum(losses) / len(losses)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_it_goes_down_from_a_random_start_within_the_budget(surrogate: Surrogate, photo: Tensor, name: str) -> None:
     method, text = named_method(name, surrogate), surrogate.encode_text(["a person nods"])
-    found = method.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 4, keep=[0])
-    for protected in found.values():
+    results = method.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 4, keep=[0])
+    for protected in results.values():
         assert 255 * (protected - photo).abs().max() <= EPSILON + 1e-3
         assert torch.equal(protected, (255 * protected).round() / 255)
     if name not in ("sds+", "sds-", "identity"):  # an inner product without a meaning; an untrained autoencoder that shows nobody
-        assert loss(name, surrogate, photo, found[4]) < loss(name, surrogate, photo, found[0])
-    assert not torch.equal(found[0], found[4])
+        assert loss(name, surrogate, photo, results[4]) < loss(name, surrogate, photo, results[0])
+    assert not torch.equal(results[0], results[4])
     assert surrogate.taps == ("photo",)
 
 
@@ -73,15 +73,15 @@ def test_methods_of_one_seed_are_equal_and_the_two_signs_of_sds_part(surrogate: 
     assert torch.cosine_similarity(first.flatten(), second.flatten(), dim=0) < -0.3
 
 
-def test_a_refinement_begins_where_it_is_told_with_short_steps(surrogate: Surrogate, photo: Tensor) -> None:
+def test_a_refinement_starts_at_the_given_residual_with_short_steps(surrogate: Surrogate, photo: Tensor) -> None:
     text = surrogate.encode_text(["a person nods"])
     begun = white_noise(photo, torch.tensor([2.0]), EPSILON, torch.Generator().manual_seed(5))
     for name, length in (("identity", EPSILON / 2), ("photoguard", EPSILON / 8)):
         method = named_method(name, surrogate)
-        found = method.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 4, start=begun - photo, keep=[0, 1])
-        assert torch.equal(found[0], begun)
-        assert 0 < 255 * (found[1] - begun).abs().max() <= length + 1e-3
-    assert loss("photoguard", surrogate, photo, found[4]) < loss("photoguard", surrogate, photo, begun)
+        results = method.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 4, start=begun - photo, keep=[0, 1])
+        assert torch.equal(results[0], begun)
+        assert 0 < 255 * (results[1] - begun).abs().max() <= length + 1e-3
+    assert loss("photoguard", surrogate, photo, results[4]) < loss("photoguard", surrogate, photo, begun)
 
 
 def test_anti_i2v_has_all_of_the_papers_parts_where_the_paper_puts_them(surrogate: Surrogate) -> None:
@@ -94,7 +94,7 @@ def test_anti_i2v_has_all_of_the_papers_parts_where_the_paper_puts_them(surrogat
     assert named_method("photoguard", surrogate).taps == ("latent",)  # no denoiser
 
 
-def test_each_variant_of_the_ablation_has_one_thing_more_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
+def test_each_variant_of_the_ablation_adds_one_part_and_the_last_is_the_method(surrogate: Surrogate, photo: Tensor) -> None:
     variants = {name: anti_i2v(surrogate, variant=name) for name in VARIANTS}
     parts = {name: set(variant.objective.get_submodule("objectives")._modules) for name, variant in variants.items()}
     spaces = {name: variant.settings.space for name, variant in variants.items()}
@@ -116,8 +116,8 @@ def test_each_variant_of_the_ablation_has_one_thing_more_and_the_last_is_the_met
     full = named_method("anti-i2v", surrogate)
     assert (full.taps, full.settings, full.steps) == (variants["full"].taps, variants["full"].settings, variants["full"].steps)
     text = surrogate.encode_text(["a person nods"])
-    made = [variant.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 2)[2] for variant in (full, variants["full"])]
-    assert torch.equal(*made)
+    photos = [variant.run(surrogate, photo, text, EPSILON, torch.Generator().manual_seed(1), 2)[2] for variant in (full, variants["full"])]
+    assert torch.equal(*photos)
     with pytest.raises(UsageError, match="no variant 'top'; there are rgb, lab, dual, irc, ira, full"):
         anti_i2v(surrogate, variant="top")
 
@@ -140,8 +140,8 @@ def test_layers_can_be_named_where_a_method_chooses_some(surrogate: Surrogate) -
 
 
 def test_published_steps_and_their_lengths_as_shares_of_epsilon(surrogate: Surrogate) -> None:
-    told = {name: named_method(name, surrogate) for name in METHODS}
-    assert {name: (method.steps, method.settings.step) for name, method in told.items()} == {
+    methods = {name: named_method(name, surrogate) for name in METHODS}
+    assert {name: (method.steps, method.settings.step) for name, method in methods.items()} == {
         "photoguard": (200, 1 / 8),  # 2 of 16
         "advdm": (100, 1 / 16),  # 1 of 16
         "mist": (100, 1 / 16),

@@ -7,19 +7,19 @@ import pytest
 from anti_i2v.attacks.taps import collapsed_blocks, collapsed_layers, denoiser_blocks, encoder_layers, temporal_attention
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.unet import FRAMES as UNET_FRAMES
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 
 
 @pytest.fixture(scope="module")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    return Surrogate.from_pretrained(str(tiny_world(tmp_path_factory.mktemp("world"))), ["photo"], HEIGHT, WIDTH, FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))), ["photo"], HEIGHT, WIDTH, FRAMES, 4)
 
 
 @pytest.fixture(scope="module")
 def unet(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    return Surrogate.from_pretrained(str(tiny_unet_world(tmp_path_factory.mktemp("unet"))), ["photo"], 32, 32, UNET_FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_portrait_unet(tmp_path_factory.mktemp("unet"))), ["photo"], 32, 32, UNET_FRAMES, 4)
 
 
 def test_of_cogvideox_the_papers_blocks_and_of_others_the_same_share_of_the_depth() -> None:

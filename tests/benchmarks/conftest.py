@@ -1,4 +1,4 @@
-"""Models that several benchmarks are run on; nobody changes them."""
+"""Models that several benchmarks are run on; no test changes them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 from tests.tiny.judges import write_judges
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 
 
 @pytest.fixture(scope="session")
 def wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline folder with a transformer."""
-    return tiny_world(tmp_path_factory.mktemp("wan"))
+    return tiny_portrait_dit(tmp_path_factory.mktemp("wan"))
 
 
 @pytest.fixture(scope="session")
 def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline folder with a U-Net."""
-    return tiny_unet_world(tmp_path_factory.mktemp("unet"))
+    return tiny_portrait_unet(tmp_path_factory.mktemp("unet"))
 
 
 @pytest.fixture(scope="session")

@@ -36,8 +36,8 @@ def test_variants_of_both_kinds_are_made_judged_and_stored(
     # Every kind stays in the space of its variant: Lab leaves lightness alone, low frequencies do not.
     clean = as_saved(PortraitClips("test", 1, 32, 32).batch(range(2)).video[:, 0])
     for kind in ("per-photo", "generator"):
-        kept = {variant: load_file(tmp_path / "kept" / f"{kind}_{variant}.safetensors")["photos"] / 255 for variant in variants}
-        lightness = {variant: float((srgb_to_lab(photos) - srgb_to_lab(clean))[:, 0].abs().mean()) for variant, photos in kept.items()}
+        versions = {variant: load_file(tmp_path / "kept" / f"{kind}_{variant}.safetensors")["photos"] / 255 for variant in variants}
+        lightness = {variant: float((srgb_to_lab(photos) - srgb_to_lab(clean))[:, 0].abs().mean()) for variant, photos in versions.items()}
         assert lightness["lab"] < 0.5 * min(lightness["rgb"], lightness["dual"])
     # Variants differ in what they make, and noise is as strong as the whole sum.
     for kind in ("per-photo", "generator"):
@@ -68,8 +68,8 @@ def test_variants_of_both_kinds_are_made_judged_and_stored(
     with pytest.raises(SystemExit) as ended:
         main([*words, "--out", str(tmp_path / "other"), "--epsilon", "4", "--variants", "full"])
     assert ended.value.code == 2
-    told = capsys.readouterr()
-    assert [line for line in told.err.splitlines() if line.startswith("error:")] == [
+    output = capsys.readouterr()
+    assert [line for line in output.err.splitlines() if line.startswith("error:")] == [
         f"error: {tmp_path}/kept/per-photo_full.safetensors holds photos of epsilon 8.0 instead of 4.0; "
         "delete it, or keep these in another folder"
     ]

@@ -45,7 +45,7 @@ def test_it_writes_a_row_for_every_attack_and_its_noise(wan: Path, judges: list[
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-def test_people_without_a_way_are_counted_and_left_out() -> None:
+def test_people_without_a_defined_identity_shift_are_left_out_and_counted() -> None:
     table = Table({})
     values = dict.fromkeys(set(COLUMNS) - {"set_identity_shift"} | {"clean_identity_similarity"}, torch.tensor([0.5, 0.25, 0.0]))
     own, strangers, clean = torch.tensor([0.2, 0.4, 0.3]), torch.tensor([0.1, 0.1, 0.1]), torch.tensor([0.9, 0.5, 0.1])

@@ -1,4 +1,4 @@
-"""What several workers are worth, from the command line to the table, on tiny photos."""
+"""The benchmark of several workers, from the command line to the table, on tiny photos."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def test_one_worker_and_two_are_timed_in_pairs(tmp_path: Path, capsys: pytest.Ca
     median, least, most = row["ratio"]
     assert 0 < least <= median <= most
     assert 0 < row["bound"][0] < 1  # to protect takes time
-    said = capsys.readouterr().out
-    assert said == (tmp_path / "bulk.md").read_text() + "\n"
-    assert "python -m benchmarks.bulk --engines threads --photos 64x48.jpg --count 8" in said
+    output = capsys.readouterr().out
+    assert output == (tmp_path / "bulk.md").read_text() + "\n"
+    assert "python -m benchmarks.bulk --engines threads --photos 64x48.jpg --count 8" in output

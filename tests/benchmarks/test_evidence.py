@@ -41,11 +41,11 @@ def test_it_writes_tables_shares_and_pictures(
     names = [str(wan), str(other), str(unet)]
     main([*options.split(), *sizes.split(), *inputs, "--out", str(tmp_path / "out"), "--surrogates", *names])
 
-    found = json.loads((tmp_path / "out" / "evidence.json").read_text(encoding="utf-8"))
-    assert (found["facts"]["seeds"], found["facts"]["attack"], found["facts"]["keep"]) == ([0, 4], "identity", 1.0)
+    content = json.loads((tmp_path / "out" / "evidence.json").read_text(encoding="utf-8"))
+    assert (content["facts"]["seeds"], content["facts"]["attack"], content["facts"]["keep"]) == ([0, 4], "identity", 1.0)
     versions = [*VERSIONS, "pgd_1", "pgd_2"]
     for name in names:
-        results = found["results"][name]
+        results = content["results"][name]
         assert list(results) == versions
         assert results["clean"]["clip_change"]["mean"] == results["clean"]["similarity_drop"]["mean"] == 0
         assert results["white_noise"]["residual_rms"]["mean"] == pytest.approx(results["one_pass"]["residual_rms"]["mean"], rel=0.02)
@@ -53,16 +53,16 @@ def test_it_writes_tables_shares_and_pictures(
             assert results[version]["psnr"]["mean"] >= 30  # what epsilon 8 allows: 20·log10(255/8)
             assert results[version]["clip_change"]["mean"] > 0
             assert ("action" in results[version]) == (name != str(unet))
-        people = found["people"][name]
+        people = content["people"][name]
         passed, optimised = (sum(people[version]["similarity_drop"]) for version in ("one_pass", "pgd_2"))
-        share = found["share"][name]["mean"]
+        share = content["share"][name]["mean"]
         # Each person's value is rounded to four digits, and an untrained judge's drops are hardly more.
         assert share is None or abs(optimised) < 0.01 or share == pytest.approx(passed / optimised, abs=0.05)
     # The same photos on the same weights: the second surrogate is the first under another name, but for its taps.
-    assert found["people"][str(wan)] == found["people"][str(other)] != found["people"][str(unet)]
-    assert found["seconds"]["pgd_2"] == pytest.approx(2 * found["seconds"]["pgd_1"])
+    assert content["people"][str(wan)] == content["people"][str(other)] != content["people"][str(unet)]
+    assert content["seconds"]["pgd_2"] == pytest.approx(2 * content["seconds"]["pgd_1"])
 
-    about = [found["surrogates"][name] for name in names]
+    about = [content["surrogates"][name] for name in names]
     assert [(of["generator"], of["pgd"]) for of in about] == [("black box", "white box"), ("white box", "black box"), ("black box",) * 2]
     assert (about[2]["size"], about[2]["frames"]) == ("16x24", UNET_FRAMES)
     assert [of["left_out"] for of in about] == [[], [], [f"actions are not judged: {unet} takes no prompt"]]
@@ -78,15 +78,15 @@ def test_one_size_and_length_serve_all_and_a_unet_can_be_the_one_attacked(inputs
     options = "--people 2 --batch 1 --seeds 0 --pgd-steps 1 --steps 1 --photo-size 32 --attack decoded --taps mid_block blocks.1"
     sizes = ["--sizes", "16x16", "--frames", "3", "--out", str(tmp_path / "out")]
     main([*options.split(), *sizes, *inputs, "--surrogates", str(unet), str(wan)])
-    found = json.loads((tmp_path / "out" / "evidence.json").read_text(encoding="utf-8"))
-    assert (found["facts"]["sizes"], found["facts"]["frames"]) == (["16x16"] * 2, [3, 3])
-    assert found["results"][str(unet)]["pgd_1"]["residual_rms"]["mean"] > 0
-    assert len(found["people"][str(unet)]["pgd_1"]["identity_similarity"]) == 2
+    results = json.loads((tmp_path / "out" / "evidence.json").read_text(encoding="utf-8"))
+    assert (results["facts"]["sizes"], results["facts"]["frames"]) == (["16x16"] * 2, [3, 3])
+    assert results["results"][str(unet)]["pgd_1"]["residual_rms"]["mean"] > 0
+    assert len(results["people"][str(unet)]["pgd_1"]["identity_similarity"]) == 2
     # Clips of another length than the classifier reads are judged but for actions.
     left_out = [f"actions are not judged: the classifier reads {FRAMES} frames, clips have 3"]
-    assert found["surrogates"][str(wan)]["left_out"] == left_out
-    assert "identity_similarity" in found["results"][str(wan)]["one_pass"]
-    assert "action" not in found["results"][str(wan)]["one_pass"]
+    assert results["surrogates"][str(wan)]["left_out"] == left_out
+    assert "identity_similarity" in results["results"][str(wan)]["one_pass"]
+    assert "action" not in results["results"][str(wan)]["one_pass"]
 
 
 @pytest.mark.parametrize(

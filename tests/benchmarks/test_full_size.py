@@ -67,5 +67,5 @@ def test_the_configuration_has_the_published_size(name: str, tmp_path: Path) -> 
     assert 4 * count(pipeline.vae.encoder) / GIB == pytest.approx(encoder, abs=0.005)
     assert text_encoder_bytes(str(folder), "bfloat16") / GIB == pytest.approx(once, abs=0.06)
     for part, size in photo_parts.items():
-        held = sum(p.numel() * p.element_size() for p in getattr(pipeline, part).parameters())
-        assert held / GIB == pytest.approx(size, abs=0.06)
+        size_in_bytes = sum(p.numel() * p.element_size() for p in getattr(pipeline, part).parameters())
+        assert size_in_bytes / GIB == pytest.approx(size, abs=0.06)

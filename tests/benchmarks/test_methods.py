@@ -21,16 +21,16 @@ def test_all_versions_are_made_judged_and_timed(wan: Path, judges: list[str], tm
         generator = BackboneGenerator(**BACKBONE)  # type: ignore[arg-type]
     Protector(generator).save_pretrained(tmp_path / "generator", card="", extra={"surrogate": "wan"})
     sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --seeds 0 --steps 1 --steps-each 1"
-    named = ["--surrogate", str(wan), "--generator", str(tmp_path / "generator"), *judges, "--out", str(tmp_path / "out")]
-    methods.main([*sizes.split(), *named, *["--methods", "photoguard", "anti-i2v", "--refine", "0", "2", "--scratch", "1"]])
+    common = ["--surrogate", str(wan), "--generator", str(tmp_path / "generator"), *judges, "--out", str(tmp_path / "out")]
+    methods.main([*sizes.split(), *common, *["--methods", "photoguard", "anti-i2v", "--refine", "0", "2", "--scratch", "1"]])
     data = json.loads((tmp_path / "out" / "methods.json").read_text(encoding="utf-8"))
-    made = ["photoguard_1", "anti-i2v_1", "refine_0", "refine_2", "scratch_1"]
-    assert list(data["results"]) == ["clean", "white_noise", "one_pass", *made]
-    for name in ("one_pass", *made):
+    names = ["photoguard_1", "anti-i2v_1", "refine_0", "refine_2", "scratch_1"]
+    assert list(data["results"]) == ["clean", "white_noise", "one_pass", *names]
+    for name in ("one_pass", *names):
         assert data["results"][name]["psnr"]["mean"] >= 30  # what epsilon 8 allows
         assert data["memory"][name] > 0
         assert data["seconds"][name] > 0
-    assert set(data["alone"]) == set(made)
+    assert set(data["alone"]) == set(names)
     # No step from one pass is one pass, to the last figure.
     assert data["results"]["refine_0"] == data["results"]["one_pass"] != data["results"]["refine_2"]
     assert data["memory"]["anti-i2v_1"] > data["memory"]["photoguard_1"] > data["memory"]["one_pass"]

@@ -15,7 +15,7 @@ from anti_i2v.imaging.metrics import rms255
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.surrogates import Surrogate
 from benchmarks.parts import PARTS, PartName, attack_on
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.judges import write_faces, write_judges
 
 EPSILON = 4.0
@@ -23,7 +23,7 @@ EPSILON = 4.0
 
 @pytest.fixture(scope="module")
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    return Surrogate.from_pretrained(str(tiny_world(tmp_path_factory.mktemp("world"))), ["blocks.3"], HEIGHT, WIDTH, FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))), ["blocks.3"], HEIGHT, WIDTH, FRAMES, 4)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def test_it_reaches_its_aim_better_than_noise_of_equal_rms(surrogate: Surrogate,
     noise = white_noise(photos, rms255(protected - photos), EPSILON, random)
     draw = surrogate.draw(2, random, 0.75)
     with torch.no_grad():
-        clean, found, beside = (attack.surrogate(photo, text, draw) for photo in (photos, protected, noise))
-        aims = [float(attack.objective(clean, other, draw)[0]) for other in (clean, beside, found)]
+        clean, attacked_features, noise_features = (attack.surrogate(photo, text, draw) for photo in (photos, protected, noise))
+        aims = [float(attack.objective(clean, other, draw)[0]) for other in (clean, noise_features, attacked_features)]
     assert aims[0] - aims[2] > 1.5 * (aims[0] - aims[1]) > 0
     assert surrogate.taps == ("blocks.3",)
 
@@ -74,9 +74,9 @@ def test_identity_sees_the_decoded_photo_and_the_photo_itself(surrogate: Surroga
     assert attack.surrogate.taps == ("decoded", "photo")
     draw = surrogate.draw(2, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        seen = attack.surrogate(photos, surrogate.encode_text(["a person nods"]), draw)
-    assert torch.equal(seen["photo"], photos)
-    assert float(attack.objective(seen, seen, draw)[0]) == pytest.approx(1.0, abs=1e-5)
+        features = attack.surrogate(photos, surrogate.encode_text(["a person nods"]), draw)
+    assert torch.equal(features["photo"], photos)
+    assert float(attack.objective(features, features, draw)[0]) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_the_judge_and_unknown_taps_are_refused(surrogate: Surrogate, photos: Tensor, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import cards, planned
 from benchmarks.full_size import MODELS
-from benchmarks.planned import SMALLER, Smaller, measured
+from benchmarks.planned import SMALLER, Smaller, measure
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ def test_a_process_takes_about_what_is_planned(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(planned, "in_process", lambda setting, threads, new: run(setting, threads, new) if new else (1, 0))
     changes = {"transformer": {"num_layers": 2, "num_attention_heads": 8}, "vae": {"block_out_channels": [32, 32, 32, 32]}}
     small = Smaller("cogvideox-1.5-5b-i2v", changes, ("transformer_blocks.1",), (128, 128, 9))
-    (row,) = measured({"small": small}, threads=1)
+    (row,) = measure({"small": small}, threads=1)
     assert (row["model"], row["size"], row["taps"]) == ("small", [128, 128, 9], ["transformer_blocks.1"])
     assert row["planned_mib"] > 30
     # Loose, since of so little the code that is loaded meanwhile is a good part; docs/planned has the figures that count.

@@ -1,4 +1,4 @@
-"""How good a video model of the Portraits is, from the command line to the files, on tiny ones of both kinds."""
+"""The benchmark of a Portraits video model, from the command line to the files, on tiny ones of both kinds."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_clips_are_compared_with_the_rendered_truth(
     model: str, frames: int, tap: str, prompted: bool, judges: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     options = f"--size 32x48 --frames {frames} --tap {tap} --people 3 --gallery 3 --steps 1 --batch 2".split()
-    named = ["--surrogate", str(request.getfixturevalue(model)), *judges, "--out", str(tmp_path / "out")]
-    main([*options, *named])
-    found = json.loads((tmp_path / "out" / "portraits.json").read_text(encoding="utf-8"))
-    assert found["facts"]["size"] == f"{frames} frames of 32 x 48"
-    measures = found["measures"]
+    common = ["--surrogate", str(request.getfixturevalue(model)), *judges, "--out", str(tmp_path / "out")]
+    main([*options, *common])
+    results = json.loads((tmp_path / "out" / "portraits.json").read_text(encoding="utf-8"))
+    assert results["facts"]["size"] == f"{frames} frames of 32 x 48"
+    measures = results["measures"]
     # A model without prompts is not judged by actions.
     assert [f"action_right_{kind}" in measures for kind in KINDS] == [prompted] * 3
     for kind in KINDS:

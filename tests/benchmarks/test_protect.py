@@ -1,4 +1,4 @@
-"""What protecting costs, from the command line to the file, on tiny photos and a tiny generator."""
+"""The benchmark of protecting, from the command line to the file, on tiny photos and a tiny generator."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def test_photos_are_timed_in_pairs_and_compared_with_every_pixel_for_itself(tmp_
     assert photos_and_runtimes == [(*photo, by) for photo in (("64x48", "PNG"), ("1000x40", "JPG")) for by in ("onnx", "torch")]
     for row in data["rows"]:
         for clock in ("wall", "cpu"):
-            found = row[clock]
-            assert list(found["stages"]) == list(STAGES)
-            assert min(found["stages"].values()) >= 0
-            assert found["ratio_verified"][0] > found["ratio"][0] > 0
-            assert found["ratio"][1] <= found["ratio"][0] <= found["ratio"][2]
+            times = row[clock]
+            assert list(times["stages"]) == list(STAGES)
+            assert min(times["stages"].values()) >= 0
+            assert times["ratio_verified"][0] > times["ratio"][0] > 0
+            assert times["ratio"][1] <= times["ratio"][0] <= times["ratio"][2]
     (alike,) = data["faithfulness"]
     assert alike["correlation"] > 0.95
     assert alike["largest"] == [8, 8]
     assert 0 < alike["apart_rms"] < alike["rms"][0]
     assert alike["seen_rms_ratio"] == pytest.approx(1, abs=0.05)
-    said = capsys.readouterr().out
-    assert said.rstrip() == (tmp_path / "docs/protect/protect.md").read_text().rstrip()
-    assert "arXiv 2412.09844" in said
+    output = capsys.readouterr().out
+    assert output.rstrip() == (tmp_path / "docs/protect/protect.md").read_text().rstrip()
+    assert "arXiv 2412.09844" in output
     assert "| 1000x40 JPG, " in fill("<!-- copy: protect/protect | What protecting a photo costs --><!-- end -->", tmp_path)

@@ -11,23 +11,23 @@ import torch
 
 from benchmarks.steps import PROMPT, Setting, inputs, random_surrogate, step, trained_surrogate
 from benchmarks.surrogate_step import main, median_interval
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 from tests.tiny.hunyuan_video import tiny_hunyuan_replace
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 
 TINY = {
-    "wan": (tiny_world, ("blocks.1", "blocks.2"), 32, 32, 5),
+    "wan": (tiny_portrait_dit, ("blocks.1", "blocks.2"), 32, 32, 5),
     "hunyuan": (tiny_hunyuan_replace, ("transformer_blocks.1", "single_transformer_blocks.0"), 48, 64, 9),
-    "svd": (tiny_unet_world, ("mid_block", "decoded"), 16, 24, 3),
+    "svd": (tiny_portrait_unet, ("mid_block", "decoded"), 16, 24, 3),
 }
 
 
-def measured(folder: Path, out: Path, name: str, *more: str) -> dict[str, Any]:
+def run_benchmark(folder: Path, out: Path, name: str, *more: str) -> dict[str, Any]:
     _, taps, height, width, frames = TINY[name]
     sizes = f"--size {height}x{width} --frames {frames} --batch 2 --device cpu --warmup 1 --repeats 6"
     main(["--config", str(folder), "--taps", ",".join(taps), *sizes.split(), *more, "--out", str(out)])
-    found: dict[str, Any] = json.loads((out / f"{folder.name}.json").read_text(encoding="utf-8"))
-    return found
+    results: dict[str, Any] = json.loads((out / f"{folder.name}.json").read_text(encoding="utf-8"))
+    return results
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -35,8 +35,8 @@ def test_a_step_of_random_weights_needs_what_the_plan_says(name: str, tmp_path: 
     folder = TINY[name][0](tmp_path / name)
     for file in folder.rglob("*.safetensors"):
         file.unlink()  # random weights are read nowhere
-    found = measured(folder, tmp_path / "out", name, "--random-weights", "--dtype", "bfloat16", "--checkpointing")
-    facts, of = found["facts"], found["measures"]
+    results = run_benchmark(folder, tmp_path / "out", name, "--random-weights", "--dtype", "bfloat16", "--checkpointing")
+    facts, of = results["facts"], results["measures"]
     assert (facts["weights"], facts["dtype"], facts["checkpointing"], facts["batch"]) == ("random", "bfloat16", True, 2)
     assert of["peak_gib"] == pytest.approx(of["planned_peak_gib"], rel=0.05)
     assert of["weights_gib"] == pytest.approx(of["planned_weights_gib"], rel=0.05)
@@ -54,8 +54,8 @@ def test_a_step_of_random_weights_needs_what_the_plan_says(name: str, tmp_path: 
 
 def test_loaded_weights_are_those_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTI_I2V_CACHE", str(tmp_path / "cache"))
-    folder = tiny_world(tmp_path / "wan")
-    assert measured(folder, tmp_path / "out", "wan", "--dtype", "float32")["facts"]["weights"] == "loaded"
+    folder = tiny_portrait_dit(tmp_path / "wan")
+    assert run_benchmark(folder, tmp_path / "out", "wan", "--dtype", "float32")["facts"]["weights"] == "loaded"
     setting = Setting(str(folder), ("blocks.1",), 32, 32, 5)
     cpu = torch.device("cpu")
     trained, untrained = trained_surrogate(setting, cpu), random_surrogate(setting, cpu)
@@ -83,14 +83,14 @@ def test_what_cannot_be_measured_is_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ["--model", "ltx-video-2b", "--out", str(tmp_path)]
-    for arguments, said in (
+    for arguments, message in (
         (model, "add --random-weights"),
         (["--config", "portrait-dit", "--out", str(tmp_path)], "--config needs --taps, --size and --frames"),
         (["--model", "nothing", *model[2:]], "invalid choice"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         main([*model, "--random-weights", "--device", "cuda"])

@@ -74,7 +74,7 @@ def test_a_table_is_copied_as_its_benchmark_wrote_it(tmp_path: Path) -> None:
     assert "-->\n\n| b | a |\n| ---: | --- |\n| 1 | x |\n\n64 people" in chosen
 
 
-def test_values_have_the_digits_that_are_asked_for(tmp_path: Path) -> None:
+def test_values_have_the_requested_number_of_digits(tmp_path: Path) -> None:
     write(tmp_path, "a/b.json", {"x": [{"y": 1234.5}], "z": interval(0.5, 0.25, 0.75), "n": 64, "word": "PGD"})
 
     def value(block: str) -> str:

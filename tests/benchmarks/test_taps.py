@@ -16,15 +16,15 @@ from tests.tiny import FRAMES, HEIGHT, WIDTH
 def test_random_layers_are_as_many_and_none_of_the_others() -> None:
     scores = {f"blocks.{i}": 0.1 for i in range(12)}
     choice = Choice(["blocks.3", "blocks.4", "blocks.5"], "blocks.0", "rule", scores)
-    drawn = [choices(choice, seed) for seed in range(20)]
-    for found in drawn:
-        assert found["identified"] == ["blocks.3", "blocks.4", "blocks.5"]
-        assert found["shallowest"] == ["blocks.0", "blocks.1", "blocks.2"]
-        assert len(set(found["random"])) == 3
-        assert not {"blocks.0", "blocks.3", "blocks.4", "blocks.5"} & set(found["random"])
-        assert found["random"] == sorted(found["random"], key=list(scores).index)
-    assert len({tuple(found["random"]) for found in drawn}) > 10
-    assert choices(choice, 7) == drawn[7]
+    draws = [choices(choice, seed) for seed in range(20)]
+    for draw in draws:
+        assert draw["identified"] == ["blocks.3", "blocks.4", "blocks.5"]
+        assert draw["shallowest"] == ["blocks.0", "blocks.1", "blocks.2"]
+        assert len(set(draw["random"])) == 3
+        assert not {"blocks.0", "blocks.3", "blocks.4", "blocks.5"} & set(draw["random"])
+        assert draw["random"] == sorted(draw["random"], key=list(scores).index)
+    assert len({tuple(draw["random"]) for draw in draws}) > 10
+    assert choices(choice, 7) == draws[7]
 
 
 def test_it_trains_animates_and_compares(wan: Path, judges: list[str], tmp_path: Path) -> None:
@@ -32,14 +32,14 @@ def test_it_trains_animates_and_compares(wan: Path, judges: list[str], tmp_path:
     choice = Choice(["blocks.2"], "blocks.0", "rule", {f"blocks.{i}": 0.1 for i in range(4)})
     file.write_text(as_yaml(choice, kind_of(str(wan))[0], {}), encoding="utf-8")
     sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --seeds 0 1 --steps 1"
-    named = ["--surrogate", str(wan), "--taps-file", str(file), *judges, "--out", str(tmp_path / "out")]
-    main([*sizes.split(), *["--train-steps", "1", "--train-batch", "2"], *named])
+    common = ["--surrogate", str(wan), "--taps-file", str(file), *judges, "--out", str(tmp_path / "out")]
+    main([*sizes.split(), *["--train-steps", "1", "--train-batch", "2"], *common])
     data = json.loads((tmp_path / "out" / "taps.json").read_text(encoding="utf-8"))
-    assert [found["identified"] for found in data["taps"]] == [["blocks.2"]] * 2
-    moved = data["results"]["clip_change"]
-    assert moved["clean"]["mean"] == 0
-    assert min(moved[name]["mean"] for name in ("identified", "random", "shallowest")) > 0
-    difference = moved["identified"]["mean"] - moved["random"]["mean"]
-    assert moved["identified - random"]["mean"] == pytest.approx(difference, abs=1e-3)
-    by_seed = moved["identified - random, by seed"]
+    assert [layers["identified"] for layers in data["taps"]] == [["blocks.2"]] * 2
+    change = data["results"]["clip_change"]
+    assert change["clean"]["mean"] == 0
+    assert min(change[name]["mean"] for name in ("identified", "random", "shallowest")) > 0
+    difference = change["identified"]["mean"] - change["random"]["mean"]
+    assert change["identified - random"]["mean"] == pytest.approx(difference, abs=1e-3)
+    by_seed = change["identified - random, by seed"]
     assert sum(by_seed) / 2 == pytest.approx(difference, abs=1e-3)

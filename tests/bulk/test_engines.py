@@ -1,4 +1,4 @@
-"""How many processes a call starts where nobody says it."""
+"""The number of processes that a call starts by default."""
 
 from __future__ import annotations
 

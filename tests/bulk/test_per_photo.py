@@ -20,9 +20,9 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.training.feature_loss import feature_loss
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.unet import FRAMES as UNET_FRAMES
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -38,8 +38,8 @@ def smooth(seed: int, height: int = 40, width: int = 56) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_world(tmp_path_factory.mktemp("world"))
+def video_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
-    Protector(network).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test world"})
+    Protector(network).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test model"})
     return folder
 
 
@@ -68,7 +68,7 @@ def difference(a: Path, b: Path) -> int:
 
 
 def test_photos_are_optimised_one_by_one_and_written_as_one_pass_writes_them(
-    protect: Run, world: Path, tmp_path: Path, capsys: Capture
+    protect: Run, video_model: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -78,11 +78,11 @@ def test_photos_are_optimised_one_by_one_and_written_as_one_pass_writes_them(
     turned = Image.Exif()
     turned[274] = 6
     smooth(3).save(photos / "d.png", exif=turned)
-    asked = ("--method", "photoguard", "--steps", 2, "--surrogate", world, *SIZES)
+    asked = ("--method", "photoguard", "--steps", 2, "--surrogate", video_model, *SIZES)
     assert protect(photos, "--out", tmp_path / "out", *asked) == 0
     said = capsys.readouterr().out
     assert "protected 4 photos" in said
-    assert f"optimised against {world} alone" in said
+    assert f"optimised against {video_model} alone" in said
     assert "does NOT protect against any production video model" in said
     for source, name, mode in (("a.png", "a.png", "RGB"), ("b.jpg", "b.png", "RGB"), ("c.tif", "c.tif", "L"), ("d.png", "d.png", "RGB")):
         assert 0 < difference(photos / source, tmp_path / "out" / name) <= EPSILON
@@ -97,7 +97,7 @@ def test_photos_are_optimised_one_by_one_and_written_as_one_pass_writes_them(
 
 
 def test_refine_begins_with_the_generators_output_bit_for_bit_and_lowers_the_objective(
-    protect: Run, world: Path, generator: Path, tmp_path: Path
+    protect: Run, video_model: Path, generator: Path, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -105,13 +105,13 @@ def test_refine_begins_with_the_generators_output_bit_for_bit_and_lowers_the_obj
     smooth(1).convert("LA").save(photos / "b.png")
     assert protect(photos, "--out", tmp_path / "pass", "--generator", generator, "--no-mark") == 0
     for steps in (0, 4):
-        asked = ("--refine", steps, "--method", "photoguard", "--surrogate", world, "--generator", generator, "--no-mark", *SIZES)
+        asked = ("--refine", steps, "--method", "photoguard", "--surrogate", video_model, "--generator", generator, "--no-mark", *SIZES)
         assert protect(photos, "--out", tmp_path / f"{steps}", *asked) == 0
     for name in ("a.png", "b.png"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "pass" / name).read_bytes()
         assert 0 < difference(photos / name, tmp_path / "4" / name) <= EPSILON
 
-    surrogate = Surrogate.from_pretrained(str(world), ["photo"], HEIGHT, WIDTH, FRAMES)
+    surrogate = Surrogate.from_pretrained(str(video_model), ["photo"], HEIGHT, WIDTH, FRAMES)
     method = named_method("photoguard", surrogate)
     clean, *versions = (colours(read_photo(tmp_path / folder / "a.png"), CPU) for folder in ("photos", "0", "4"))
     draw, text = surrogate.draw(1, torch.Generator().manual_seed(0)), surrogate.encode_text([""])
@@ -153,12 +153,12 @@ def test_noise_has_the_strength_of_one_pass(protect: Run, generator: Path, tmp_p
     assert abs(float(torch.cosine_similarity((one - clean).flatten(), (other - clean).flatten(), dim=0))) < 0.1
 
 
-def test_a_photo_smaller_than_a_patch_fails_alone_with_the_size_it_needs(
-    protect: Run, world: Path, tmp_path: Path, capsys: Capture
+def test_only_a_photo_smaller_than_a_patch_fails_and_the_message_states_the_size(
+    protect: Run, video_model: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     smooth(0, 15, 40).save(tmp_path / "small.png")
     smooth(0, 16, 16).save(tmp_path / "enough.png")
-    asked = ("--out", tmp_path / "out", "--method", "photoguard", "--steps", 1, "--surrogate", world, *SIZES)
+    asked = ("--out", tmp_path / "out", "--method", "photoguard", "--steps", 1, "--surrogate", video_model, *SIZES)
     assert protect(tmp_path / "small.png", *asked) == 2
     said = capsys.readouterr().err
     assert "15 × 40, less than one patch of the surrogate; it needs at least 16 × 16" in said
@@ -172,7 +172,7 @@ def test_a_photo_smaller_than_a_patch_fails_alone_with_the_size_it_needs(
 
 
 def test_patches_of_other_families(tmp_path: Path) -> None:
-    unet = Surrogate.from_pretrained(str(tiny_unet_world(tmp_path)), ["photo"], 32, 32, UNET_FRAMES, 4)
+    unet = Surrogate.from_pretrained(str(tiny_portrait_unet(tmp_path)), ["photo"], 32, 32, UNET_FRAMES, 4)
     assert smallest(unet) == (2, 2)  # its autoencoder halves once, and a U-Net has no patches
     assert smallest(Surrogate.from_pretrained("portrait-dit", ["photo"])) == (32, 32)
 
@@ -193,20 +193,20 @@ def test_patches_of_other_families(tmp_path: Path) -> None:
         (["--refine", "2", "--surrogate", "portrait-dit", "--steps", "3"], "leave out --steps 3"),
         (["--method", "advdm", "--surrogate", "portrait-dit", "--generator", "portrait-generator"], "begins at random"),
         (["--method", "noise", "--surrogate", "portrait-dit"], "noise asks no video model; leave out --surrogate"),
-        (["--method", "advdm", "--surrogate", "WORLD"], "say --height, --width and --num-frames"),
-        (["--method", "advdm", "--surrogate", "WORLD", *map(str, SIZES), "--taps", "blocks.1"], "advdm chooses no layers"),
-        (["--method", "i2vguard", "--surrogate", "WORLD", *map(str, SIZES), "--taps", "blocks.9"], "no tap 'blocks.9'"),
-        (["--method", "anti-i2v", "--surrogate", "WORLD", *map(str, SIZES), "--taps", "blocks.1,blocks.0"], "name the shallow one first"),
+        (["--method", "advdm", "--surrogate", "MODEL"], "say --height, --width and --num-frames"),
+        (["--method", "advdm", "--surrogate", "MODEL", *map(str, SIZES), "--taps", "blocks.1"], "advdm chooses no layers"),
+        (["--method", "i2vguard", "--surrogate", "MODEL", *map(str, SIZES), "--taps", "blocks.9"], "no tap 'blocks.9'"),
+        (["--method", "anti-i2v", "--surrogate", "MODEL", *map(str, SIZES), "--taps", "blocks.1,blocks.0"], "name the shallow one first"),
         (["--method", "advdm", "--surrogate", "portrait-dit", "--seed", str(2**63)], "--seed is 9223372036854775808; give a whole number"),
-        (["--method", "advdm", "--surrogate", "WORLD", *map(str, SIZES), "--device", "abacus"], "--device abacus"),
+        (["--method", "advdm", "--surrogate", "MODEL", *map(str, SIZES), "--device", "abacus"], "--device abacus"),
         (["--method", "advdm", "--surrogate", "nowhere", *map(str, SIZES)], "nowhere"),
     ],
 )
 def test_unusable_options_are_one_line_and_status_2(
-    protect: Run, world: Path, tmp_path: Path, capsys: Capture, arguments: list[str], expected: str
+    protect: Run, video_model: Path, tmp_path: Path, capsys: Capture, arguments: list[str], expected: str
 ) -> None:
     smooth(0).save(tmp_path / "a.png")
-    given = [str(world) if word == "WORLD" else word for word in arguments]
+    given = [str(video_model) if word == "MODEL" else word for word in arguments]
     assert protect(tmp_path / "a.png", "--out", tmp_path / "out", *given) == 2
     said = capsys.readouterr().err
     assert expected in said

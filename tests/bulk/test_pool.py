@@ -140,7 +140,7 @@ def stopped(how: int, command: list[str], out: Path) -> tuple[int, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal to a group of processes")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_call_that_is_stopped_leaves_whole_files_and_the_next_one_goes_on(tmp_path: Path, capsys: Capture, how: int) -> None:
+def test_an_interrupted_call_leaves_complete_files_and_the_next_call_resumes(tmp_path: Path, capsys: Capture, how: int) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(8):
@@ -161,7 +161,7 @@ def test_a_call_that_is_stopped_leaves_whole_files_and_the_next_one_goes_on(tmp_
     assert whole == alone(sources, tmp_path / "one")
 
 
-def test_workers_use_one_thread_each_unless_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_use_one_thread_each_unless_the_user_sets_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = plan_jobs([save_photos(tmp_path / "photos", (20,))], tmp_path / "out", "png").jobs
     for said in (None, "3"):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

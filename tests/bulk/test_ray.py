@@ -88,7 +88,7 @@ def test_the_command_goes_on_where_it_stopped_and_reports_what_one_process_would
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_without_ray_the_message_names_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(request, "find_spec", lambda name: None)
     smooth(1).save(tmp_path / "a.png")
     assert main(["protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--engine", "ray"]) == 2

@@ -30,7 +30,7 @@ def photo(path: Path, seed: int, age: int = 0) -> Path:
     return path
 
 
-def test_a_new_photo_of_an_old_name_is_neither_lost_nor_taken_for_done_in_place(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_a_new_photo_of_an_old_name_is_protected_in_place_and_not_lost(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     path = photo(tmp_path / "a" / "1.png", 1, 500)
     first = path.read_bytes()
     assert protect(tmp_path / "a", "--in-place") == 0
@@ -164,7 +164,7 @@ def test_what_killed_calls_left_is_removed_and_what_running_ones_write_stays(pro
     assert sorted(out.iterdir()) == sorted([running, fresh, others, out / "a.png"])
 
 
-def test_what_is_left_out_of_a_folder_is_told(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_skipped_files_of_a_folder_are_reported(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     photo(tmp_path / "in" / "a.png", 1)
     photo(tmp_path / "in" / ".hidden.png", 2)
     photo(tmp_path / "elsewhere" / "b.png", 3)

@@ -168,7 +168,7 @@ def test_links_follow_their_photos(tmp_path: Path) -> None:
     assert names(out)[:4] == ["sub/a.jpg", "b.jpg", "sub/c.jpg", "latest"]
 
 
-def test_names_that_lead_elsewhere_are_kept_and_nothing_is_unpacked(protect: Protect, tmp_path: Path) -> None:
+def test_member_names_that_point_outside_are_kept_and_nothing_is_extracted(protect: Protect, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     outside = ["../../x.jpg", "/tmp/anti-i2v-absolute.jpg", "C:\\x.jpg", "a\nb.jpg", "x.jpg", "x.jpg"]
     packed(tmp_path / "in/00.tar", [entry(name, photo()) for name in outside])
@@ -254,7 +254,7 @@ def test_a_tar_that_tarfile_would_read_in_part_fails_as_a_whole(protect: Protect
     assert not (tmp_path / "out").exists()
 
 
-def test_wounded_tars_are_refused_or_lose_nothing_that_tarfile_can_read(tmp_path: Path) -> None:
+def test_damaged_tars_are_refused_or_lose_nothing_that_tarfile_can_read(tmp_path: Path) -> None:
     link, long = entry("l.jpg", type=tarfile.LNKTYPE, link="a.jpg"), entry("deep/" * 30 + "b.txt", b"b", mtime=1.5)
     entries = [entry("a.jpg", photo()), entry("a.json", b"{}"), long, link, entry("z.txt", b"z" * 700)]
     wholes = [packed(tmp_path / "whole.tar", entries, format).read_bytes() for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)]

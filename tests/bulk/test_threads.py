@@ -65,7 +65,7 @@ def test_several_threads_give_the_files_and_the_report_of_one(protector: PhotoPr
     assert [o.status for o in several[0]].count("failed") == 1
 
 
-def test_each_photo_is_counted_by_the_thread_that_asks(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_each_photo_is_reported_by_the_thread_that_protects_it(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     ticks: list[threading.Thread] = []
     jobs = plan_jobs(sources, tmp_path / "out", "lossless").jobs
     done = dict(run_in_threads(protector, 3, jobs, Request((), tmp_path), lambda: ticks.append(threading.current_thread())))
@@ -74,7 +74,7 @@ def test_each_photo_is_counted_by_the_thread_that_asks(protector: PhotoProtector
     assert dict(run_in_threads(protector, 3, [], Request((), tmp_path), lambda: None)) == {}
 
 
-def test_who_stops_finds_nothing_incomplete_and_no_thread_left(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
+def test_an_interrupt_leaves_no_incomplete_file_and_no_thread(protector: PhotoProtector, sources: list[Path], tmp_path: Path) -> None:
     asked, go = threading.Semaphore(0), threading.Event()
 
     def wait_and_protect(photo: Image.Image, epsilon: float) -> Image.Image:

@@ -10,14 +10,16 @@ import pytest
 from anti_i2v.__main__ import main
 
 
-def test_without_gradio_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_gradio_the_message_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["app", "--no-browser"]) == 2
     assert "pip install 'anti-i2v[web]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "70000"])
-def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["app", "--no-browser", f"--port={port}"]) == 2
     assert f"--port is {port}" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from anti_i2v.__main__ import main
 from anti_i2v.probing import read_taps
-from tests.tiny import FRAMES, tiny_world
+from tests.tiny import FRAMES, tiny_portrait_dit
 
 SIZES = ["--height", "32", "--width", "32", "--num-frames", str(FRAMES)]
 CHEAP = [*SIZES, "--steps", "0,12", "--attacked", "1", "--count", "2", "--quiet"]
@@ -20,13 +20,13 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_world(tmp_path_factory.mktemp("world")))
+def video_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_portrait_dit(tmp_path_factory.mktemp("video_model")))
 
 
-def test_rendered_people_give_a_table_pictures_and_a_choice(world: str, tmp_path: Path, capsys: Capture) -> None:
+def test_rendered_people_give_a_table_pictures_and_a_choice(video_model: str, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "new" / "folder"
-    assert main(["layers", "--surrogate", world, "--out", str(out), "--people", "4", "--scenes", "2", *CHEAP]) == 0
+    assert main(["layers", "--surrogate", video_model, "--out", str(out), "--people", "4", "--scenes", "2", *CHEAP]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["layers.csv", "layers.png", "pca.png", "taps.yaml"]
     printed = capsys.readouterr()
     assert "wrote" in printed.out
@@ -39,13 +39,13 @@ def test_rendered_people_give_a_table_pictures_and_a_choice(world: str, tmp_path
     for column in rows[0]:
         assert f"# {re.sub('_(first|later)$', '', column)}: " in explained or column in ("layer", "step")
     taps = yaml.safe_load((out / "taps.yaml").read_text())
-    assert (taps["surrogate"], taps["denoiser"], taps["blocks"], taps["seed"]) == (world, "WanTransformer3DModel", 4, 0)
+    assert (taps["surrogate"], taps["denoiser"], taps["blocks"], taps["seed"]) == (video_model, "WanTransformer3DModel", 4, 0)
     assert len(taps["deep"]) == 2
-    assert read_taps(out / "taps.yaml", world) == taps["deep"]
+    assert read_taps(out / "taps.yaml", video_model) == taps["deep"]
     assert all(Image.open(out / name).size[0] > 200 for name in ("layers.png", "pca.png"))
 
 
-def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(world: str, tmp_path: Path, capsys: Capture) -> None:
+def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(video_model: str, tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "photos"
     (folder / "sub").mkdir(parents=True)
     for i, name in enumerate(("a.png", "sub/b.jpg")):
@@ -54,7 +54,7 @@ def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(w
     arguments = [
         "layers",
         "--surrogate",
-        world,
+        video_model,
         "--out",
         str(tmp_path / "out"),
         "--photos",
@@ -71,11 +71,11 @@ def test_photos_of_a_folder_need_no_truth_and_one_that_cannot_be_read_is_named(w
     assert (taps["deep"], taps["shallow"]) == (["blocks.2", "blocks.3"], "blocks.0")
 
 
-def test_without_matplotlib_it_says_what_to_install_before_the_work(
-    world: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+def test_without_matplotlib_the_command_names_the_package_before_any_work(
+    video_model: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["layers", "--surrogate", world, "--out", str(tmp_path / "out"), *CHEAP]) == 2
+    assert main(["layers", "--surrogate", video_model, "--out", str(tmp_path / "out"), *CHEAP]) == 2
     assert 'needs matplotlib, which is not installed; pip install "anti-i2v[plot]"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -99,11 +99,11 @@ def test_without_matplotlib_it_says_what_to_install_before_the_work(
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
-    world: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+    video_model: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    assert main(["layers", "--surrogate", world, "--out", str(tmp_path / "out"), "--people", "1", *CHEAP, *arguments]) == 2
+    assert main(["layers", "--surrogate", video_model, "--out", str(tmp_path / "out"), "--people", "1", *CHEAP, *arguments]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(lines) == 1
     assert message in lines[0]

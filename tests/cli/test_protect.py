@@ -27,14 +27,14 @@ def difference(a: Path, b: Path) -> int:
     return int(np.abs(one - other).max())
 
 
-def test_a_photo_is_protected_within_the_budget_and_the_limits_are_said(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_a_photo_is_protected_within_the_budget_and_the_limits_are_printed(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     smooth(0).save(tmp_path / "a.png")
     assert protect(tmp_path / "a.png", "--out", tmp_path / "out") == 0
     assert 0 < difference(tmp_path / "a.png", tmp_path / "out/a.png") <= EPSILON
     said = capsys.readouterr().out
     assert "protected 1 photo" in said
     assert f"largest change in the re-read files: {difference(tmp_path / 'a.png', tmp_path / 'out/a.png')}/255" in said
-    assert "a test world" in said
+    assert "a test model" in said
     assert "does NOT protect against any production video model" in said
 
 
@@ -69,7 +69,7 @@ def test_a_folder_keeps_its_structure_and_its_formats(protect: Protect, tmp_path
     assert (out / "a.png").stat().st_ctime_ns > changed
 
 
-def test_format_same_keeps_jpeg_and_says_what_that_costs(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_format_same_keeps_jpeg_and_reports_the_loss_of_protection(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     smooth(1).save(tmp_path / "a.jpg", quality=90)
     assert protect(tmp_path / "a.jpg", "--out", tmp_path / "out", "--format", "same") == 0
     assert read_photo(tmp_path / "out/a.jpg").format == "JPEG"
@@ -152,7 +152,7 @@ def test_a_shard_keeps_its_order_and_other_members_byte_for_byte(protect: Protec
     assert "lacks photos that failed" in capsys.readouterr().err
 
 
-def test_a_tar_that_is_none_and_a_tar_with_two_of_one_name_fail_alone(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_only_an_invalid_tar_and_a_tar_with_duplicate_names_fail(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     smooth(1).save(tmp_path / "good.png")
     (tmp_path / "text.tar").write_text("no tar at all")
     with tarfile.open(tmp_path / "double.tar", "w") as tar:

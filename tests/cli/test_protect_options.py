@@ -282,7 +282,7 @@ def test_names_of_any_script_and_of_the_longest_kind(protect: Protect, tmp_path:
     assert (tmp_path / "写真 été 🏖.png_unprotected").exists()
 
 
-def test_a_closed_standard_output_costs_no_photo(tmp_path: Path) -> None:
+def test_all_photos_are_protected_although_standard_output_is_closed(tmp_path: Path) -> None:
     smooth(1).save(tmp_path / "a.png")
     command = [sys.executable, "-m", "anti_i2v", "protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as running:
@@ -324,7 +324,7 @@ def test_a_link_beside_its_photo_does_not_hide_it(protect: Protect, tmp_path: Pa
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may look into every folder")
-def test_a_folder_that_nobody_may_look_into_is_named(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_an_unreadable_folder_is_named(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "photos/closed").mkdir(parents=True)
     smooth(1).save(tmp_path / "photos/a.png")
     (tmp_path / "photos/closed").chmod(0)

@@ -27,7 +27,7 @@ def write(folder: Path, model: ActionClassifier) -> Path:
     return folder
 
 
-def test_colour_tells_it_nothing() -> None:
+def test_the_action_does_not_depend_on_colour() -> None:
     model, grey = tiny(), torch.rand(2, 3, 1, 32, 32) * 0.5 + 0.2
     tint = torch.tensor([0.1, 0.0, -0.1 * 0.299 / 0.114]).view(3, 1, 1)  # same luma: 0.299 r + 0.587 g + 0.114 b
     torch.testing.assert_close(model(grey + tint), model(grey.expand(-1, -1, 3, -1, -1)), rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The evaluator, on a tiny model with an untrained judge: what must hold whoever judges."""
+"""The evaluator, on a tiny model with an untrained judge: what must hold for every judge."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from anti_i2v.embedders import IdentityEmbedder
 from anti_i2v.evaluation.evaluator import CleanBatch, PhotoEvaluator, latent_gain
 from anti_i2v.evaluation.identity import References, similarity
 from anti_i2v.surrogates import Surrogate
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 
 
 @pytest.fixture(scope="module")
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    return Surrogate.from_pretrained(str(tiny_world(tmp_path_factory.mktemp("world"))), ["blocks.1"], HEIGHT, WIDTH, FRAMES, 2)
+    return Surrogate.from_pretrained(str(tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))), ["blocks.1"], HEIGHT, WIDTH, FRAMES, 2)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,6 @@ class Mirror(torch.nn.Module):
 def test_latent_gain_compares_relative_changes(surrogate: Surrogate, batch: CleanBatch) -> None:
     changed = batch.photo + 4 / 255
     torch.testing.assert_close(latent_gain(Mirror(), batch.photo, changed), torch.ones(2), rtol=1e-4, atol=0)  # type: ignore[arg-type]
-    z, moved = (surrogate.condition(photo)["latents"] for photo in (batch.photo, changed))
-    relative = [(b - a).square().sum() / a.square().sum() for a, b in ((z[0], moved[0]), (batch.photo[0], changed[0]))]
+    z, changed_z = (surrogate.condition(photo)["latents"] for photo in (batch.photo, changed))
+    relative = [(b - a).square().sum() / a.square().sum() for a, b in ((z[0], changed_z[0]), (batch.photo[0], changed[0]))]
     torch.testing.assert_close(latent_gain(surrogate, batch.photo, changed)[0], (relative[0] / relative[1]).sqrt(), rtol=1e-4, atol=0)

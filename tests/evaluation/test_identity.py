@@ -34,7 +34,7 @@ def test_similarity_is_to_oneself_and_on_average_to_all_others() -> None:
     assert rank1(clips[:2], references, torch.tensor([0, 1])).tolist() == [1.0, 0.0]
 
 
-def test_identity_shift_by_hand() -> None:
+def test_identity_shift_equals_the_hand_computed_value() -> None:
     clean, own = torch.tensor([0.9, 0.9, 0.9, 0.1]), torch.tensor([0.9, 0.5, 0.0, 0.0])
     shift = identity_shift(clean, own, torch.tensor([0.1, 0.1, 0.1, 0.2]))
     torch.testing.assert_close(shift, torch.tensor([0.0, 0.5, 1.125, torch.nan]), equal_nan=True)

@@ -1,4 +1,4 @@
-"""What the judges' words become, with embeddings that can be worked out by hand."""
+"""Measures of the judges, from embeddings for which they can be computed by hand."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def reading(clip: list[list[float]], photo: list[list[float]]) -> Reading:
     return Reading(torch.tensor(clip), torch.tensor(photo), ones, ones, ones)
 
 
-def test_likeness_is_measured_against_the_clean_clip_and_the_photo_is_the_control() -> None:
+def test_the_similarity_drop_is_relative_to_the_clean_clip_and_the_photo_is_the_control() -> None:
     references = References([4, 7], torch.eye(2))
-    seen = {"clean": reading([[0.8, 0.6]], [[1.0, 0.0]]), "protected": reading([[0.6, 0.8]], [[0.8, 0.6]])}
-    clean, protected = identity_measures(seen, references, torch.tensor([0])).values()
+    readings = {"clean": reading([[0.8, 0.6]], [[1.0, 0.0]]), "protected": reading([[0.6, 0.8]], [[0.8, 0.6]])}
+    clean, protected = identity_measures(readings, references, torch.tensor([0])).values()
     assert protected["identity_similarity"].item() == pytest.approx(0.6)
     assert protected["strangers_similarity"].item() == pytest.approx(0.8)
     assert protected["similarity_drop"].item() == pytest.approx(0.2)
@@ -37,13 +37,13 @@ def test_likeness_is_measured_against_the_clean_clip_and_the_photo_is_the_contro
 
 def test_the_judge_looks_at_frames_and_photo() -> None:
     judge, video = tiny_judge(), torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    seen = read_identity(judge, video, video[:, 0])
-    torch.testing.assert_close(seen.clip, judge(video))
-    torch.testing.assert_close(seen.photo, judge(video[:, :1]))
-    assert torch.all(seen.face == 1)
+    result = read_identity(judge, video, video[:, 0])
+    torch.testing.assert_close(result.clip, judge(video))
+    torch.testing.assert_close(result.photo, judge(video[:, :1]))
+    assert torch.all(result.face == 1)
     still = read_identity(judge, video[:, :1].expand(-1, 3, -1, -1, -1), video[:, 0])
     torch.testing.assert_close(still.consistency, torch.ones(2))
-    assert torch.all(seen.consistency < 1)
+    assert torch.all(result.consistency < 1)
 
 
 def test_judges_that_cannot_judge_such_clips_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ def photos() -> Tensor:
     return torch.randint(40, 216, (2, 3, 40, 56), generator=torch.Generator().manual_seed(0)) / 255
 
 
-def test_white_noise_has_the_asked_rms_within_the_budget_and_on_the_grid(photos: Tensor) -> None:
-    wanted = torch.tensor([2.0, 5.0])
-    noisy = white_noise(photos, wanted, EPSILON, torch.Generator().manual_seed(1))
+def test_white_noise_has_the_requested_rms_within_the_budget_and_on_the_grid(photos: Tensor) -> None:
+    target = torch.tensor([2.0, 5.0])
+    noisy = white_noise(photos, target, EPSILON, torch.Generator().manual_seed(1))
     steps = 255 * (noisy - photos)
-    assert torch.allclose(rms255(noisy - photos), wanted, rtol=0.02)
+    assert torch.allclose(rms255(noisy - photos), target, rtol=0.02)
     assert steps.abs().max() <= EPSILON + 1e-3
     assert (steps - steps.round()).abs().max() < 1e-3
     row = steps - steps.mean()

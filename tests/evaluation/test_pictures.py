@@ -67,13 +67,13 @@ def test_clips_play_side_by_side_below_the_limit(tmp_path: Path) -> None:
 
 
 def test_failures_are_shown_beside_successes() -> None:
-    found = examples(torch.tensor([0.1, 0.9, float("nan"), 0.5, 0.3, 0.7, 0.2, 0.8, 0.4]))
-    assert [i for i, _ in found] == [1, 7, 5, 3, 8, 6, 0]
-    assert [words.splitlines()[0] for _, words in found] == ["strongest"] * 3 + ["median"] * 2 + ["weakest"] * 2
+    choice = examples(torch.tensor([0.1, 0.9, float("nan"), 0.5, 0.3, 0.7, 0.2, 0.8, 0.4]))
+    assert [i for i, _ in choice] == [1, 7, 5, 3, 8, 6, 0]
+    assert [words.splitlines()[0] for _, words in choice] == ["strongest"] * 3 + ["median"] * 2 + ["weakest"] * 2
     assert [i for i, _ in examples(torch.tensor([0.1, 0.2]))] == [1, 0]
 
 
-def test_a_sheet_is_written_whole_with_few_colours(tmp_path: Path) -> None:
+def test_a_sheet_is_written_completely_with_few_colours(tmp_path: Path) -> None:
     picture = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
     save_sheet(picture, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as read:

@@ -14,17 +14,17 @@ from anti_i2v.evaluation.report import COLUMNS, markdown, ratio_interval, summar
 
 
 def part(values: list[float]) -> dict[str, dict[str, torch.Tensor]]:
-    taken = [measure for measure in COLUMNS if not measure.endswith("identity_shift")] + ["photo_strangers_similarity"]
-    return {version: {measure: torch.tensor(values) for measure in taken} for version in VERSIONS}
+    names = [measure for measure in COLUMNS if not measure.endswith("identity_shift")] + ["photo_strangers_similarity"]
+    return {version: {measure: torch.tensor(values) for measure in names} for version in VERSIONS}
 
 
 def test_batches_are_put_together_by_person() -> None:
     summary = summarise([part([1.0, 2.0]), part([3.0])])
-    found = summary["protected"]["first_frame_change"]
+    interval = summary["protected"]["first_frame_change"]
     # Student's t for 2 degrees of freedom is 4.3027, the standard error is 1/√3
-    assert found["mean"] == pytest.approx(2.0)
-    assert found["low"] == pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-3)
-    assert found["high"] == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3)
+    assert interval["mean"] == pytest.approx(2.0)
+    assert interval["low"] == pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-3)
+    assert interval["high"] == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3)
 
 
 def test_infinite_psnr_is_left_out_of_json_and_shown_as_a_dash(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_results_are_written_completely(tmp_path: Path) -> None:
     assert "1.50 [" in paths[1].read_text(encoding="utf-8")
 
 
-def test_ways_to_strangers_are_those_of_the_set() -> None:
+def test_the_identity_shift_of_a_set_is_the_ratio_of_the_means() -> None:
     values = {"identity_similarity": [0.2, 0.4], "similarity_drop": [0.6, 0.0], "strangers_similarity": [0.0, 0.2]}
     values |= {f"photo_{name}": value for name, value in values.items()}
     summary = summarise([{"protected": {name: torch.tensor(value) for name, value in values.items()}}])["protected"]
@@ -69,7 +69,7 @@ def test_the_bootstrap_of_a_ratio_covers_the_ratio_of_the_means() -> None:
 
 def test_tables_hold_what_was_measured_and_notes_follow() -> None:
     values = {version: {"psnr": torch.tensor([30.0, 31.0])} for version in VERSIONS}
-    text = markdown(summarise([values]), {}, ["likeness is not judged: nobody asked"])
+    text = markdown(summarise([values]), {}, ["identity similarity is not judged: no judge was given"])
     assert "| version | PSNR in dB |" in text
     assert "cosine" not in text
-    assert "Likeness is not judged: nobody asked." in text
+    assert "Identity similarity is not judged: no judge was given." in text

@@ -16,7 +16,7 @@ from anti_i2v.imaging.metrics import psnr, rms255
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
-from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_world
+from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.judges import tiny_actions, tiny_judge
 
 PROMPTS = ["a person nods", "a person smiles"]
@@ -24,8 +24,8 @@ PROMPTS = ["a person nods", "a person smiles"]
 
 @pytest.fixture(scope="module")
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    world = tiny_world(tmp_path_factory.mktemp("world"))
-    return Surrogate.from_pretrained(str(world), ["blocks.2"], HEIGHT, WIDTH, FRAMES, 2)
+    video_model = tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))
+    return Surrogate.from_pretrained(str(video_model), ["blocks.2"], HEIGHT, WIDTH, FRAMES, 2)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_a_trial_compares_saved_files_at_the_same_noise(surrogate: Surrogate, tr
     for photo in trial.photos.values():
         assert torch.equal(photo, (photo * 255).round() / 255)
     # the same photo from the same seed is the same clip, so what moves the others is the photo alone
-    seen = resize(trial.photos["clean"], HEIGHT, WIDTH)
-    assert torch.equal(surrogate.animate(seen, surrogate.encode_text(PROMPTS), seed=5), trial.clips["clean"])
+    picture = resize(trial.photos["clean"], HEIGHT, WIDTH)
+    assert torch.equal(surrogate.animate(picture, surrogate.encode_text(PROMPTS), seed=5), trial.clips["clean"])
     measures = trial.measures["protected"]
     expected = rms255(trial.clips["protected"][:, 0] - trial.clips["clean"][:, 0])
     assert torch.equal(measures["first_frame_change"], expected)
@@ -104,7 +104,7 @@ def test_photos_of_unknown_people_are_their_own_reference(trial: Trial) -> None:
     torch.testing.assert_close(judged.measures["clean"]["photo_identity_similarity"], torch.ones(2))
 
 
-def test_a_single_photo_has_nobody_to_be_compared_with(trial: Trial) -> None:
+def test_identity_is_not_judged_for_a_single_photo(trial: Trial) -> None:
     clean = Reading(*(getattr(trial.readings["clean"], field.name)[:1] for field in fields(Reading)))
     (unjudged,), note = with_identity([replace(trial, identity=None, readings={"clean": clean})], tiny_judge())
     assert "a set of 1 photo has no strangers" in note

@@ -29,7 +29,7 @@ def photos(size: int = 32, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize(("chroma_size", "cutoff"), [(4, 4), (16, 16), (8, 32), (32, 12), (5, 7), (1, 1)])
-def test_heads_have_the_asked_bandwidth_up_to_the_working_size(chroma_size: int, cutoff: int) -> None:
+def test_heads_have_the_requested_bandwidth_up_to_the_working_size(chroma_size: int, cutoff: int) -> None:
     generator = build(chroma_size=chroma_size, cutoff=cutoff)
     out = generator(photos(), EPSILON)
     assert out["lab"].shape == (2, 2, chroma_size, chroma_size)
@@ -45,7 +45,7 @@ def test_other_families_fit_by_name(backbone: str) -> None:
     assert out["frequency"].shape == (2, 3, 16, 16)
 
 
-def test_the_default_is_light_and_paints_at_full_strength_from_the_start() -> None:
+def test_the_default_is_small_and_has_full_strength_residuals_before_training() -> None:
     torch.manual_seed(0)
     generator = BackboneGenerator()
     assert sum(p.numel() for p in generator.parameters()) < 10e6
@@ -73,7 +73,7 @@ def test_an_unknown_space_is_named() -> None:
         BackboneGenerator("test_resnet", 32, space="hsv")  # type: ignore[arg-type]
 
 
-def test_output_depends_on_photo_and_epsilon_and_each_photo_stands_alone() -> None:
+def test_output_depends_on_photo_and_epsilon_and_not_on_the_batch() -> None:
     generator = build().eval()
     both = generator(photos(), EPSILON)
     alone = generator(photos()[1:], EPSILON[1:])
@@ -101,7 +101,7 @@ def test_config_rebuilds_the_same_architecture() -> None:
     assert not any("basis" in key for key in generator.state_dict())
 
 
-def test_a_few_steps_learn() -> None:
+def test_a_few_steps_lower_the_loss() -> None:
     """From scratch it can follow a target that depends on the photo."""
     generator = build(chroma_size=8, cutoff=8)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=2e-3)

@@ -55,7 +55,7 @@ def test_only_the_four_files_come_and_only_once(hub: TinyHub) -> None:
 
 
 @pytest.mark.parametrize("revision", ["v1", commit({**OURS, "README.md": b"# first\n"})])
-def test_a_revision_is_a_tag_or_commit_said_either_way(hub: TinyHub, revision: str) -> None:
+def test_a_revision_is_a_tag_or_commit_in_either_notation(hub: TinyHub, revision: str) -> None:
     folder = open_folder("lab/gen", revision=revision)
     assert folder.card == "# first\n"
     assert open_folder(f"lab/gen@{revision}") == folder
@@ -75,7 +75,7 @@ def test_a_revision_is_a_tag_or_commit_said_either_way(hub: TinyHub, revision: s
         ("lab/a--b", "lab/a--b: .*; check the name"),
     ],
 )
-def test_what_cannot_be_fetched_is_said_in_one_line(hub: TinyHub, source: str, message: str) -> None:
+def test_a_failed_download_is_reported_in_one_line(hub: TinyHub, source: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         open_folder(source)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The exported network says what the torch network says, for batches it was not exported with."""
+"""The exported network gives the output of the torch network, for batches it was not exported with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is and what it carries, told without decoding it."""
+"""The format of a file and what it contains, without decoding it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_apple_and_nokia_brands_are_heic_and_unknown_ones_nothing() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
-def test_content_credentials_are_found_and_their_loss_is_told(tmp_path: Path, format: str) -> None:
+def test_content_credentials_are_detected_and_their_loss_is_reported(tmp_path: Path, format: str) -> None:
     data, path = signed(format), tmp_path / f"a{FORMATS[format]}"
     path.write_bytes(data)
     assert has_c2pa(data)
@@ -104,7 +104,7 @@ def test_a_picture_of_a_hundred_thousand_blocks_is_left_to_the_decoder() -> None
     assert not has_c2pa(data[:33] + empty * 100_000 + data[33:])
 
 
-def test_ten_bits_of_an_avif_are_told() -> None:
+def test_an_avif_of_ten_bits_is_detected() -> None:
     file = io.BytesIO()
     picture("RGB").save(file, "AVIF")
     data = bytearray(file.getvalue())
@@ -117,7 +117,7 @@ def test_ten_bits_of_an_avif_are_told() -> None:
     assert Image.open(file).mode == "RGB"
 
 
-def test_sizes_that_cannot_be_cost_no_photo(tmp_path: Path) -> None:
+def test_impossible_sizes_do_not_stop_a_photo(tmp_path: Path) -> None:
     jpeg = plain("JPEG")
     segments = [jpeg[:2] + b"\xff\xeb" + struct.pack(">H", size) + jpeg[2:] for size in (0, 1)]
     for data in (*segments, plain("AVIF") + struct.pack(">I", 5) + b"uuid"):

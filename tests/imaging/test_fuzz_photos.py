@@ -180,7 +180,7 @@ edits = st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), 
 
 @settings(max_examples=CASES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(name=st.sampled_from(sorted(SEEDS)), edits=edits, keep=st.floats(0, 1))
-def test_files_that_hypothesis_wounds_are_protected_or_refused(
+def test_files_that_hypothesis_damages_are_protected_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[tuple[float, bytes]], keep: float
 ) -> None:
     work = bytearray(SEEDS[name])

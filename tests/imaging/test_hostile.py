@@ -1,4 +1,4 @@
-"""Damaged and hostile files are refused in one line, at once, without memory and without a word to the terminal."""
+"""Damaged and hostile files are refused in one line, at once, without memory and without other output."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ assert not {'torch', 'numpy', 'PIL.EpsImagePlugin'} & set(sys.modules)
     assert "Too much memory used in text chunks" in said["text.png"]
 
 
-def test_texts_that_pose_as_something_else_are_not_believed(tmp_path: Path) -> None:
+def test_texts_that_imitate_metadata_are_not_interpreted(tmp_path: Path) -> None:
     names = "dpi icc_profile transparency xmp comment gamma srgb chromaticity photoshop c2pa lossless unreadable reduced_from_bits"
     (tmp_path / "a.png").write_bytes(png(*[chunk(b"tEXt", f"{name}\0nonsense".encode()) for name in names.split()]))
     photo = read_photo(tmp_path / "a.png")

@@ -170,7 +170,7 @@ def test_captions_of_a_tiff_may_end_in_zeros_and_lose_those_that_fill_its_words(
         assert tagged(tiff.Entry(33723, 7, len(held), held)).info["photoshop"] == {0x0404: read}
 
 
-def test_resources_that_are_too_large_cost_no_captions_and_are_told(tmp_path: Path) -> None:
+def test_oversized_resources_are_dropped_with_a_note_and_captions_stay(tmp_path: Path) -> None:
     large = tiff.Entry(34377, 1, 2**24 + 1, bytes(2**24 + 1))
     for others, kept, words in (
         ([tiff.Entry(33723, 7, len(IIM), IIM)], {0x0404: IIM}, "part of the IPTC"),

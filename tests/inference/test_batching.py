@@ -32,7 +32,7 @@ def in_threads(backend: BatchingBackend, epsilon: Callable[[Image.Image], float]
         return list(pool.map(lambda photo: protect_photo(backend, photo, epsilon(photo)), PHOTOS))
 
 
-def test_a_photo_gets_the_same_bytes_whoever_asks_beside_it(shipped: Generator) -> None:
+def test_the_bytes_of_a_photo_do_not_depend_on_its_batch(shipped: Generator) -> None:
     batching = BatchingBackend(shipped, 5)
     alone = [protect_photo(batching, photo, 8).tobytes() for photo in PHOTOS]
     for _ in range(3):
@@ -52,7 +52,7 @@ def test_it_is_what_the_torch_backend_gives_at_the_epsilon_of_each_photo(shipped
         assert np.abs(np.asarray(protected, dtype=int) - np.asarray(photo, dtype=int)).max() == 1 + photo.height % 7
 
 
-def test_who_waits_while_a_pass_runs_shares_the_next(shipped: Generator) -> None:
+def test_photos_that_wait_during_a_pass_share_the_next(shipped: Generator) -> None:
     batching, sizes = BatchingBackend(shipped, len(PHOTOS)), []
 
     def slow(module: nn.Module, given: tuple[object, ...]) -> None:

@@ -87,7 +87,7 @@ def test_what_is_no_profile_of_these_values_is_passed_over(mode: str, profile: o
     assert to_srgb(picture, profile).tobytes() == picture.convert("RGB").tobytes()
 
 
-def test_a_wounded_profile_never_ends_in_a_traceback() -> None:
+def test_a_damaged_profile_never_ends_in_a_traceback() -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
         wounded = bytearray(tiny_profiles.grey(1.8) if rng.random() < 0.5 else ADOBE_RGB)

@@ -39,12 +39,12 @@ def test_a_step_against_the_gradient_makes_deep_and_shallow_more_alike() -> None
     objective = CollapseObjective(["blocks.10", "blocks.11"], "blocks.3")
     loss, _ = objective(CLEAN, leaves, DRAW)
     loss.backward()
-    moved = {}
+    steps = {}
     for tap, leaf in leaves.items():
         assert leaf.grad is not None
         assert float(leaf.grad.abs().max()) > 0  # the shallow layer is met half way
-        moved[tap] = leaf.detach() - 0.1 * leaf.grad
-    assert objective(CLEAN, moved, DRAW)[0] < loss
+        steps[tap] = leaf.detach() - 0.1 * leaf.grad
+    assert objective(CLEAN, steps, DRAW)[0] < loss
 
 
 def test_deep_must_come_after_shallow_in_the_order_of_computation() -> None:
@@ -59,11 +59,11 @@ def test_deep_must_come_after_shallow_in_the_order_of_computation() -> None:
 def test_layers_of_other_shapes_are_refused_and_those_that_go_together_are_named() -> None:
     shapes = {"down.0": (4, 3, 8, 8), "down.1": (8, 3, 4, 4), "up.0": (8, 3, 4, 4), "up.1": (4, 3, 8, 8)}
     features = {tap: torch.zeros(2, *shape) for tap, shape in shapes.items()}
-    told = "up.1 and the shallow down.1 have different shapes; name taps of one shape "
-    told += "(4 x 3 x 8 x 8: down.0, up.1; 8 x 3 x 4 x 4: down.1, up.0)"
+    message = "up.1 and the shallow down.1 have different shapes; name taps of one shape "
+    message += "(4 x 3 x 8 x 8: down.0, up.1; 8 x 3 x 4 x 4: down.1, up.0)"
     with pytest.raises(UsageError) as caught:
         CollapseObjective(["up.1"], "down.1")(features, features, DRAW)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_missing_taps_are_named() -> None:

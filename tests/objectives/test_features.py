@@ -140,9 +140,9 @@ def test_maps_smaller_than_the_window_are_refused() -> None:
 def test_balanced_frames_are_each_measured_by_themselves_and_count_alike() -> None:
     # two latent frames of two tokens: variances 1 and 4; they move by 1 each and by 2 and 4
     clean = torch.tensor([1.0, 3.0, -2.0, 2.0]).view(1, 4, 1)
-    moved = clean + torch.tensor([1.0, 1.0, 2.0, 4.0]).view(1, 4, 1)
+    other = clean + torch.tensor([1.0, 1.0, 2.0, 4.0]).view(1, 4, 1)
     two = replace(DRAW, frames=2)
-    loss, _ = FeatureObjective(balance=True)({"a": clean}, {"a": moved}, two)
+    loss, _ = FeatureObjective(balance=True)({"a": clean}, {"a": other}, two)
     assert float(loss) == pytest.approx(-(math.log(1 + 1) + math.log(1 + 10 / 4)) / 2)
 
 
@@ -151,17 +151,17 @@ def test_winning_the_photos_own_frame_is_not_enough() -> None:
     first = clean + torch.tensor([4.0, 4.0, 0, 0, 0, 0, 0, 0]).view(1, 8, 1)
     every = clean + 2  # the same mean square
     four = replace(DRAW, frames=4)
-    plain, balanced = (lambda moved, b=b: float(FeatureObjective(balance=b)({"a": clean}, {"a": moved}, four)[0]) for b in (False, True))
+    plain, balanced = (lambda other, b=b: float(FeatureObjective(balance=b)({"a": clean}, {"a": other}, four)[0]) for b in (False, True))
     assert plain(first) == pytest.approx(plain(every))
     assert balanced(every) < 2 * balanced(first)
 
 
 def test_the_photo_itself_is_no_damage_unless_it_is_named() -> None:
     clean = {"decoded": torch.tensor([[[[0.0, 1.0]]]]), "photo": torch.zeros(1, 1, 1, 2), "error": torch.zeros(1, 1, 1, 1, 2)}
-    moved = {"decoded": torch.tensor([[[[0.5, 1.5]]]]), "photo": torch.full((1, 1, 1, 2), 9.0), "error": torch.ones(1, 1, 1, 1, 2)}
-    loss, parts = FeatureObjective()(clean, moved, DRAW)
+    other = {"decoded": torch.tensor([[[[0.5, 1.5]]]]), "photo": torch.full((1, 1, 1, 2), 9.0), "error": torch.ones(1, 1, 1, 1, 2)}
+    loss, parts = FeatureObjective()(clean, other, DRAW)
     assert loss.item() == pytest.approx(-1.0)  # 0.5² / Var(0, 1)
     assert list(parts) == ["decoded"]  # what the denoiser gets wrong has an objective of its own
-    del clean["decoded"], moved["decoded"]
+    del clean["decoded"], other["decoded"]
     with pytest.raises(UsageError, match="no taps are left to compare; name layers"):
-        FeatureObjective()(clean, moved, DRAW)
+        FeatureObjective()(clean, other, DRAW)

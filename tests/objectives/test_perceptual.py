@@ -74,7 +74,7 @@ def test_an_identity_embedder_looks_at_its_own_size(faces: str) -> None:
     assert float(loss) == pytest.approx(-by_hand(before, after), rel=1e-4)
 
 
-def test_what_is_repainted_is_pushed_away_and_the_photo_is_kept_near(faces: str) -> None:
+def test_the_decoded_photo_is_pushed_away_and_the_photo_is_kept_near(faces: str) -> None:
     clean, first = pictures(0), 0.9 * pictures(0) + 0.1 * pictures(1)
     for tap, raised in (("decoded", True), ("photo", False)):
         choice: Any = tap

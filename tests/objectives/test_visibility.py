@@ -1,4 +1,4 @@
-"""The price of being seen, by hand where colours are flat and by order where they are not."""
+"""The penalty on visibility, by hand where colours are flat and by order where they are not."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def price(clean: Tensor, protected: Tensor, threshold: float = 1.0, flat_weight:
 
 def test_a_uniform_change_costs_what_it_is_above_the_threshold() -> None:
     tinted = GREY + torch.tensor([8.0, -2.0, 4.0]).view(3, 1, 1) / 255
-    seen = float(ciede2000(GREY, tinted))
+    difference = float(ciede2000(GREY, tinted))
     _, excess, flat = price(GREY, tinted, threshold=1.5)
-    assert excess == pytest.approx(seen - 1.5, rel=1e-5)
+    assert excess == pytest.approx(difference - 1.5, rel=1e-5)
     a, b = (srgb_to_lab(tinted) - srgb_to_lab(GREY))[0, 1:, 0, 0].tolist()
     assert flat == pytest.approx(math.hypot(a, b), abs=2e-3)  # grey is flat everywhere
-    assert price(GREY, tinted, threshold=seen + 0.1)[1] == 0
-    assert price(GREY, tinted, 1.5, flat_weight=3.0)[0] == pytest.approx(seen - 1.5 + 3 * flat, rel=1e-5)
+    assert price(GREY, tinted, threshold=difference + 0.1)[1] == 0
+    assert price(GREY, tinted, 1.5, flat_weight=3.0)[0] == pytest.approx(difference - 1.5 + 3 * flat, rel=1e-5)
 
 
 def test_lightness_alone_is_free_in_flat_regions() -> None:
@@ -72,7 +72,7 @@ def test_gradient_is_finite_at_no_change_and_leads_back_from_a_change() -> None:
         assert float((gradient * (changed - photo)).sum()) > 0
 
 
-def test_more_residual_is_a_higher_price() -> None:
+def test_a_larger_residual_has_a_higher_loss() -> None:
     photo = 0.3 + 0.4 * torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(2))
     residual = torch.randn(photo.shape, generator=torch.Generator().manual_seed(3)) / 255
     prices = [price(photo, photo + size * residual)[0] for size in (0, 0.5, 1, 2, 4, 8)]

@@ -23,8 +23,8 @@ def test_loss_is_the_weighted_sum_and_the_parts_say_where_it_comes_from() -> Non
     loss, parts = WeightedObjective(both(), {"all": 2.0, "shape": 0.5})(CLEAN, PROTECTED, DRAW)
     assert float(loss) == pytest.approx(-2 * 2.75 - 0.5 * 2.125)
     assert loss.shape == ()
-    found = {name: float(value) for name, value in parts.items()}
-    assert found == pytest.approx({"all": -2.75, "all/a": 2.75, "shape": -2.125, "shape/a": 2.125})
+    values = {name: float(value) for name, value in parts.items()}
+    assert values == pytest.approx({"all": -2.75, "all/a": 2.75, "shape": -2.125, "shape/a": 2.125})
     assert not any(value.requires_grad for value in parts.values())
 
 

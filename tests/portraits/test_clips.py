@@ -45,7 +45,7 @@ def test_a_photo_is_the_first_frame_of_its_clip() -> None:
     assert torch.equal(photo[0], clip[0])
 
 
-def test_nobody_is_in_two_splits_and_the_first_test_clips_are_different_people() -> None:
+def test_no_person_is_in_two_splits_and_the_first_test_clips_are_different_people() -> None:
     people = {s: set(PortraitClips(s, 1, 8, 8).batch(range(256)).identity.tolist()) for s in ("train", "validation", "test")}
     assert len(people["test"]) == 256
     assert not people["train"] & people["test"]

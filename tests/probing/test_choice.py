@@ -1,4 +1,4 @@
-"""Which layers are chosen, and for whom a taps file counts."""
+"""The choice of layers, and the surrogates that a taps file is valid for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows(figures: dict[str, list[tuple[float, float]]], names: tuple[str, str] =
 
 
 def test_subject_times_person_at_the_noisy_steps_decides() -> None:
-    found = choose(
+    choice = choose(
         rows(
             {
                 "blocks.0": [(0.9, 0.9), (0.9, 0.9), (0.9, 0.9)],  # the best, but then there would be no shallow one
@@ -35,27 +35,27 @@ def test_subject_times_person_at_the_noisy_steps_decides() -> None:
         ),
         2,
     )
-    assert found.scores == pytest.approx({"blocks.0": 0.81, "blocks.1": 0.02, "blocks.2": 0.3, "blocks.3": 0.05, "blocks.4": 0.25})
-    assert (found.deep, found.shallow) == (["blocks.2", "blocks.4"], "blocks.1")
-    assert found.rule.startswith("subject x person")
+    assert choice.scores == pytest.approx({"blocks.0": 0.81, "blocks.1": 0.02, "blocks.2": 0.3, "blocks.3": 0.05, "blocks.4": 0.25})
+    assert (choice.deep, choice.shallow) == (["blocks.2", "blocks.4"], "blocks.1")
+    assert choice.rule.startswith("subject x person")
 
 
 def test_what_a_layer_carries_counts_as_much_as_an_attack_moves_it() -> None:
     carried = {"blocks.0": 0.2, "blocks.1": 0.4, "blocks.2": 0.3}
-    moved = {"blocks.0": 0.1, "blocks.1": 0.5, "blocks.2": 2.0}
-    table = [Row(layer, 0, 1.0, {"subject_later": c, "person_later": 0.5, "attack_later": moved[layer]}) for layer, c in carried.items()]
-    found = choose(table, 1)
-    assert found.scores == pytest.approx({"blocks.0": 0.01, "blocks.1": 0.1, "blocks.2": 0.3})
-    assert found.deep == ["blocks.2"]
-    unseen = [Row(layer, 0, 1.0, {"coherence_later": c, "attack_later": moved[layer]}) for layer, c in carried.items()]
+    gains = {"blocks.0": 0.1, "blocks.1": 0.5, "blocks.2": 2.0}
+    table = [Row(layer, 0, 1.0, {"subject_later": c, "person_later": 0.5, "attack_later": gains[layer]}) for layer, c in carried.items()]
+    choice = choose(table, 1)
+    assert choice.scores == pytest.approx({"blocks.0": 0.01, "blocks.1": 0.1, "blocks.2": 0.3})
+    assert choice.deep == ["blocks.2"]
+    unseen = [Row(layer, 0, 1.0, {"coherence_later": c, "attack_later": gains[layer]}) for layer, c in carried.items()]
     assert choose(unseen, 1).scores == pytest.approx({"blocks.0": 0.02, "blocks.1": 0.2, "blocks.2": 0.6})
 
 
 def test_without_truth_coherence_decides_and_one_latent_frame_is_enough() -> None:
     table = rows({f"blocks.{i}": [(c, math.nan)] * 3 for i, c in enumerate((0.1, 0.4, 0.2))}, ("coherence_first", "subject_first"))
-    found = choose(table, 1)
-    assert (found.deep, found.shallow) == (["blocks.1"], "blocks.0")
-    assert found.rule.startswith("coherence")
+    choice = choose(table, 1)
+    assert (choice.deep, choice.shallow) == (["blocks.1"], "blocks.0")
+    assert choice.rule.startswith("coherence")
 
 
 def test_of_equal_layers_the_deeper_is_deep() -> None:
@@ -68,8 +68,8 @@ def test_of_equal_layers_the_deeper_is_deep() -> None:
 
 def written(folder: Path, **changes: object) -> Path:
     """A taps file for portrait-dit."""
-    found = choose(rows({f"blocks.{i}": [(0.1 * i, 0.5)] * 3 for i in range(12)}))
-    content = yaml.safe_load(as_yaml(found, kind_of("portrait-dit")[0], {"seed": 0}))
+    choice = choose(rows({f"blocks.{i}": [(0.1 * i, 0.5)] * 3 for i in range(12)}))
+    content = yaml.safe_load(as_yaml(choice, kind_of("portrait-dit")[0], {"seed": 0}))
     file = folder / "taps.yaml"
     file.write_text(yaml.safe_dump({**content, **changes}))
     return file

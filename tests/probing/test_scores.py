@@ -14,9 +14,9 @@ from anti_i2v.probing.scores import coherence, person_share, probe_r2, spectrum
 
 def moments(features: Tensor, subject: Tensor) -> Moments:
     """Of features (photos, places, D) and shares of the subject (photos, places)."""
-    found = Moments(features.shape[2] + 1)
-    found.add(torch.cat([features, subject.unsqueeze(2)], 2))
-    return found
+    sums = Moments(features.shape[2] + 1)
+    sums.add(torch.cat([features, subject.unsqueeze(2)], 2))
+    return sums
 
 
 @pytest.fixture
@@ -42,26 +42,26 @@ def test_for_two_classes_it_is_fishers_ratio(random: torch.Generator) -> None:
     assert probe_r2(sums, sums) == pytest.approx(ratio / (1 + ratio), abs=0.02)
 
 
-def test_masks_that_do_not_vary_tell_nothing() -> None:
+def test_masks_that_do_not_vary_give_nan() -> None:
     sums = moments(torch.rand(4, 3, 2), torch.ones(4, 3))
     assert math.isnan(probe_r2(sums, sums))
 
 
 def people(values: list[list[float]]) -> Groups:
-    found = Groups(1)
+    groups = Groups(1)
     for person, photos in enumerate(values):
         for value in photos:
-            found.add(torch.tensor([value]), person)
-    return found
+            groups.add(torch.tensor([value]), person)
+    return groups
 
 
 def test_the_share_of_the_person_is_the_intraclass_correlation() -> None:
-    judged = people([[1, 3], [5, 7]])
+    test = people([[1, 3], [5, 7]])
     # Mean squares: between 16 / 1, within 4 / 2; in one dimension the other people's space changes nothing.
-    assert person_share(people([[0, 5], [9, 1]]), judged) == pytest.approx((16 - 2) / (16 + 2))
-    assert person_share(judged, people([[1, 7], [3, 5]])) == pytest.approx((0 - 10) / (0 + 10))  # alike in the mean
-    assert math.isnan(person_share(judged, people([[1, 3]])))  # one person
-    assert math.isnan(person_share(judged, people([[1], [3]])))  # one photo of each
+    assert person_share(people([[0, 5], [9, 1]]), test) == pytest.approx((16 - 2) / (16 + 2))
+    assert person_share(test, people([[1, 7], [3, 5]])) == pytest.approx((0 - 10) / (0 + 10))  # alike in the mean
+    assert math.isnan(person_share(test, people([[1, 3]])))  # one person
+    assert math.isnan(person_share(test, people([[1], [3]])))  # one photo of each
 
 
 def test_a_ball_has_full_rank_and_a_line_has_rank_one() -> None:
@@ -70,7 +70,7 @@ def test_a_ball_has_full_rank_and_a_line_has_rank_one() -> None:
     assert all(math.isnan(value) for value in spectrum(torch.zeros(2, 2)))
 
 
-def test_two_halves_hang_together_and_a_chessboard_does_not() -> None:
+def test_coherence_is_high_for_two_halves_and_low_for_a_chessboard() -> None:
     def picture(values: list[list[float]]) -> Tensor:
         return torch.tensor(values)[None, None, None]
 

@@ -1,4 +1,4 @@
-"""The tiny models of the session, and what most tests of a family begin with; a test file chooses its `family`."""
+"""The tiny models of the session, and fixtures that most tests of a family use; a test file chooses its `family`."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ ROWS = (
         clip_of_photo=None,
         through_vae=through_timed_vae,
     ),
-    Family("wan-2.2-5b", tiny.tiny_world, WAN, tiny.FRAMES, options={"guidance_scale": 1.0, "max_sequence_length": 32}),
+    Family("wan-2.2-5b", tiny.tiny_portrait_dit, WAN, tiny.FRAMES, options={"guidance_scale": 1.0, "max_sequence_length": 32}),
     *(
         Family(name, write, WAN, wan.FRAMES, rounding=rounding, clip_of_photo=lambda latents: latents[:, :, :1])
         for name, write, rounding in (
@@ -344,7 +344,7 @@ ROWS = (
     Family("skyreels-v2-df", skyreels_df.tiny_skyreels_df, WAN, wan.FRAMES, other_name="SkyReelsV2DiffusionForcingPipeline"),
     Family(
         "svd",
-        unet.tiny_unet_world,
+        unet.tiny_portrait_unet,
         UNET,
         unet.FRAMES,
         denoiser="unet",

@@ -13,7 +13,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Draw, Surrogate
 from tests.surrogates.family import FAMILIES, STEPS, draw_at
 from tests.surrogates.oracle import assert_close
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 
 Text = dict[str, Tensor]
 
@@ -177,8 +177,8 @@ def test_a_draw_for_another_batch_is_refused(surrogate: Surrogate, text: Text, p
 
 @pytest.mark.parametrize("tap", ["blocks.4", "transformer_blocks.0", "blocks", ""])
 def test_unknown_taps_are_refused_with_the_list(folder: Path, tap: str) -> None:
-    known = r"it has .*blocks\.0 … blocks\.3.*proj_out and their submodules"
-    with pytest.raises(UsageError, match=rf"no tap '{tap}' in WanTransformer3DModel; {known}"):
+    message = r"it has .*blocks\.0 … blocks\.3.*proj_out and their submodules"
+    with pytest.raises(UsageError, match=rf"no tap '{tap}' in WanTransformer3DModel; {message}"):
         load(folder, ["blocks.1", tap])
 
 
@@ -227,7 +227,7 @@ def test_another_kind_of_pipeline_is_refused_with_the_supported_ones(tmp_path: P
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "pickle", "index"])
 def test_a_damaged_folder_is_refused_on_one_line(tmp_path: Path, damage: str) -> None:
-    folder = tiny_world(tmp_path / "world")
+    folder = tiny_portrait_dit(tmp_path / "video_model")
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     if damage == "truncated":
         weights.write_bytes(weights.read_bytes()[:1000])

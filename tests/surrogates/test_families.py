@@ -201,21 +201,21 @@ def test_another_pipeline_with_the_same_parts_is_taken_for_this_one(
 def test_prompts_are_encoded_where_their_encoder_is_and_encoders_are_frozen_and_dropped(
     family: Family, folder: Path, surrogate: Surrogate
 ) -> None:
-    moved = family.surrogate(folder)
-    encoders = [getattr(moved.pipeline, name) for name in moved.text_encoders()] if family.has_prompt else []
+    other = family.surrogate(folder)
+    encoders = [getattr(other.pipeline, name) for name in other.text_encoders()] if family.has_prompt else []
     assert not any(p.requires_grad for part in encoders for p in part.parameters())
     assert not any(module.training for part in encoders for module in part.modules())
-    moved.to("meta")  # as to an accelerator: the text encoder stays behind
-    assert {value.device.type for value in moved.encode_text([PROMPT]).values()} <= {"meta"}
+    other.to("meta")  # as to an accelerator: the text encoder stays behind
+    assert {value.device.type for value in other.encode_text([PROMPT]).values()} <= {"meta"}
     expected = surrogate.encode_text([PROMPT])
-    for name, value in moved.texts[PROMPT].items() if family.has_prompt else ():  # what was encoded, before it followed the denoiser
+    for name, value in other.texts[PROMPT].items() if family.has_prompt else ():  # what was encoded, before it followed the denoiser
         assert_close(value.unsqueeze(0), expected[name])
-    moved.drop_text_encoder()
-    assert all(getattr(moved.pipeline, name) is None for name in (moved.text_encoders() if family.has_prompt else ()))
-    assert moved.encode_text([PROMPT]).keys() == expected.keys()
+    other.drop_text_encoder()
+    assert all(getattr(other.pipeline, name) is None for name in (other.text_encoders() if family.has_prompt else ()))
+    assert other.encode_text([PROMPT]).keys() == expected.keys()
     if family.has_prompt:
         with pytest.raises(UsageError, match="the text encoder was dropped before the prompt 'she waves' was encoded"):
-            moved.encode_text(["she waves"])
+            other.encode_text(["she waves"])
 
 
 # ---------------------------------------------------------------------------------------------------- memory and time

@@ -10,7 +10,7 @@ import pytest
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.loading import PORTRAITS_VERSION, load_pipeline, read_index, split_revision
-from tests.tiny import FRAMES, tiny_world
+from tests.tiny import FRAMES, tiny_portrait_dit
 
 
 def _folder(path: Path, version: object) -> Path:
@@ -31,7 +31,7 @@ def test_a_portraits_model_of_this_version_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_broken_version_file_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UsageError, match=r"world\.json names no version"):
+    with pytest.raises(UsageError, match=r"video_model\.json names no version"):
         read_index(str(_folder(tmp_path, text)))
 
 
@@ -43,7 +43,7 @@ def test_a_pipeline_from_text_to_video_is_refused_because_it_takes_no_photo(tmp_
 
 
 def test_code_in_a_pipeline_folder_is_never_run(tmp_path: Path) -> None:
-    folder = tiny_world(tmp_path / "world")
+    folder = tiny_portrait_dit(tmp_path / "video_model")
     ran = tmp_path / "ran"
     for place in (folder / "transformer" / "own_model.py", folder / "own_model.py"):
         place.write_text(f"open({str(ran)!r}, 'w').close()\nclass WanTransformer3DModel: pass\n")
@@ -56,7 +56,7 @@ def test_code_in_a_pipeline_folder_is_never_run(tmp_path: Path) -> None:
 
 
 def test_blocks_that_a_checkpoint_does_not_have_are_not_made_up(tmp_path: Path) -> None:
-    folder = tiny_world(tmp_path / "world")
+    folder = tiny_portrait_dit(tmp_path / "video_model")
     with pytest.raises(UsageError, match=r"no tap 'blocks\.99'.*blocks\.0 … blocks\.3"):
         Surrogate.from_pretrained(str(folder), ["blocks.99"], 32, 32, FRAMES, features_only=True)
     assert len(load_pipeline(str(folder), num_blocks={"transformer": {"num_layers": 99}}).transformer.blocks) == 4

@@ -73,7 +73,7 @@ def test_a_prediction_without_error_leads_the_pipelines_scheduler_back_to_the_cl
     assert_close(clip[:, :, frames], expected[:, :, frames], share=2e-3)
 
 
-def test_the_error_is_nothing_where_the_photo_itself_stands(tiny: TinyModels) -> None:
+def test_the_error_is_zero_in_the_photos_own_frame(tiny: TinyModels) -> None:
     surrogate = tiny.surrogate("wan-2.2-5b").with_taps(["error"])
     error = surrogate(photos_of(surrogate), surrogate.encode_text([PROMPT]), surrogate.draw(2, torch.Generator().manual_seed(0)))["error"]
     assert error[:, :, 0].abs().max() == 0
@@ -121,7 +121,7 @@ def test_cogvideox_15_encodes_one_frame_more(tiny: TinyModels) -> None:
     torch.testing.assert_close(draw.reference[:, 0], draw.reference[:, 1])
 
 
-def test_a_family_without_the_taps_says_so(tiny: TinyModels) -> None:
+def test_a_family_without_the_taps_refuses_them(tiny: TinyModels) -> None:
     surrogate = tiny.surrogate("ltx")
     with pytest.raises(UsageError, match="has no tap 'error' yet; it is there for Wan, CogVideoX and SVD"):
         surrogate.with_taps(["error"])

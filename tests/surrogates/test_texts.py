@@ -18,10 +18,10 @@ def test_a_stored_encoding_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     store = TextStore("encoder", tmp_path / "new")
     assert store.get("a dog runs") is None
     store.put("a dog runs", VALUES)
-    stored = store.get("a dog runs")
-    assert stored is not None
-    assert stored.keys() == VALUES.keys()
-    assert all(torch.equal(stored[name], value) and stored[name].dtype == value.dtype for name, value in VALUES.items())
+    encoding = store.get("a dog runs")
+    assert encoding is not None
+    assert encoding.keys() == VALUES.keys()
+    assert all(torch.equal(encoding[name], value) and encoding[name].dtype == value.dtype for name, value in VALUES.items())
     assert [p.name for p in store.folder.iterdir()] == [store.file("a dog runs").name]  # nothing half-written stays behind
 
 
@@ -40,7 +40,7 @@ def test_a_broken_file_counts_as_none_and_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a file in place of a folder is refused otherwise there")
-def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = TextStore("encoder", tmp_path / "file" / "texts")
     store.put("a", VALUES)

@@ -79,7 +79,7 @@ def tiny_denoiser() -> WanTransformer3DModel:
 
 
 @tiny_pipeline
-def tiny_world() -> DiffusionPipeline:
+def tiny_portrait_dit() -> DiffusionPipeline:
     """The layout of Wan 2.2 TI2V-5B: pictures are 32×32, clips 5 frames, the denoiser has the blocks `blocks.0` to `blocks.3`."""
     from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
 

@@ -19,7 +19,7 @@ TAPS = ("transformer_blocks.0", "transformer_blocks.1")
 
 @tiny_pipeline
 def tiny_cosmos2(karras: bool = True, **changes: Any) -> DiffusionPipeline:
-    """Cosmos-Predict2, video to world, with three blocks `transformer_blocks.…` and without a safety checker.
+    """Cosmos-Predict2, video to video_model, with three blocks `transformer_blocks.…` and without a safety checker.
 
     Args:
         karras: The scheduler's `use_karras_sigmas`.

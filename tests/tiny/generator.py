@@ -43,5 +43,5 @@ def tiny_generator(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
-    Protector(network).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test world"})
+    Protector(network).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test model"})
     return folder

@@ -17,7 +17,7 @@ import pytest
 
 @dataclass
 class TinyHub:
-    """What the hub has and what it was asked.
+    """The content of the hub and the requests that it received.
 
     Attributes:
         files: Repository → revision (branch, tag or commit) → name → content.
@@ -96,18 +96,18 @@ def _handler(hub: TinyHub) -> type[BaseHTTPRequestHandler]:
             if repository in hub.gated:
                 return self.answer(status=403, X_Error_Code="GatedRepo", X_Error_Message="Access is restricted")
             revisions = hub.files[repository]
-            found = revisions.get(revision) or next((f for f in revisions.values() if commit(f) == revision), None)
-            if found is None:
+            tree_files = revisions.get(revision) or next((f for f in revisions.values() if commit(f) == revision), None)
+            if tree_files is None:
                 return self.answer(status=404, X_Error_Code="RevisionNotFound", X_Error_Message="Invalid rev id")
             if what == "resolve":
-                content = found.get("/".join(parts[4:]))
+                content = tree_files.get("/".join(parts[4:]))
                 if content is None:
-                    return self.answer(status=404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit(found))
-                return self.answer(content, X_Repo_Commit=commit(found), ETag=f'"{hashlib.sha1(content).hexdigest()}"')
+                    return self.answer(status=404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit(tree_files))
+                return self.answer(content, X_Repo_Commit=commit(tree_files), ETag=f'"{hashlib.sha1(content).hexdigest()}"')
             if what == "tree":
-                tree = [{"type": "file", "path": p, "size": len(c), "oid": hashlib.sha1(c).hexdigest()} for p, c in found.items()]
+                tree = [{"type": "file", "path": p, "size": len(c), "oid": hashlib.sha1(c).hexdigest()} for p, c in tree_files.items()]
                 return self.answer(json.dumps(tree).encode())
-            self.answer(json.dumps({"id": repository, "sha": commit(found), "siblings": []}).encode())
+            self.answer(json.dumps({"id": repository, "sha": commit(tree_files), "siblings": []}).encode())
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

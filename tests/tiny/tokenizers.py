@@ -36,7 +36,7 @@ def tiny_gemma_tokenizer(max_length: int = 512) -> GemmaTokenizer:
     return GemmaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=max_length)
 
 
-def tiny_llama_tokenizer(known: str = "", max_length: int = 512) -> PreTrainedTokenizerFast:
+def tiny_llama_tokenizer(text: str = "", max_length: int = 512) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer like that of LLaMA 3: bytes, but every word of `known` is one token.
 
     Args:
@@ -53,8 +53,8 @@ def tiny_llama_tokenizer(known: str = "", max_length: int = 512) -> PreTrainedTo
         ]
     )
     for special in LLAMA_SPECIAL:
-        known = known.replace(special, "\0")
-    words = [word for part in known.split("\0") for word, _ in split.pre_tokenize_str(part)]
+        text = text.replace(special, "\0")
+    words = [word for part in text.split("\0") for word, _ in split.pre_tokenize_str(part)]
     vocabulary = {byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     merges: dict[tuple[str, str], None] = {}  # in order, without repetitions
     for word in words:
@@ -79,7 +79,7 @@ def tiny_llama_tokenizer(known: str = "", max_length: int = 512) -> PreTrainedTo
     )
 
 
-def tiny_qwen_tokenizer(known: str = "", max_length: int = 2048) -> Qwen2Tokenizer:
+def tiny_qwen_tokenizer(text: str = "", max_length: int = 2048) -> Qwen2Tokenizer:
     """A byte-level tokenizer of the class of Qwen 2.5, with its chat template.
 
     Args:
@@ -92,6 +92,6 @@ def tiny_qwen_tokenizer(known: str = "", max_length: int = 2048) -> Qwen2Tokeniz
     pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>"]
     tokenizer = Qwen2Tokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=max_length)
     tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN_SPECIAL)})
-    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in sorted(set(re.findall(" ?[A-Za-z]{2,}", known)))])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in sorted(set(re.findall(" ?[A-Za-z]{2,}", text)))])
     tokenizer.chat_template = QWEN_CHAT
     return tokenizer

@@ -1,4 +1,4 @@
-"""A training run of the real classes that takes a second: tiny world, tiny backbone, two people."""
+"""A training run of the real classes that takes a second: tiny video model, tiny backbone, two people."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TAPS = ["blocks.1", "blocks.2"]
 BACKBONE = {"backbone": "resnet10t", "working_size": 32, "chroma_size": 4, "cutoff": 4, "width": 16}
 
 
-def tiny_module(world: Path, **changes: object) -> ProtectionModule:
-    """A module on the tiny world; the generator's weights are always the same."""
+def tiny_module(video_model: Path, **changes: object) -> ProtectionModule:
+    """A module on the tiny model; the generator's weights are always the same."""
     settings: dict[str, object] = {
         "taps": TAPS,
-        "surrogate": world,
+        "surrogate": video_model,
         "height": HEIGHT,
         "width": WIDTH,
         "num_frames": FRAMES,
@@ -68,8 +68,8 @@ def tiny_trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **changes:
     return pl.Trainer(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def tiny_config(path: Path, world: Path, **trainer: object) -> Path:
-    """Write a config file of the same run; `world` is stated relative to the file."""
+def tiny_config(path: Path, video_model: Path, **trainer: object) -> Path:
+    """Write a config file of the same run; `video_model` is stated relative to the file."""
     config = {
         "model": {
             "class_path": "anti_i2v.training.module.ProtectionModule",
@@ -78,7 +78,7 @@ def tiny_config(path: Path, world: Path, **trainer: object) -> Path:
                 "objective": {"class_path": "anti_i2v.objectives.FeatureObjective"},
                 "transform": {"class_path": "anti_i2v.training.transforms.Identity"},
                 "taps": TAPS,
-                "surrogate": str(world.relative_to(path.parent)),
+                "surrogate": str(video_model.relative_to(path.parent)),
                 "height": HEIGHT,
                 "width": WIDTH,
                 "num_frames": FRAMES,

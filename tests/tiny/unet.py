@@ -55,7 +55,7 @@ def tiny_svd(
 
 
 @tiny_pipeline
-def tiny_unet_world() -> DiffusionPipeline:
+def tiny_portrait_unet() -> DiffusionPipeline:
     """Stable Video Diffusion, whose pictures are multiples of 8; taps such as `down_blocks.0`, `mid_block`."""
     down = ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal")
     up = ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal")

@@ -1,4 +1,4 @@
-"""The training door, called in process with real configs."""
+"""The training command line, called in process with real configs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from anti_i2v.resources import shipped
 from anti_i2v.training.cli import main, with_default_config
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 from tests.tiny.training import tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny world and a config that names it by a relative path."""
+    """A folder with a tiny video model and a config that names it by a relative path."""
     root = tmp_path_factory.mktemp("cli")
-    tiny_config(root / "tiny.yaml", tiny_world(root / "world"))
+    tiny_config(root / "tiny.yaml", tiny_portrait_dit(root / "video_model"))
     return root
 
 
@@ -63,7 +63,7 @@ def test_print_config_of_the_default_run(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_saved_config_is_absolute_and_runs_again(run: Path, folder: Path, tmp_path: Path) -> None:
     saved = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    assert saved["model"]["init_args"]["surrogate"] == str(folder / "world")
+    assert saved["model"]["init_args"]["surrogate"] == str(folder / "video_model")
     main(["fit", "--config", str(run / "config.yaml"), "--trainer.logger", "false", "--trainer.default_root_dir", str(tmp_path)])
     assert (tmp_path / "generator" / "model.safetensors").is_file()
 
@@ -71,13 +71,13 @@ def test_the_saved_config_is_absolute_and_runs_again(run: Path, folder: Path, tm
 def test_epsilon_on_the_command_line_wins_over_a_checkpoint(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
     main(["test", "--config", str(folder / "tiny.yaml"), "--model.epsilon", "4", "--ckpt_path", last])
-    shown = capsys.readouterr().out
-    assert "\nepsilon: 4.0\n" in f"\n{shown}"
+    output = capsys.readouterr().out
+    assert "\nepsilon: 4.0\n" in f"\n{output}"
     main(["test", "--config", str(run / "config.yaml"), "--ckpt_path", last])
     assert "\nepsilon: 5.0\n" in f"\n{capsys.readouterr().out}"
 
 
-def test_resuming_goes_on_where_the_checkpoint_stopped(run: Path, folder: Path) -> None:
+def test_resuming_continues_at_the_step_of_the_checkpoint(run: Path, folder: Path) -> None:
     import torch
 
     last = run / "checkpoints" / "last.ckpt"

@@ -1,4 +1,4 @@
-"""The whole path on the tiny world: fit, resume, export, protect; what comes out is what was trained."""
+"""The whole path on the tiny model: fit, resume, export, protect; what comes out is what was trained."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 from anti_i2v import Protector
 from anti_i2v.__main__ import main as anti_i2v
 from anti_i2v.training.cli import main as train
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 from tests.tiny.training import tiny_config
 
 
 def test_fit_resume_export_protect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config(tmp_path / "tiny.yaml", tiny_world(tmp_path / "world"))
+    config = tiny_config(tmp_path / "tiny.yaml", tiny_portrait_dit(tmp_path / "video_model"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # nothing may depend on where one stands
 

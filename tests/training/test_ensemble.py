@@ -20,17 +20,17 @@ from anti_i2v.training.cli import main
 from anti_i2v.training.ensemble import Ensemble, Member, SurrogateConfig
 from anti_i2v.training.feature_loss import feature_loss
 from anti_i2v.training.module import ProtectionModule
-from tests.tiny import FRAMES, tiny_world
+from tests.tiny import FRAMES, tiny_portrait_dit
 from tests.tiny.training import tiny_config, tiny_data, tiny_module, tiny_trainer
 from tests.tiny.unet import FRAMES as UNET_FRAMES
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SurrogateConfig]:
     """A transformer that counts three times as much as a U-Net, at different sizes and lengths."""
     folder = tmp_path_factory.mktemp("worlds")
-    wan, unet = tiny_world(folder / "wan"), tiny_unet_world(folder / "unet")
+    wan, unet = tiny_portrait_dit(folder / "wan"), tiny_portrait_unet(folder / "unet")
     return {
         "wan": SurrogateConfig(wan, ["blocks.1"], 32, 32, FRAMES, 3, 0.0, 3.0),
         "unet": SurrogateConfig(unet, ["mid_block"], 16, 24, UNET_FRAMES, 3, 0.0, 1.0),
@@ -133,8 +133,8 @@ def test_two_processes_with_a_member_each_compute_the_gradient_of_one_with_both(
 
 
 def test_a_config_names_them_relative_to_itself(tmp_path: Path) -> None:
-    tiny_unet_world(tmp_path / "unet")
-    file = tiny_config(tmp_path / "run.yaml", tiny_world(tmp_path / "wan"))
+    tiny_portrait_unet(tmp_path / "unet")
+    file = tiny_config(tmp_path / "run.yaml", tiny_portrait_dit(tmp_path / "wan"))
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     arguments = config["model"]["init_args"]
     sizes = {name: arguments.pop(name) for name in ("height", "width", "num_frames", "steps", "min_sigma")}
@@ -162,17 +162,17 @@ def test_mistakes_are_named(configs: dict[str, SurrogateConfig], tmp_path: Path)
 
 
 def test_taps_may_be_left_to_a_taps_file(tmp_path: Path) -> None:
-    world, file = tiny_world(tmp_path / "wan"), tmp_path / "taps.yaml"
+    video_model, file = tiny_portrait_dit(tmp_path / "wan"), tmp_path / "taps.yaml"
     rows = [Row(f"blocks.{i}", 0, 1.0, {"subject_later": 0.5, "person_later": person}) for i, person in enumerate([0.1, 0.4, 0.2, 0.3])]
-    file.write_text(as_yaml(choose(rows, 2), kind_of(str(world))[0], {}), encoding="utf-8")
-    config = SurrogateConfig(world, ["auto", "photo"], 32, 32, FRAMES, 3, taps_file=file)
+    file.write_text(as_yaml(choose(rows, 2), kind_of(str(video_model))[0], {}), encoding="utf-8")
+    config = SurrogateConfig(video_model, ["auto", "photo"], 32, 32, FRAMES, 3, taps_file=file)
     assert Member.load(config, FeatureObjective()).surrogate.taps == ("blocks.1", "blocks.3", "photo")
-    assert Member.load(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3, taps_file=file), FeatureObjective()).surrogate.taps == (
+    assert Member.load(SurrogateConfig(video_model, "auto", 32, 32, FRAMES, 3, taps_file=file), FeatureObjective()).surrogate.taps == (
         "blocks.1",
         "blocks.3",
     )
     with pytest.raises(UsageError, match="taps are 'auto', but taps_file is not set"):
-        Member.load(SurrogateConfig(world, "auto", 32, 32, FRAMES, 3), FeatureObjective())
-    unet = tiny_unet_world(tmp_path / "unet")
+        Member.load(SurrogateConfig(video_model, "auto", 32, 32, FRAMES, 3), FeatureObjective())
+    unet = tiny_portrait_unet(tmp_path / "unet")
     with pytest.raises(UsageError, match="was made for"):
         Member.load(SurrogateConfig(unet, "auto", 16, 24, UNET_FRAMES, 3, taps_file=file), FeatureObjective())

@@ -12,7 +12,7 @@ from anti_i2v.objectives import AnchorObjective, DiffusionObjective, Objective, 
 from anti_i2v.portraits import PortraitPhotos
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.training.feature_loss import feature_loss
-from tests.tiny import FRAMES, tiny_world
+from tests.tiny import FRAMES, tiny_portrait_dit
 from tests.tiny.training import tiny_data, tiny_module, tiny_trainer
 
 PROMPT = "a person nods"
@@ -34,7 +34,7 @@ class Recorder(Objective):
 
 @pytest.fixture(scope="module")
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
-    return Surrogate.from_pretrained(str(tiny_world(tmp_path_factory.mktemp("wan"))), ["latent", "error"], 32, 32, FRAMES, 4)
+    return Surrogate.from_pretrained(str(tiny_portrait_dit(tmp_path_factory.mktemp("wan"))), ["latent", "error"], 32, 32, FRAMES, 4)
 
 
 def photos(seed: int) -> Tensor:
@@ -59,7 +59,7 @@ def test_a_target_image_gets_the_same_draw(surrogate: Surrogate) -> None:
     torch.testing.assert_close(alone["target"]["latent"][:1], alone["protected"]["latent"][:1])
 
 
-def test_objectives_that_do_not_read_the_photos_features_spare_them(surrogate: Surrogate) -> None:
+def test_clean_features_are_not_computed_for_objectives_that_do_not_read_them(surrogate: Surrogate) -> None:
     class Blind(Recorder):
         reads_clean = False
 
@@ -98,10 +98,10 @@ def test_a_target_image_gets_noise_on_the_clip_of_the_photo_where_the_denoiser_i
 
 
 def test_the_clips_of_a_source_reach_the_objective(tmp_path: Path) -> None:
-    world, objective = tiny_world(tmp_path / "wan"), Recorder()
+    video_model, objective = tiny_portrait_dit(tmp_path / "wan"), Recorder()
     data = tiny_data()
     data.source = PortraitPhotos(people=2, num_frames=FRAMES)
-    module = tiny_module(world, objective=objective, taps=["latent", "error"])
+    module = tiny_module(video_model, objective=objective, taps=["latent", "error"])
     tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, data)
     draw = objective.arguments["draw"]
     assert isinstance(draw, Draw)

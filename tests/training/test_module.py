@@ -1,4 +1,4 @@
-"""The LightningModule against the tiny world: what is trained, what is kept, what is judged."""
+"""The LightningModule against the tiny video model: what is trained, what is kept, what is judged."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import anti_i2v.resources
 from anti_i2v.errors import UsageError
 from anti_i2v.training.module import ProtectionModule
 from anti_i2v.training.transforms import Jpeg
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 from tests.tiny.judges import write_judges
 from tests.tiny.training import TAPS, tiny_data, tiny_module, tiny_trainer
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_world(tmp_path_factory.mktemp("world"))
+def video_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))
 
 
 @pytest.fixture(scope="module")
-def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProtectionModule, Path]:
+def trained(video_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProtectionModule, Path]:
     folder = tmp_path_factory.mktemp("fit")
-    module = tiny_module(world, transform=Jpeg())
+    module = tiny_module(video_model, transform=Jpeg())
     trainer = tiny_trainer(folder)
     trainer.fit(module, tiny_data())
     trainer.save_checkpoint(folder / "last.ckpt")
     return module, folder / "last.ckpt"
 
 
-def test_training_changes_the_generator_and_not_the_surrogate(world: Path, trained: tuple[ProtectionModule, Path]) -> None:
-    module, fresh = trained[0], tiny_module(world)
+def test_training_changes_the_generator_and_not_the_surrogate(video_model: Path, trained: tuple[ProtectionModule, Path]) -> None:
+    module, fresh = trained[0], tiny_module(video_model)
     fresh.configure_model()
     changed = [not torch.equal(a, b) for a, b in zip(module.generator.parameters(), fresh.generator.parameters(), strict=True)]
     assert all(changed)
@@ -47,7 +47,7 @@ def test_training_changes_the_generator_and_not_the_surrogate(world: Path, train
     assert module.surrogate.pipeline.text_encoder is None  # dropped once every prompt was encoded
 
 
-def test_a_checkpoint_holds_the_generator_its_average_and_plain_facts(trained: tuple[ProtectionModule, Path], world: Path) -> None:
+def test_a_checkpoint_holds_the_generator_its_average_and_plain_facts(trained: tuple[ProtectionModule, Path], video_model: Path) -> None:
     checkpoint = torch.load(trained[1], weights_only=True)
     assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {"generator", "ema"}
     assert "hyper_parameters" not in checkpoint
@@ -55,7 +55,7 @@ def test_a_checkpoint_holds_the_generator_its_average_and_plain_facts(trained: t
     assert json.loads(json.dumps(facts)) == facts
     assert facts["generator"]["class"] == "BackboneGenerator"
     assert facts["generator"]["config"]["working_size"] == 32
-    assert facts["surrogate"] == world.name
+    assert facts["surrogate"] == video_model.name
     assert facts["taps"] == ["blocks.1", "blocks.2"]
     assert facts["epsilon"] == 8.0
 
@@ -67,8 +67,8 @@ class Start(Callback):
         self.weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
 
 
-def test_resuming_continues_from_the_saved_weights(world: Path, trained: tuple[ProtectionModule, Path], tmp_path: Path) -> None:
-    start, module = Start(), tiny_module(world)
+def test_resuming_continues_from_the_saved_weights(video_model: Path, trained: tuple[ProtectionModule, Path], tmp_path: Path) -> None:
+    start, module = Start(), tiny_module(video_model)
     trainer = tiny_trainer(tmp_path, [start], max_steps=3)
     trainer.fit(module, tiny_data(), ckpt_path=trained[1])
     saved = torch.load(trained[1], weights_only=True)["state_dict"]
@@ -79,12 +79,12 @@ def test_resuming_continues_from_the_saved_weights(world: Path, trained: tuple[P
 
 
 @pytest.mark.parametrize("stop", [1, 2])
-def test_an_interrupted_run_ends_with_the_weights_of_the_uninterrupted_one(world: Path, tmp_path: Path, stop: int) -> None:
+def test_an_interrupted_run_ends_with_the_weights_of_the_uninterrupted_one(video_model: Path, tmp_path: Path, stop: int) -> None:
     end = {}
     for name, parts in (("whole", [4]), ("interrupted", [stop, 4])):
         checkpoint = None
         for steps in parts:
-            module = tiny_module(world, transform=Jpeg())
+            module = tiny_module(video_model, transform=Jpeg())
             # The schedule follows max_steps: a run that is killed has the same in both parts.
             trainer = tiny_trainer(tmp_path, [Halt(steps)], max_steps=4, limit_val_batches=0)
             trainer.fit(module, tiny_data(), ckpt_path=checkpoint)
@@ -105,8 +105,8 @@ class Halt(Callback):
         trainer.should_stop = trainer.global_step >= self.after
 
 
-def test_the_surrogate_is_loaded_once(world: Path) -> None:
-    module = tiny_module(world)
+def test_the_surrogate_is_loaded_once(video_model: Path) -> None:
+    module = tiny_module(video_model)
     module.configure_model()
     loaded = module.surrogate
     module.configure_model()
@@ -115,12 +115,12 @@ def test_the_surrogate_is_loaded_once(world: Path) -> None:
 
 def loss_of(module: ProtectionModule, image: Tensor, protected: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """What a step minimises, after the step's transform."""
-    clean, changed = module._transformed(image, protected, torch.Generator())
+    clean, changed = module._transform_both(image, protected, torch.Generator())
     return module.ensemble.feature_loss(clean, changed, ["a person nods"] * len(image), 0)
 
 
-def test_the_gradient_reaches_every_weight_of_the_generator(world: Path) -> None:
-    module = tiny_module(world, transform=Jpeg())
+def test_the_gradient_reaches_every_weight_of_the_generator(video_model: Path) -> None:
+    module = tiny_module(video_model, transform=Jpeg())
     module.configure_model()
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     loss, parts = loss_of(module, image, module.protector(image))
@@ -130,16 +130,16 @@ def test_the_gradient_reaches_every_weight_of_the_generator(world: Path) -> None
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in module.generator.parameters())
 
 
-def test_an_unchanged_photo_has_no_damage_even_behind_a_random_transform(world: Path) -> None:
-    module = tiny_module(world, transform=Jpeg())
+def test_an_unchanged_photo_has_no_damage_even_behind_a_random_transform(video_model: Path) -> None:
+    module = tiny_module(video_model, transform=Jpeg())
     module.configure_model()
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     loss, _ = loss_of(module, image, image)
     assert loss.item() == 0
 
 
-def test_autocast_does_not_reach_the_surrogate(world: Path) -> None:
-    module = tiny_module(world)
+def test_autocast_does_not_reach_the_surrogate(video_model: Path) -> None:
+    module = tiny_module(video_model)
     module.configure_model()
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     other = (image + 4 / 255).clamp(0, 1)
@@ -149,8 +149,8 @@ def test_autocast_does_not_reach_the_surrogate(world: Path) -> None:
     assert loss.item() == expected.item()
 
 
-def test_features_that_are_no_numbers_stop_the_run_and_name_their_tap(world: Path, tmp_path: Path) -> None:
-    module = tiny_module(world)
+def test_features_that_are_no_numbers_stop_the_run_and_name_their_tap(video_model: Path, tmp_path: Path) -> None:
+    module = tiny_module(video_model)
     module.configure_model()
     with torch.no_grad():
         module.surrogate.get_submodule("denoiser.blocks.2").scale_shift_table.fill_(float("nan"))
@@ -158,8 +158,8 @@ def test_features_that_are_no_numbers_stop_the_run_and_name_their_tap(world: Pat
         tiny_trainer(tmp_path).fit(module, tiny_data())
 
 
-def test_validation_logs_damage_noise_and_visibility(world: Path, tmp_path: Path) -> None:
-    module = tiny_module(world)
+def test_validation_logs_damage_noise_and_visibility(video_model: Path, tmp_path: Path) -> None:
+    module = tiny_module(video_model)
     trainer = tiny_trainer(tmp_path)
     trainer.fit(module, tiny_data())
     logged = {name for name in trainer.callback_metrics if name.startswith("val/")}
@@ -170,51 +170,53 @@ def test_validation_logs_damage_noise_and_visibility(world: Path, tmp_path: Path
     assert first == trainer.validate(module, tiny_data(), verbose=False)  # fixed draws
 
 
-def test_bad_settings_are_named(world: Path, tmp_path: Path) -> None:
+def test_bad_settings_are_named(video_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="epsilon 33"):
-        tiny_module(world, epsilon=33)
+        tiny_module(video_model, epsilon=33)
     with pytest.raises(UsageError, match=r"epsilon_low 9\.0 is above epsilon_high 4\.0"):
-        tiny_module(world, epsilon_low=9.0, epsilon_high=4.0)
+        tiny_module(video_model, epsilon_low=9.0, epsilon_high=4.0)
     with pytest.raises(UsageError, match=r"blocks\.99"):
-        tiny_module(world, taps=["blocks.99"]).configure_model()
+        tiny_module(video_model, taps=["blocks.99"]).configure_model()
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"model_index\.json"):
         tiny_module(tmp_path / "empty").configure_model()
 
 
-def test_a_checkpoint_of_another_network_is_refused_by_name(world: Path, trained: tuple[ProtectionModule, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_refused_by_name(
+    video_model: Path, trained: tuple[ProtectionModule, Path], tmp_path: Path
+) -> None:
     from anti_i2v.generators import BackboneGenerator
 
-    other = tiny_module(world, generator=BackboneGenerator("resnet10t", working_size=32, chroma_size=8, cutoff=4, width=16))
+    other = tiny_module(video_model, generator=BackboneGenerator("resnet10t", working_size=32, chroma_size=8, cutoff=4, width=16))
     with pytest.raises(UsageError, match="the checkpoint holds"):
         tiny_trainer(tmp_path).validate(other, tiny_data(), ckpt_path=trained[1])
 
 
-def test_judging_without_weights_takes_the_shipped_generator_or_says_what_to_give(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_evaluation_without_weights_takes_the_shipped_generator_or_names_the_options(
+    video_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(anti_i2v.resources, "PACKAGE", tmp_path / "anti_i2v")  # as if nothing had shipped
     with pytest.raises(UsageError, match=r"nothing to judge: give --ckpt_path FILE or --model\.weights FOLDER"):
-        tiny_trainer(tmp_path).validate(tiny_module(world), tiny_data())
-    shipped = tiny_module(world, seed=1).averaged_protector
+        tiny_trainer(tmp_path).validate(tiny_module(video_model), tiny_data())
+    shipped = tiny_module(video_model, seed=1).averaged_protector
     shipped.save_pretrained(tmp_path / "checkpoints" / "portrait-generator", card="", extra={})
-    module = tiny_module(world)
+    module = tiny_module(video_model)
     with torch.no_grad():
         next(module.ema.parameters()).add_(1.0)
     tiny_trainer(tmp_path).validate(module, tiny_data(), verbose=False)
     assert "judging the shipped generator" in capsys.readouterr().out
     assert torch.equal(next(module.ema.parameters()), next(shipped.generator.parameters()))
-    chosen = tiny_module(world, weights=tmp_path / "checkpoints" / "portrait-generator")
+    chosen = tiny_module(video_model, weights=tmp_path / "checkpoints" / "portrait-generator")
     assert torch.equal(next(chosen.generator.parameters()), next(shipped.generator.parameters()))
 
 
-def test_test_writes_a_table_and_pictures(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    module = tiny_module(world)
+def test_test_writes_a_table_and_pictures(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = tiny_module(video_model)
     module.has_weights = True
     tiny_trainer(tmp_path).test(module, tiny_data(batch_size=3, people=3), verbose=False)
     results = json.loads((tmp_path / "test_results.json").read_text(encoding="utf-8"))
     assert results["people"] == 3
-    assert results["surrogate"] == world.name
+    assert results["surrogate"] == video_model.name
     protected, noise = results["results"]["protected"], results["results"]["white_noise"]
     assert protected["residual_rms"]["mean"] == pytest.approx(noise["residual_rms"]["mean"], rel=0.02)
     assert protected["first_frame_change"]["low"] < protected["first_frame_change"]["mean"] < protected["first_frame_change"]["high"]
@@ -223,9 +225,9 @@ def test_test_writes_a_table_and_pictures(world: Path, tmp_path: Path, capsys: p
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_test_asks_the_judges_about_people_and_actions(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_reports_identity_and_actions_of_the_judges(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity, actions = write_judges(tmp_path)
-    module = tiny_module(world, judge=identity, actions=actions)
+    module = tiny_module(video_model, judge=identity, actions=actions)
     module.has_weights = True
     tiny_trainer(tmp_path).test(module, tiny_data(batch_size=2, people=3), verbose=False)
     results = json.loads((tmp_path / "test_results.json").read_text(encoding="utf-8"))
@@ -237,11 +239,11 @@ def test_test_asks_the_judges_about_people_and_actions(world: Path, tmp_path: Pa
     assert "the same person in other clothes" in results["notes"][0]
     assert "identity similarity" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no-such-judge"):
-        tiny_trainer(tmp_path).test(tiny_module(world, judge=Path("no-such-judge")), tiny_data())
+        tiny_trainer(tmp_path).test(tiny_module(video_model, judge=Path("no-such-judge")), tiny_data())
 
 
-def test_muon_trains_too_and_learns_from_the_first_step(world: Path, tmp_path: Path) -> None:
-    module = tiny_module(world, muon=True, lr=5e-3)
+def test_muon_trains_too_and_learns_from_the_first_step(video_model: Path, tmp_path: Path) -> None:
+    module = tiny_module(video_model, muon=True, lr=5e-3)
     before = {name: value.clone() for name, value in module.generator.state_dict().items()}
     tiny_trainer(tmp_path).fit(module, tiny_data())
     assert type(module.optimizers().optimizer).__name__ == "Muon"  # type: ignore[union-attr]

@@ -12,8 +12,8 @@ from anti_i2v.training.muon import Muon, orthogonal
 def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
-    made = orthogonal(left @ torch.diag(torch.logspace(-1.5, 1.5, 8)) @ right)
-    values = torch.linalg.svdvals(made)
+    result = orthogonal(left @ torch.diag(torch.logspace(-1.5, 1.5, 8)) @ right)
+    values = torch.linalg.svdvals(result)
     assert values.min() > 0.3
     assert values.max() < 1.3
 

@@ -20,7 +20,7 @@ from anti_i2v.training.cli import main as train
 from tests.tiny.full import FULL, tiny_full
 from tests.tiny.training import tiny_config
 from tests.tiny.unet import FRAMES as UNET_FRAMES
-from tests.tiny.unet import tiny_unet_world
+from tests.tiny.unet import tiny_portrait_unet
 from tests.tiny.wan import tiny_wan21
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -32,8 +32,8 @@ SMALLER = {"svd-xt": 384}
 
 def surrogates(config: str) -> dict[str, dict[str, Any]]:
     content = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text(encoding="utf-8"))
-    found: dict[str, dict[str, Any]] = content["model"]["init_args"]["surrogates"]
-    return found
+    configs: dict[str, dict[str, Any]] = content["model"]["init_args"]["surrogates"]
+    return configs
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def fit(config: str, tiny: dict[str, Path], photos: Path, out: Path, *more: str)
         options[f"model.surrogates.{name}.source"] = str(tiny[name])
         if name in SMALLER:
             options |= dict.fromkeys((f"model.surrogates.{name}.height", f"model.surrogates.{name}.width"), str(SMALLER[name]))
-    given = [part for key, value in options.items() for part in (f"--{key}", value)]
-    train(["fit", "--config", str(CONFIGS / f"{config}.yaml"), *given, *more])
+    arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
+    train(["fit", "--config", str(CONFIGS / f"{config}.yaml"), *arguments, *more])
     return out / config / "version_0" / "generator"
 
 
@@ -77,9 +77,9 @@ def fit(config: str, tiny: dict[str, Path], photos: Path, out: Path, *more: str)
 def test_two_steps(config: str, tiny: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     """At the config's own taps, sizes and lengths; Stable Video Diffusion at 384 x 384 instead of 768 x 768, which the next test runs."""
     generator = fit(config, tiny, photos, tmp_path)
-    made = Protector.from_pretrained(generator, backend="torch")
+    protector = Protector.from_pretrained(generator, backend="torch")
     picture = Image.open(photos / "0.jpg")
-    change = np.abs(np.asarray(made.protect(picture)).astype(int) - np.asarray(picture).astype(int))
+    change = np.abs(np.asarray(protector.protect(picture)).astype(int) - np.asarray(picture).astype(int))
     assert 0 < change.max() <= 8
 
 
@@ -118,7 +118,7 @@ def test_photos_are_no_smaller_than_any_surrogate_sees_them(config: str) -> None
     ("write", "more"),
     [
         pytest.param(tiny_wan21, [], id="wan-2.1"),
-        pytest.param(tiny_unet_world, ["--model.taps", "[down_blocks.0,mid_block]", "--model.num_frames", str(UNET_FRAMES)], id="svd"),
+        pytest.param(tiny_portrait_unet, ["--model.taps", "[down_blocks.0,mid_block]", "--model.num_frames", str(UNET_FRAMES)], id="svd"),
     ],
 )
 def test_from_a_pipeline_on_disk_to_a_protected_photo(write: Any, more: list[str], tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ def network(seed: int) -> BackboneGenerator:
         return BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
 
 
-def checkpoint(path: Path, averaged: bool = True) -> Path:
+def checkpoint(path: Path, is_average: bool = True) -> Path:
     """What Lightning writes for a `ProtectionModule`, as far as export reads it."""
     last, mean = network(0), network(1)
     state = {f"generator.{key}": value for key, value in last.state_dict().items()}
-    if averaged:
+    if is_average:
         state |= {f"ema.{key}": value for key, value in mean.state_dict().items()}
     described = {"class": type(last).__name__, "config": last.config()}
     facts = {"generator": described, "epsilon": 6.0, "protects_against": "portrait-dit", "taps": ["blocks.3"], "seed": 5}
@@ -42,18 +42,18 @@ def _without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
 
 
-@pytest.mark.parametrize("averaged", [True, False])
-def test_the_folder_protects_as_the_averaged_generator_does(tmp_path: Path, averaged: bool) -> None:
-    ckpt = checkpoint(tmp_path / "last.ckpt", averaged)
+@pytest.mark.parametrize("is_average", [True, False])
+def test_the_folder_protects_as_the_averaged_generator_does(tmp_path: Path, is_average: bool) -> None:
+    ckpt = checkpoint(tmp_path / "last.ckpt", is_average)
     assert main(["export", str(ckpt), str(tmp_path / "mine")]) == 0
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
     exported = Protector.from_pretrained(tmp_path / "mine", backend="torch").protect(photo)
-    expected = Protector(network(1 if averaged else 0).eval(), 6.0).protect(photo)
+    expected = Protector(network(1 if is_average else 0).eval(), 6.0).protect(photo)
     assert np.array_equal(np.asarray(exported), np.asarray(expected))
     assert not np.array_equal(np.asarray(exported), np.asarray(photo))
 
 
-def test_config_and_card_say_what_is_known_and_what_is_not(tmp_path: Path) -> None:
+def test_config_and_card_state_what_is_known_and_what_is_not(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model:\n  lr: 0.001\n")
     ckpt = checkpoint(tmp_path / "last.ckpt")
     assert main(["export", str(ckpt), str(tmp_path / "mine"), "--config", str(tmp_path / "config.yaml")]) == 0
@@ -62,8 +62,8 @@ def test_config_and_card_say_what_is_known_and_what_is_not(tmp_path: Path) -> No
     assert config["protects_against"] == "portrait-dit"
     card = (tmp_path / "mine/README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: anti-i2v\n")  # what the hub files it by
-    for said in ("portrait-dit", "blocks.3", "lr: 0.001", "not measured", "does **not** protect", "| Training steps | 70 |"):
-        assert said in card
+    for words in ("portrait-dit", "blocks.3", "lr: 0.001", "not measured", "does **not** protect", "| Training steps | 70 |"):
+        assert words in card
 
 
 def test_without_what_writes_onnx_the_folder_is_for_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,15 +87,15 @@ def test_what_is_no_checkpoint_of_ours_is_refused_in_one_line(tmp_path: Path, ca
     torch.save({"state_dict": {}, "harm": Harmful()}, tmp_path / "zip.ckpt")
     for name in ("none", "text", "harm", "other", "zip"):
         assert main(["export", str(tmp_path / f"{name}.ckpt"), str(tmp_path / "mine")]) == 2
-        said = capsys.readouterr()
-        assert "executed" not in said.out
-        (line,) = said.err.strip().splitlines()
+        words = capsys.readouterr()
+        assert "executed" not in words.out
+        (line,) = words.err.strip().splitlines()
         assert line.startswith("error: ")
         assert f"{name}.ckpt" in line
         assert not (tmp_path / "mine").exists()
 
 
-def test_a_folder_that_is_there_is_kept_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_folder_is_kept_without_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ckpt = checkpoint(tmp_path / "last.ckpt")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("only copy")

@@ -1,4 +1,4 @@
-"""The judge of actions, trained on rendered clips made worse in the ways generated ones are."""
+"""The training of the action classifier, on rendered clips made worse in the ways generated ones are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the judge of identity must see through: views of portraits made worse, and pictures that show no face.
+"""Augmentations for the identity embedders: views of portraits made worse, and pictures that show no face.
 
 Everything is drawn for each picture by itself, with an explicit generator on the CPU.
 """
@@ -103,7 +103,7 @@ def shuffle(images: Tensor, random: torch.Generator, cells: int = 8) -> Tensor:
 def faceless(images: Tensor, face: Tensor, random: torch.Generator) -> Tensor:
     """Pictures without a face, made of portraits in five ways in turn.
 
-    Heads with the face painted over, enlarged pieces beside the face (painted over where there is none), shuffled patches,
+    Heads with the face covered, enlarged pieces beside the face (with the face covered where there is none), shuffled patches,
     smooth fields of colour, and noise.
 
     Args:
@@ -116,12 +116,12 @@ def faceless(images: Tensor, face: Tensor, random: torch.Generator) -> Tensor:
     """
     around = F.max_pool2d(face, 5, 1, 2)
     skin = (images * face).sum((2, 3), keepdim=True) / face.sum((2, 3), keepdim=True).clamp(min=1.0)
-    painted = torch.lerp(images, (skin + 0.05 * smooth_noise(images, 3, random)).clamp(0, 1), around)
+    covered = torch.lerp(images, (skin + 0.05 * smooth_noise(images, 3, random)).clamp(0, 1), around)
     colour = uniform(0, 1, (len(images), 3, 1, 1), random, images)
     contrast = uniform(0, 0.3, (len(images), 1, 1, 1), random, images)
     ways = (
-        painted,
-        beside(images, face, painted, random),
+        covered,
+        beside(images, face, covered, random),
         shuffle(images, random),
         colour + contrast * smooth_noise(images, 4, random),
         colour + contrast * torch.randn(images.shape, generator=random).to(images),
@@ -141,6 +141,6 @@ def beside(images: Tensor, face: Tensor, otherwise: Tensor, random: torch.Genera
         theta[:, 0, 0] = theta[:, 1, 1] = scale
         theta[:, :, 2] = uniform(-1, 1, (n, 2), random, images) * (1.0 - scale)[:, None]
         piece = F.grid_sample(both, F.affine_grid(theta, list(both.shape), align_corners=False), align_corners=False)
-        shown = piece[:, 3].mean((1, 2))
-        out, best = torch.where((shown < best)[:, None, None, None], piece[:, :3], out), torch.minimum(best, shown)
+        visible = piece[:, 3].mean((1, 2))
+        out, best = torch.where((visible < best)[:, None, None, None], piece[:, :3], out), torch.minimum(best, visible)
     return out

@@ -1,4 +1,4 @@
-"""First stage of the Portraits' video models: an autoencoder learns to rebuild portraits and their clips."""
+"""First stage of the Portraits' video models: an autoencoder learns to reconstruct portraits and their clips."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class AutoencoderStage(Stage):
         self.latent_noise, self.latent_penalty = latent_noise, latent_penalty
         self.face_weight, self.chroma_weight = face_weight, chroma_weight
         self.resume_weights, self.decoder_only = resume_weights, decoder_only
-        self.likeness = FaceLoss(likeness_weight)
+        self.face_loss = FaceLoss(likeness_weight)
         self.vae: ModelMixin | None = None
         self.register_buffer("latents_mean", torch.zeros(latent_channels))
         self.register_buffer("latents_std", torch.ones(latent_channels))
@@ -106,9 +106,9 @@ class AutoencoderStage(Stage):
         loss = reconstruction_loss(rebuilt, video, 1.0 + self.face_weight * batch["face"], self.chroma_weight)
         kind = "frame" if video.shape[1] == 1 else "clip"
         self.log(f"train/loss_{kind}", loss, prog_bar=True)
-        likeness: Tensor = self.likeness(rebuilt, video, batch["face"])
-        self.log("train/unlike", likeness, prog_bar=True)
-        return loss + likeness + self.latent_penalty * latents.square().mean()
+        face_loss: Tensor = self.face_loss(rebuilt, video, batch["face"])
+        self.log("train/face_loss", face_loss, prog_bar=True)
+        return loss + face_loss + self.latent_penalty * latents.square().mean()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """PSNR of rebuilt clips and of the faces in them in dB, mean over clips; and the latents, for their statistics."""
@@ -152,7 +152,7 @@ class AutoencoderModule(AutoencoderStage):
         chroma_weight: How much colour differences count beside the rest. At 0 faint colours of the light are lost.
         resume_weights: Start from the autoencoder that the folder holds instead of random weights.
         decoder_only: Leave encoder and latents as the folder has them, so that a denoiser trained on them stays valid.
-        likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the rebuilt face is a good picture of somebody else.
+        likeness_weight: Of `FaceLoss` beside the pixels'. At 0 the reconstructed face is a good picture of another person.
     """
 
     networks = pipeline

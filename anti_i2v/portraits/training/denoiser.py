@@ -1,6 +1,6 @@
 """Second stage of the first video model: the Wan transformer.
 
-Flow matching (arXiv 2210.02747) in the form in which `WanImageToVideoPipeline` with `expand_timesteps` will ask: the
+Flow matching (arXiv 2210.02747) in the form in which `WanImageToVideoPipeline` with `expand_timesteps` calls the network: the
 photo's latent stands clean in frame 0 with timestep 0 on its tokens, and only the later frames are noisy and scored.
 """
 
@@ -142,8 +142,8 @@ class DenoiserModule(DenoiserStage[LatentBatch]):
         """Some prompts empty, the others as people type them."""
         prompts = batch["prompt"]
         keep, style = torch.rand(2, len(prompts), generator=self.random).tolist()
-        typed = [as_typed(p, style[i]) if keep[i] >= self.text_dropout else "" for i, p in enumerate(prompts)]
-        return {**batch, "prompt": typed}
+        texts = [as_typed(p, style[i]) if keep[i] >= self.text_dropout else "" for i, p in enumerate(prompts)]
+        return {**batch, "prompt": texts}
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Text features (B, 24, text_dim) as the pipeline makes them, zero behind the last token; each prompt once."""

@@ -19,7 +19,7 @@ from anti_i2v.evaluation.identity import References, rank1, reference, similarit
 from anti_i2v.evaluation.judge_attack import attack_judge
 from anti_i2v.portraits.training.augment import faceless, smooth, worsen
 from anti_i2v.portraits.training.optimizer import with_schedule
-from anti_i2v.portraits.training.people import SEEN
+from anti_i2v.portraits.training.people import MIN_FACE
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.training.muon import Muon
 from anti_i2v.training.schedule import share_of_run
@@ -99,8 +99,8 @@ class IdentityEmbedderModule(Stage):
         pairs, others = batch["pairs"], batch["others"]
         mirrored = (torch.rand(len(pairs), 1, 1, 1, 1, generator=self.random) < 0.5).to(pairs.device)
         pairs = torch.where(mirrored, pairs.flip(-1), pairs)  # both views: a mirrored face is another person's
-        nobody = faceless(others[:, :3], others[:, 3:], self.random)
-        views = torch.cat([pairs[:, 0, :3], pairs[:, 1, :3], nobody])
+        without_face = faceless(others[:, :3], others[:, 3:], self.random)
+        views = torch.cat([pairs[:, 0, :3], pairs[:, 1, :3], without_face])
         share = share_of_run(self.trainer, self.trainer.global_step)
         draw = torch.rand(4, len(views), 1, 1, 1, generator=self.random).to(views)
         self.images = torch.where(draw[3] < self.worsened * min(1.0, 5.0 * share), worsen(views, self.random), views)
@@ -146,7 +146,7 @@ class IdentityEmbedderModule(Stage):
             values = {"rank1": rank1(embedding, references, who), "identity_similarity": own, "strangers_similarity": strangers}
             self.log_dict({f"val/{key}_{name}": value.mean() for key, value in values.items()}, prog_bar=True, batch_size=len(clips))
         _, presence = self.network.embed_frames(clips)
-        right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= SEEN)
+        right = (presence >= 0.5) == (scenes[:, 0, :, 3].mean((2, 3)) >= MIN_FACE)
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))
 
     def write(self) -> None:

@@ -1,4 +1,4 @@
-"""What pixels do not say: whether a rebuilt face is still the same person's."""
+"""A perceptual loss on faces: the identity similarity of reconstructed and true frames."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, IdentityEmbedder, load_embedder
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits.training.people import SEEN
+from anti_i2v.portraits.training.people import MIN_FACE
 
 
 class FaceLoss(nn.Module):
-    """Weight times the mean of 1 - cosine between the face embeddings of rebuilt and true frames, where a face is seen.
+    """Weight times the mean of 1 - cosine between the face embeddings of reconstructed and true frames, where a face is visible.
 
     A perceptual loss (arXiv 1603.08155) whose features are those that tell people apart. The networks are the ones made for objectives;
-    the judge is refused, so that it still judges an autoencoder which was not trained to please it.
+    the judge is refused, so that no autoencoder is trained against the network that judges it.
 
     Args:
         weight: 0 loads no network and costs nothing.
@@ -41,14 +41,15 @@ class FaceLoss(nn.Module):
             video: The same shape, in [0, 1].
             face: (B, T, 1, H, W) mask of the face in [0, 1].
         """
-        seen = (face.flatten(0, 1).mean((1, 2, 3)) >= SEEN).float()
-        loss = seen.new_zeros(())
+        has_face = (face.flatten(0, 1).mean((1, 2, 3)) >= MIN_FACE).float()
+        loss = has_face.new_zeros(())
         for network in self.networks:
-            loss = loss + ((1.0 - self._likeness(network.to(video.device), rebuilt, video)) * seen).sum() / seen.sum().clamp(min=1.0)
+            distance = 1.0 - self._similarity(network.to(video.device), rebuilt, video)
+            loss = loss + (distance * has_face).sum() / has_face.sum().clamp(min=1.0)
         return self.weight * loss / max(1, len(self.networks))
 
     @staticmethod
-    def _likeness(network: IdentityEmbedder, rebuilt: Tensor, video: Tensor) -> Tensor:
+    def _similarity(network: IdentityEmbedder, rebuilt: Tensor, video: Tensor) -> Tensor:
         """Cosines (B T,)."""
-        made, true = (network.embed(network.resize(frames.flatten(0, 1)))[0] for frames in (rebuilt, video))
-        return (made * true).sum(1)
+        embedding, true = (network.embed(network.resize(frames.flatten(0, 1)))[0] for frames in (rebuilt, video))
+        return (embedding * true).sum(1)

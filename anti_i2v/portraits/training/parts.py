@@ -53,7 +53,7 @@ def save_part(part: Saveable, folder: Path, dtype: torch.dtype = torch.float16) 
             part = nn.Module.to(copy.deepcopy(part), device="cpu", dtype=dtype)
         part.save_pretrained(temporary)
         config = Path(temporary) / "config.json"
-        if config.is_file():  # where it was loaded from is nobody's business
+        if config.is_file():  # no absolute path of the training machine in the file
             values = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
             config.write_text(json.dumps(values, indent=2) + "\n")
         for file in sorted(Path(temporary).iterdir(), reverse=True):
@@ -103,9 +103,9 @@ def start_from(network: nn.Module, trained: nn.Module, new: tuple[str, ...], sou
     Raises:
         UsageError: Other layers differ, too.
     """
-    own, given = network.state_dict(), trained.state_dict()
-    fitting = {n: v for n, v in given.items() if not (n in own and v.shape != own[n].shape and n.rpartition(".")[0] in new)}
+    own, source_state = network.state_dict(), trained.state_dict()
+    fitting = {n: v for n, v in source_state.items() if not (n in own and v.shape != own[n].shape and n.rpartition(".")[0] in new)}
     try:
-        network.load_state_dict({n: v for n, v in own.items() if n not in fitting and n in given} | fitting)
+        network.load_state_dict({n: v for n, v in own.items() if n not in fitting and n in source_state} | fitting)
     except RuntimeError as error:
         raise UsageError(f"{source} has networks of other sizes than this run is set to; give it theirs") from error

@@ -11,7 +11,7 @@ from anti_i2v.portraits.identity import sample_identities
 from anti_i2v.portraits.training.data import Batch, StreamData, to_bytes_with_face
 from anti_i2v.training.schedule import share_of_run
 
-SEEN = 0.02
+MIN_FACE = 0.02
 """Share of a frame that a face covers at least, to count as seen."""
 
 
@@ -42,7 +42,7 @@ class PeopleBank:
         return min(self.written, self.people)
 
     def add(self, count: int) -> None:
-        """Render `count` people, in random order and each once before anybody comes again, in random scenes."""
+        """Render `count` people, in random order and each once before any person comes again, in random scenes."""
         for _ in range(count):
             if not self.queue:
                 self.queue = torch.randperm(self.clips.people, generator=self.random).tolist()
@@ -52,7 +52,7 @@ class PeopleBank:
             slot = self.written % self.people
             pixels = to_bytes_with_face(rendered)
             self.pixels[slot] = shrunk(pixels.flatten(0, 1), self.size).view_as(self.pixels[slot])
-            self.seen[slot] = rendered.face_mask.mean((2, 3, 4)) >= SEEN
+            self.seen[slot] = rendered.face_mask.mean((2, 3, 4)) >= MIN_FACE
             who = sample_identities([self.clips.first + person])
             self.colours[slot] = torch.cat([who.skin[0], who.hair[0]])
             self.written += 1
@@ -72,14 +72,14 @@ class PeopleBank:
 
     def lookalikes(self, people: Tensor, count: int, alike: int) -> Tensor:
         """`count` of the people, in groups of `alike` whose skin and hair have nearly the same colours: (count,)."""
-        left, chosen = people, []
+        left, groups = people, []
         for _ in range(0, count, alike):
             near = (self.colours[left] - self.colours[left[0]]).norm(dim=1).topk(min(alike, len(left)), largest=False).indices
-            chosen.append(left[near])
+            groups.append(left[near])
             others = torch.ones(len(left), dtype=torch.bool)
             others[near] = False
             left = left[others]
-        return torch.cat(chosen)[:count]
+        return torch.cat(groups)[:count]
 
     def draw(self, count: int, alike: int = 1) -> Tensor:
         """Frames with a face from two scenes each of `count` people, groups of them alike: (count, 2, 4, S, S) uint8."""
@@ -112,7 +112,7 @@ class PeopleData(StreamData):
         batch_people: People in a batch, two views each.
         alike: People in a group of the batch whose skin and hair have nearly the same colours, so that colours alone do not tell
             them apart; 1 is a batch at random.
-        alike_from: Share of the run from which batches hold such groups, 0–1; a network that still knows nobody learns nothing of them.
+        alike_from: Share of the run from which batches hold such groups, 0–1; an untrained network learns nothing from them.
         faceless: Frames in a batch that are made faceless.
         people: People the bank holds.
         start: People rendered before the first step.
@@ -156,11 +156,11 @@ class PeopleData(StreamData):
         """Render the validation people and the bank, once."""
         if not self.validation:
             clips = PortraitClips("validation", self.frames, self.render, self.render)
-            seen = []
+            face_shares = []
             for person in range(self.validation_people):
-                rendered = to_bytes_with_face(clips.batch([person + scene * clips.people for scene in range(4)])).flatten(0, 1)
-                seen.append(shrunk(rendered, self.size).view(4, self.frames, 4, self.size, self.size).float() / 255.0)
-            self.validation = [{"scenes": torch.stack(seen)}]
+                frames = to_bytes_with_face(clips.batch([person + scene * clips.people for scene in range(4)])).flatten(0, 1)
+                face_shares.append(shrunk(frames, self.size).view(4, self.frames, 4, self.size, self.size).float() / 255.0)
+            self.validation = [{"scenes": torch.stack(face_shares)}]
         if stage == "fit" and self.bank is None:
             self.bank = PeopleBank(self.people, self.scenes, self.frames, self.render, self.size, self.seed, self.from_end)
             self.bank.fill(self.start)

@@ -1,7 +1,7 @@
 """The networks of the first video model of the Portraits: diffusers' own Wan 2.2 TI2V classes at a size that a laptop trains.
 
-Why real classes: the folder is loaded by `DiffusionPipeline.from_pretrained` like any published model, so whatever
-attacks, protects or judges it is the code that meets the large models. Nothing here is downloaded.
+Why real classes: the folder is loaded by `DiffusionPipeline.from_pretrained` like any published model, so it
+is attacked, protected and judged by the same code as the large models. Nothing here is downloaded.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 HINTS = ("fps", "motion_bucket_id", "noise_aug_strength")
 HINT_CHANNELS = 32
-"""Channels in which the U-Net is told each hint."""
+"""Channels of the embedding of each hint to the U-Net."""
 FPS, MOTION_BUCKET_ID, NOISE_AUG_STRENGTH = 7, 127, 0.02
 """What the pipeline's call assumes by default; the frames per second are the only ones this model knows."""
 USUAL_MOTION = 3.4 / 255
-"""Mean difference of neighbouring frames, over all pixels, of a clip in which somebody talks and stays where they are: what a call that
+"""Mean difference of neighbouring frames, over all pixels, of a clip in which a person talks without moving away: what a call that
 says nothing gets. Who only smiles or blinks moves less, who turns the head, nods or walks off moves more."""
 
 
@@ -77,9 +77,9 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
 
 
 def motion_bucket(video: Tensor) -> Tensor:
-    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where somebody talks, to 255.
+    """The hint that the model is given of the amount of motion: (B,) from 0, 127 where a person talks, to 255.
 
-    It grows with the root of the change, so that a smile and a nod lie apart although someone who walks changes far more.
+    It grows with the root of the change, so that a smile and a nod lie apart although a walking person changes far more.
 
     Args:
         video: (B, T, 3, H, W) in [0, 1].

@@ -4,8 +4,8 @@ The denoiser is a flow's, the schedule that of EDM (https://arxiv.org/abs/2206.0
 added to the latents, and the denoiser is given them divided by 1 + sigma, which is a flow at time sigma / (1 + sigma).
 
 The pipeline insists on a safety checker for prompts and clips. Here it is never loaded nor run, see
-`anti_i2v.surrogates.loading.PassThrough`: nobody checks what `animate` makes. The licence of NVIDIA's weights has terms on
-doing without, which whoever makes or shows clips must see to.
+`anti_i2v.surrogates.loading.PassThrough`: nothing checks what `animate` makes. The licence of NVIDIA's weights has terms on
+use without the checker, which users who make or show clips must meet.
 """
 
 from __future__ import annotations

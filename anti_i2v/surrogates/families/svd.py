@@ -1,7 +1,7 @@
 """Stable Video Diffusion: a U-Net that has no prompt. The photo reaches it by two routes.
 
 The autoencoder's latent of the photo, with a little noise on its pixels, stands beside the noisy latents of every frame, and
-an embedding of the photo by CLIP is what cross-attention reads. How the person moves is left to the model.
+an embedding of the photo by CLIP is what cross-attention reads. The model alone decides how the person moves.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Will it fit: the memory of a training step against a surrogate, from configuration files alone. See `estimate.estimate_memory`."""
+"""Memory estimates for `anti-i2v plan`: the memory of a training step against a surrogate, from configuration files alone.
+
+See `estimate.estimate_memory`.
+"""

@@ -85,7 +85,7 @@ def estimate_memory(
 
     from anti_i2v.surrogates.memory.no_values import NoValues
 
-    # With a shape environment a look at values (a check in a language model) is put off instead of failing.
+    # With a shape environment code that depends on values (a check in a language model) is deferred instead of failing.
     fake = fake_tensor.FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
     with _ignore_missing_data(), NoValues():
         location, index = read_index(source)
@@ -98,7 +98,7 @@ def estimate_memory(
         surrogate.keep_features_only()
         if checkpointing:
             surrogate.checkpoint_layers()
-        # What would look at values is decided now: fake tensors have none.
+        # What depends on values is decided now: fake tensors have none.
         texts, expert = surrogate.text_shapes(), surrogate.denoiser_at(surrogate.timesteps[0])
         surrogate.denoiser_at = lambda timestep: expert  # type: ignore[method-assign]
         with fake:

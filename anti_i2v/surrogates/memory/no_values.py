@@ -1,4 +1,4 @@
-"""Stand-ins for the values of fake tensors, which have none, so that an estimate runs through code that looks at values.
+"""Assumed values for fake tensors, which have none, so that an estimate runs through code that depends on values.
 
 Some denoisers sort the tokens of a prompt by its mask, slice them where it ends, or test whether there is a photo at all. The
 values assumed here are those of a photo that is there and a prompt as long as it may be.
@@ -39,10 +39,10 @@ class NoValues(TorchFunctionMode):
                 rows = whole.flatten(0, index.ndim - 1)
                 return rows[:0] if index in self._keep_nothing else rows.clone()
             args = (whole, tuple(map(_whole_slice, index)) if isinstance(index, tuple) else _whole_slice(index), *value)
-        made = func(*args, **(kwargs or {}))
-        if name in ("__invert__", "bitwise_not", "logical_not") and isinstance(made, FakeTensor):
-            self._keep_nothing[made] = True
-        return made
+        result = func(*args, **(kwargs or {}))
+        if name in ("__invert__", "bitwise_not", "logical_not") and isinstance(result, FakeTensor):
+            self._keep_nothing[result] = True
+        return result
 
 
 def _whole_slice(index: object) -> object:

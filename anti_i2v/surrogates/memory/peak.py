@@ -23,7 +23,7 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     reserves without need.
 
     Args:
-        known: Tensors that exist already, such as weights: their views are not counted.
+        existing: Tensors that exist already, such as weights: their views are not counted.
 
     Attributes:
         now: Bytes alive at the moment.
@@ -31,12 +31,12 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         flops: Floating point operations of matrix products, convolutions and attention so far, as torch counts them.
     """
 
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+    def __init__(self, existing: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now, self.peak, self.flops = 0, 0, 0
-        self._counted: weakref.WeakKeyDictionary[torch.UntypedStorage, bool] = weakref.WeakKeyDictionary()
-        for tensor in known:
-            self._counted[tensor.untyped_storage()] = True
+        self._storages: weakref.WeakKeyDictionary[torch.UntypedStorage, bool] = weakref.WeakKeyDictionary()
+        for tensor in existing:
+            self._storages[tensor.untyped_storage()] = True
 
     def __torch_dispatch__(
         self,
@@ -46,19 +46,19 @@ class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         """Run an operation and count what it made."""
-        made = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         count = flop_registry.get(getattr(func, "overloadpacket", None))
         if count is not None:
-            self.flops += int(count(*args, **(kwargs or {}), out_val=made))
-        for leaf in tree_leaves(made):
+            self.flops += int(count(*args, **(kwargs or {}), out_val=result))
+        for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._count(leaf.untyped_storage())
-        return made
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._counted:
+        if storage in self._storages:
             return
-        self._counted[storage] = True
+        self._storages[storage] = True
         size = storage.nbytes()
         self.now += size
         self.peak = max(self.peak, self.now)

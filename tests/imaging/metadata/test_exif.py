@@ -49,7 +49,7 @@ def test_previews_in_maker_notes_are_blanked_with_the_thumbnails_in_them() -> No
     assert b"the end" in clean
 
 
-def test_bytes_that_look_like_the_start_of_a_preview_hide_none_behind_them() -> None:
+def test_a_false_preview_marker_does_not_hide_a_real_preview() -> None:
     note = b"MAKER\0\xff\xd8\xff noise " + SECRET + b" the end"
     clean = without_pictures(tiff.encode_exif([tiff.Entry(tiff.EXIF, 4, 1, b"", (tiff.Entry(0x927C, 7, len(note), note),))]))
     assert b"the clean face" not in clean
@@ -110,7 +110,7 @@ def test_the_place_is_cut_out_and_nothing_else_moves(order: str) -> None:
     assert without_directory(clean, tiff.GPS) == clean
 
 
-def test_exif_whose_place_cannot_be_told_is_refused() -> None:
+def test_exif_with_an_unreadable_gps_entry_is_refused() -> None:
     twice = b"II*\0\x08\0\0\0" + tiff.encode_directory([directories()[-1]], 8, rows=[(tiff.GPS, struct.pack("<HHII", tiff.GPS, 4, 1, 8))])
     itself = b"II*\0\x08\0\0\0" + tiff.encode_directory([], 8, rows=[(tiff.GPS, struct.pack("<HHII", tiff.GPS, 4, 1, 8))])
     for data in (b"", b"garbage", RAW[:30], twice, itself):
@@ -167,7 +167,7 @@ def test_a_maker_note_that_may_name_the_place_goes_with_it(tmp_path: Path) -> No
     assert read_photo(tmp_path / "stripped.jpg").getexif().get_ifd(tiff.EXIF)[0x9003] == "2020:01:01 00:00:00"
 
 
-def test_unreadable_exif_costs_neither_the_photo_nor_the_file(tmp_path: Path) -> None:
+def test_unreadable_exif_does_not_stop_protection(tmp_path: Path) -> None:
     picture("RGB").save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff broken")
     photo = read_photo(tmp_path / "a.jpg")
     notes = save_photo(picture("RGB"), tmp_path / "b.jpg", photo, WriteOptions(strip_gps=True))
@@ -196,7 +196,7 @@ def test_a_place_at_the_very_end_goes_and_the_orientation_stays(tmp_path: Path, 
     assert row not in (tmp_path / f"a{suffix}").read_bytes()
 
 
-def test_exif_whose_place_cannot_be_told_goes_but_for_the_orientation(tmp_path: Path) -> None:
+def test_exif_with_an_unreadable_gps_entry_is_removed_except_for_the_orientation(tmp_path: Path) -> None:
     photo = lying(b"\1")
     (note,) = save_photo(picture("RGB"), tmp_path / "a.jpg", photo, WriteOptions(strip_gps=True))
     assert note == "damaged EXIF, which may tell the place, was left out"

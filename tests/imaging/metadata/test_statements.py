@@ -1,4 +1,4 @@
-"""What a user asks to be said or left unsaid: the mark of protection, the word against training, the place."""
+"""Statements in metadata: the mark of protection, the statement against training, and removal of the place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def written(path: Path, image: Image.Image, saving: WriteOptions) -> Image.Image
 
 
 @pytest.mark.parametrize("suffix", CARRIERS)
-def test_mark_and_word_against_training_join_the_xmp_that_is_there(tmp_path: Path, suffix: str) -> None:
+def test_mark_and_statement_against_training_are_added_to_existing_xmp(tmp_path: Path, suffix: str) -> None:
     plain = written(tmp_path / f"a{suffix}", photo(xmp=XMP), WriteOptions())
     assert read_mark(plain) is None
     again = written(tmp_path / f"a{suffix}", plain, ALL)
@@ -64,7 +64,7 @@ def test_a_new_mark_takes_the_place_of_the_old(tmp_path: Path) -> None:
         xmp.edit(None, lambda a, b: False, [Mark("a", 1).description()]).replace(b'"1"', b'"much"'),
     ],
 )
-def test_no_mark_and_a_broken_one_are_none(held: bytes) -> None:
+def test_a_missing_and_a_broken_mark_count_as_no_mark(held: bytes) -> None:
     assert read_mark(photo(xmp=held)) is None
 
 
@@ -80,7 +80,7 @@ def test_no_mark_and_a_broken_one_are_none(held: bytes) -> None:
 @pytest.mark.parametrize(
     "form", ['plus:DataMining="{}">', "><plus:DataMining>{}</plus:DataMining>", '><plus:DataMining rdf:resource="{}"/>']
 )
-def test_a_stricter_word_stays_and_a_weaker_one_goes(tmp_path: Path, before: str, after: str, form: str) -> None:
+def test_a_stricter_statement_stays_and_a_weaker_one_is_replaced(tmp_path: Path, before: str, after: str, form: str) -> None:
     inside = f'<rdf:Description xmlns:plus="{PLUS}" {form.format(VOCABULARY + before)}</rdf:Description></rdf:RDF>'
     again = written(tmp_path / "a.png", photo(xmp=XMP.replace(b"</rdf:RDF>", inside.encode())), WriteOptions(no_ai_training=True))
     assert xmp.read_properties(again.info["xmp"])[PLUS, "DataMining"] == VOCABULARY + after
@@ -98,7 +98,7 @@ def test_malformed_xmp_stays_as_it_is_with_a_note_and_goes_with_the_place(tmp_pa
     assert "xmp" not in read_photo(tmp_path / "a.jpg").info
 
 
-def test_a_bmp_cannot_say_it_and_a_jpeg_only_so_much(tmp_path: Path) -> None:
+def test_a_bmp_has_no_statement_and_a_jpeg_has_limited_space(tmp_path: Path) -> None:
     (note,) = save_photo(photo(), tmp_path / "a.bmp", photo(), ALL)
     assert note == "XMP with the mark of protection and the word against AI training, which BMP cannot hold, was left out"
     long = XMP.replace(b"image/jpeg", b"x" * 66000)
@@ -157,7 +157,7 @@ def test_captions_in_a_raw_profile_of_another_case_are_captions(tmp_path: Path) 
     assert b"APP13" not in (tmp_path / "b.png").read_bytes()
 
 
-def test_a_raw_profile_that_nobody_knows_stays_and_goes_with_the_place(tmp_path: Path) -> None:
+def test_an_unknown_raw_profile_stays_unless_the_place_is_removed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(raw("mystery", b"Lisboa")))
     source = read_photo(tmp_path / "a.png")
     assert written(tmp_path / "b.png", source, WriteOptions()).info["Raw profile type mystery"] == source.info["Raw profile type mystery"]
@@ -188,11 +188,11 @@ def test_the_same_photo_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def test_a_quality_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_quality_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="quality is 0; give a whole number from 1 to 100"):
         save_photo(photo(), tmp_path / "a.jpg", photo(), WriteOptions(quality=0))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_word_is_the_published_one() -> None:
+def test_the_statement_is_the_published_one() -> None:
     assert PROHIBITED == "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING"

@@ -39,7 +39,7 @@ def test_what_is_unwanted_goes_whether_attribute_or_element_and_nothing_else() -
     assert new == XMP.replace(b' exif:GPSLatitude="38,43N"', b"").replace(b"<exif:GPSLongitude>9,8W</exif:GPSLongitude>", b"")
 
 
-def test_properties_are_told_by_namespace_and_not_by_prefix_or_looks() -> None:
+def test_properties_are_identified_by_namespace_and_not_by_prefix() -> None:
     packet = (
         f"<rdf:RDF {RDF}><rdf:Description xmlns:exif='http://other/' xmlns:e='{EXIF}' "
         f"plain=\" e:GPSA='no' \" exif:GPSA='stays' e:GPSA = 'goes'>"

@@ -26,8 +26,8 @@ def test_worsened_clips_keep_shape_and_range_and_repeat_with_the_seed() -> None:
 
 def test_a_still_clip_stays_still_but_for_light_and_noise() -> None:
     still = PortraitClips("train", num_frames=1, height=32, width=32).batch(range(6)).video.expand(-1, 5, -1, -1, -1)
-    moved = worsen(still, torch.Generator().manual_seed(0)).mean(2)
-    assert (moved[:, 1:] - moved[:, :1]).flatten(1).square().mean(1).sqrt().max() < 0.13
+    frames = worsen(still, torch.Generator().manual_seed(0)).mean(2)
+    assert (frames[:, 1:] - frames[:, :1]).flatten(1).square().mean(1).sqrt().max() < 0.13
 
 
 def test_training_writes_a_folder_that_loads(tmp_path: Path) -> None:

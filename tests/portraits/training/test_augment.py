@@ -34,7 +34,7 @@ def test_shuffled_patches_are_the_same_pixels_elsewhere() -> None:
     assert tuple(mixed[0, :, :4, :4].flatten().tolist()) in whole
 
 
-def test_cutting_out_paints_one_rectangle() -> None:
+def test_cut_out_fills_one_rectangle() -> None:
     images = torch.full((4, 3, 40, 40), 2.0)
     cut = cut_out(images, torch.Generator().manual_seed(0), share=1.0)
     share = (cut[:, 0] != 2.0).float().mean((1, 2))
@@ -54,16 +54,16 @@ def test_pieces_beside_a_face_show_none_of_it() -> None:
     assert (pieces[:, 0].amax((1, 2)) < 0.6).all()
 
 
-def test_no_way_of_losing_a_face_leaves_its_colour_where_it_was() -> None:
+def test_every_kind_of_faceless_picture_changes_the_colour_at_the_face() -> None:
     batch = PortraitClips("train", num_frames=1, height=32, width=32).batch(range(10))
     images, face = batch.video[:, 0], batch.face_mask[:, 0]
-    gone = faceless(images, face, torch.Generator().manual_seed(0))
-    assert gone.shape == images.shape
-    assert gone.min() >= 0
-    assert gone.max() <= 1
-    painted = slice(None, None, 5)  # the first way of five: the head stays, its face is painted over
-    inside = (face[painted] > 0.99).float()
-    before, after = (((x - smooth(x)).square()[painted] * inside).sum() for x in (images, gone))
+    faceless_images = faceless(images, face, torch.Generator().manual_seed(0))
+    assert faceless_images.shape == images.shape
+    assert faceless_images.min() >= 0
+    assert faceless_images.max() <= 1
+    covered = slice(None, None, 5)  # the first way of five: the head stays, its face is painted over
+    inside = (face[covered] > 0.99).float()
+    before, after = (((x - smooth(x)).square()[covered] * inside).sum() for x in (images, faceless_images))
     assert after < 0.5 * before
-    outside = (face[painted] == 0) & (torch.nn.functional.max_pool2d(face[painted], 5, 1, 2) == 0)
-    assert torch.equal((gone - images)[painted] * outside, torch.zeros_like(images[painted]))
+    outside = (face[covered] == 0) & (torch.nn.functional.max_pool2d(face[covered], 5, 1, 2) == 0)
+    assert torch.equal((faceless_images - images)[covered] * outside, torch.zeros_like(images[covered]))

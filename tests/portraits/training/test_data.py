@@ -12,7 +12,7 @@ from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.data import FrameAndClipData, LatentData, face_share
 
 
-def test_frames_and_clips_come_in_the_asked_share() -> None:
+def test_frames_and_clips_come_in_the_configured_share() -> None:
     data = FrameAndClipData(frames=3, clips=2, clip_share_start=0.25, clip_share_end=0.25, fresh=0.0, **BANK)  # type: ignore[arg-type]
     data.setup("fit")
     stream = iter(data.train_dataloader())
@@ -41,7 +41,7 @@ def test_latents_are_normalised_as_the_pipeline_does_it(trained_autoencoder: Pat
     torch.testing.assert_close(data.validation[0]["latents"], (raw - mean) / std, rtol=1e-4, atol=1e-4)
 
 
-def test_the_share_of_a_face_by_hand() -> None:
+def test_the_share_of_a_face_equals_the_hand_computed_value() -> None:
     mask = torch.zeros(1, 5, 1, 4, 4)
     mask[0, 0, 0, :2, :2] = 1  # the first frame has a latent frame of its own: its face fills the upper left cell
     mask[0, 1] = 1  # of frames 1 and 2, one is all face

@@ -1,4 +1,4 @@
-"""The second stage: it asks its network exactly as the pipeline will, and completes the folder."""
+"""The second stage: it calls its network exactly as the pipeline does, and completes the folder."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def trained(trained_autoencoder: Path, tmp_path_factory: pytest.TempPathFactory)
     """Two steps of the second stage, then two more from its checkpoint."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("denoiser")
-    world = shutil.copytree(trained_autoencoder, folder / "portrait-dit")
+    video_model = shutil.copytree(trained_autoencoder, folder / "portrait-dit")
     for steps, resume in ((2, None), (4, folder / "last.ckpt")):
-        module = DenoiserModule(str(world), **DENOISER, warmup=1)  # type: ignore[arg-type]
-        trainer = fit(module, LatentData(str(world), batch_size=2, **BANK), steps, folder, resume)  # type: ignore[arg-type]
+        module = DenoiserModule(str(video_model), **DENOISER, warmup=1)  # type: ignore[arg-type]
+        trainer = fit(module, LatentData(str(video_model), batch_size=2, **BANK), steps, folder, resume)  # type: ignore[arg-type]
         assert trainer.global_step == steps
-    return world, module
+    return video_model, module
 
 
-def test_the_folder_is_a_whole_pipeline_in_single_precision(trained: tuple[Path, DenoiserModule]) -> None:
+def test_the_folder_is_a_complete_pipeline_in_single_precision(trained: tuple[Path, DenoiserModule]) -> None:
     from diffusers import DiffusionPipeline, WanImageToVideoPipeline
 
     pipe = DiffusionPipeline.from_pretrained(str(trained[0]))
@@ -70,14 +70,14 @@ def test_the_folder_is_a_whole_pipeline_in_single_precision(trained: tuple[Path,
     )
 
 
-def test_training_asks_the_network_what_the_pipeline_asks(trained: tuple[Path, DenoiserModule]) -> None:
+def test_training_calls_the_network_as_the_pipeline_does(trained: tuple[Path, DenoiserModule]) -> None:
     from diffusers import DiffusionPipeline
 
-    world, module = trained
-    pipe = DiffusionPipeline.from_pretrained(str(world))
+    video_model, module = trained
+    pipe = DiffusionPipeline.from_pretrained(str(video_model))
     pipe.set_progress_bar_config(disable=True)
-    asked: list[dict[str, Tensor]] = []
-    pipe.transformer.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs), with_kwargs=True)
+    calls: list[dict[str, Tensor]] = []
+    pipe.transformer.register_forward_pre_hook(lambda _, args, kwargs: calls.append(kwargs), with_kwargs=True)
     clip = PortraitClips("test", num_frames=5, height=32, width=32).batch([0])
     prompt = ACTIONS[3].prompts[0]
     latents = pipeline.encode(pipe.vae, clip.video)
@@ -86,11 +86,11 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: tuple[Path, D
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     call = {"height": 32, "width": 32, "num_frames": 5, "guidance_scale": 1.0, "output_type": "latent", "num_inference_steps": 2}
     pipe(image=clip.video[:, 0], prompt=prompt, latents=noise, max_sequence_length=pipeline.TEXT_LENGTH, **call)
-    sigma = torch.tensor([asked[0]["timestep"].max().item() / 1000])
+    sigma = torch.tensor([calls[0]["timestep"].max().item() / 1000])
     assert sigma.item() == pytest.approx(1.0, abs=0.01)
-    torch.testing.assert_close(asked[0]["timestep"].float(), token_timesteps(sigma, latents))
-    torch.testing.assert_close(asked[0]["hidden_states"], add_noise(latents, torch.ones(1), noise), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(asked[0]["encoder_hidden_states"], module.encode_text([prompt]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(calls[0]["timestep"].float(), token_timesteps(sigma, latents))
+    torch.testing.assert_close(calls[0]["hidden_states"], add_noise(latents, torch.ones(1), noise), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(calls[0]["encoder_hidden_states"], module.encode_text([prompt]), rtol=1e-4, atol=1e-5)
 
 
 def test_a_network_that_knows_the_velocity_has_no_loss(trained: tuple[Path, DenoiserModule]) -> None:
@@ -130,17 +130,17 @@ def test_a_cell_that_the_face_covers_counts_more_in_the_loss(face_weight: float,
 def test_a_run_starts_from_the_denoiser_of_a_folder(trained: tuple[Path, DenoiserModule]) -> None:
     from safetensors.torch import load_file
 
-    world = trained[0]
-    module = DenoiserModule(str(world), **DENOISER, start_from=str(world))  # type: ignore[arg-type]
+    video_model = trained[0]
+    module = DenoiserModule(str(video_model), **DENOISER, start_from=str(video_model))  # type: ignore[arg-type]
     module.configure_model()
-    (file,) = (world / "transformer").glob("*.safetensors")
-    held = load_file(file)
+    (file,) = (video_model / "transformer").glob("*.safetensors")
+    file_weights = load_file(file)
     for network in (module.network, module.ema):
         assert network is not None
         weights = network.state_dict()
-        assert weights.keys() == held.keys()
+        assert weights.keys() == file_weights.keys()
         assert {value.dtype for value in weights.values()} == {torch.float32}
-        assert all(torch.equal(value, held[name].float()) for name, value in weights.items())
+        assert all(torch.equal(value, file_weights[name].float()) for name, value in weights.items())
     assert all(p.requires_grad for p in module.network.parameters())  # type: ignore[union-attr]
 
 

@@ -46,7 +46,7 @@ def test_the_judge_and_a_negative_weight_are_refused() -> None:
         FaceLoss(-1.0)
 
 
-def test_the_decoder_learns_alone(trained_autoencoder: Path, tmp_path: Path) -> None:
+def test_decoder_only_training_changes_the_decoder_alone(trained_autoencoder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "portrait-dit"
     shutil.copytree(trained_autoencoder, folder)
     before = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")

@@ -22,16 +22,16 @@ def test_the_bank_pairs_scenes_of_one_person_and_forgets_the_oldest() -> None:
     assert len(bank) == 3
     bank.seen[:] = True
     pairs = bank.draw(3)
-    stored = [{bytes(scene.numpy().tobytes()) for scene in person} for person in bank.pixels[:, :, 0]]
+    scenes_of = [{bytes(scene.numpy().tobytes()) for scene in person} for person in bank.pixels[:, :, 0]]
     for first, second in pairs:
         pair = {bytes(first.numpy().tobytes()), bytes(second.numpy().tobytes())}
-        assert pair in stored
+        assert pair in scenes_of
     oldest = bank.pixels[0].clone()
     bank.add(1)
     assert not torch.equal(bank.pixels[0], oldest)
 
 
-def test_lookalikes_come_in_groups_and_nobody_twice() -> None:
+def test_lookalikes_come_in_groups_without_repetition() -> None:
     bank = PeopleBank(people=6, scenes=2, frames=1, render=16, size=16, seed=0)
     bank.colours[:, 0] = torch.tensor([0.0, 1.0, 0.05, 1.05, 0.5, 1.02])
     chosen = bank.lookalikes(torch.tensor([1, 0, 2, 3, 4, 5]), count=5, alike=3).tolist()
@@ -77,7 +77,7 @@ class Listening(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.0)
 
 
-def test_lookalikes_come_when_the_asked_share_of_the_run_is_over(tmp_path: Path) -> None:
+def test_lookalikes_start_after_the_configured_share_of_the_run(tmp_path: Path) -> None:
     data = PeopleData(4, 2, 0.5, 1, people=4, start=4, scenes=2, frames=1, render=16, size=16, fresh=0.0, validation_people=1)
     data.setup("fit")
     assert data.bank is not None

@@ -76,8 +76,8 @@ def test_saves_in_half_precision_and_leaves_the_network_and_no_other_file(tmp_pa
     transformer = pipeline.build_denoiser(4, **DENOISER)
     save_part(transformer, tmp_path / "transformer")
     save_part(transformer, tmp_path / "transformer")  # over itself
-    stored = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
-    assert {value.dtype for value in stored.values()} == {torch.float16}
+    weights = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
     assert transformer.dtype == torch.float32
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["config.json", "diffusion_pytorch_model.safetensors", "transformer"]
 

@@ -23,10 +23,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, UnetAutoenc
     """Two steps of the stage."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("unet")
-    module = UnetAutoencoderModule(str(folder / "world"), **VAE, latent_noise=0.1)  # type: ignore[arg-type]
+    module = UnetAutoencoderModule(str(folder / "video_model"), **VAE, latent_noise=0.1)  # type: ignore[arg-type]
     data = FrameAndClipData(frames=2, clips=1, clip_share_start=0.5, clip_share_end=0.5, **BANK)  # type: ignore[arg-type]
     fit(module, data, 2, folder)
-    return folder / "world", module
+    return folder / "video_model", module
 
 
 def clips() -> torch.Tensor:
@@ -42,11 +42,11 @@ def test_the_folders_latents_have_mean_square_one_in_every_channel(trained: tupl
 
 
 def test_the_folder_rebuilds_what_the_trained_network_rebuilds(trained: tuple[Path, UnetAutoencoderModule]) -> None:
-    mine, stored = trained[1].vae, unet_pipeline.load_autoencoder(trained[0])
+    mine, loaded = trained[1].vae, unet_pipeline.load_autoencoder(trained[0])
     assert mine is not None
     mine.eval()
     with torch.no_grad():
-        first, second = (unet_pipeline.decode(vae, unet_pipeline.encode(vae, clips())) for vae in (mine, stored))
+        first, second = (unet_pipeline.decode(vae, unet_pipeline.encode(vae, clips())) for vae in (mine, loaded))
     torch.testing.assert_close(second, first, rtol=0, atol=0.01)  # half precision
 
 
@@ -57,18 +57,18 @@ def test_the_folders_posterior_has_the_noise_of_the_training(trained: tuple[Path
 
 
 def test_an_autoencoder_with_another_latent_starts_from_a_trained_one(trained: tuple[Path, UnetAutoencoderModule], tmp_path: Path) -> None:
-    world = str(trained[0])
-    module = UnetAutoencoderModule(str(tmp_path), (32, 32), 8, start_from=world)
+    video_model = str(trained[0])
+    module = UnetAutoencoderModule(str(tmp_path), (32, 32), 8, start_from=video_model)
     module.configure_model()
     assert module.vae is not None
-    own, held = module.vae.state_dict(), unet_pipeline.load_autoencoder(trained[0]).state_dict()
-    changed = {name.rpartition(".")[0] for name, value in own.items() if value.shape != held[name].shape}
+    own, weights = module.vae.state_dict(), unet_pipeline.load_autoencoder(trained[0]).state_dict()
+    changed = {name.rpartition(".")[0] for name, value in own.items() if value.shape != weights[name].shape}
     assert changed == {"encoder.conv_out", "quant_conv", "decoder.conv_in"}
-    assert all(torch.equal(own[name], held[name]) for name in own if own[name].shape == held[name].shape)
+    assert all(torch.equal(own[name], weights[name]) for name in own if own[name].shape == weights[name].shape)
     with pytest.raises(UsageError, match="has networks of other sizes"):
-        UnetAutoencoderModule(str(tmp_path), (32, 64), start_from=world).configure_model()
+        UnetAutoencoderModule(str(tmp_path), (32, 64), start_from=video_model).configure_model()
     with pytest.raises(UsageError, match="set one of them"):
-        UnetAutoencoderModule(world, resume_weights=True, start_from=world)
+        UnetAutoencoderModule(video_model, resume_weights=True, start_from=video_model)
 
 
 def test_channels_that_the_norms_cannot_divide_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The second video model's second stage: it asks its network exactly as the pipeline will, and completes the folder."""
+"""The second video model's second stage: it calls its network exactly as the pipeline does, and completes the folder."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_the_scheduler_gets_the_clip_back_from_the_velocity() -> None:
     latents, noise = torch.randn(2, 1, 5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     for step, sigma in enumerate(scheduler.sigmas[:-1]):
         level = sigma.view(1)
-        seen = add_noise(latents, level, noise)
+        noisy = add_noise(latents, level, noise)
         scheduler._step_index = step
-        torch.testing.assert_close(scheduler.scale_model_input(latents + sigma * noise, scheduler.timesteps[step]), seen)
+        torch.testing.assert_close(scheduler.scale_model_input(latents + sigma * noise, scheduler.timesteps[step]), noisy)
         _, rebuilt = scheduler.step(velocity(latents, level, noise), scheduler.timesteps[step], latents + sigma * noise, return_dict=False)
         torch.testing.assert_close(rebuilt, latents, rtol=1e-3, atol=1e-3)
         assert scheduler.timesteps[step].item() == pytest.approx(0.25 * sigma.log().item(), abs=1e-6)
@@ -59,16 +59,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, UnetDenoise
     """Two steps of the stage on an autoencoder with random weights, then two more from its checkpoint."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("unet")
-    world = folder / "portrait-unet"
+    video_model = folder / "portrait-unet"
     vae = unet_pipeline.build_autoencoder((32, 32), 4, 1)
     vae.register_to_config(scaling_factor=0.5)
-    save_part(vae, world / "vae")
+    save_part(vae, video_model / "vae")
     for steps, resume in ((2, None), (4, folder / "last.ckpt")):
-        module = UnetDenoiserModule(str(world), num_frames=5, **UNET, warmup=1)  # type: ignore[arg-type]
-        data = UnetLatentData(str(world), batch_size=2, **BANK)  # type: ignore[arg-type]
+        module = UnetDenoiserModule(str(video_model), num_frames=5, **UNET, warmup=1)  # type: ignore[arg-type]
+        data = UnetLatentData(str(video_model), batch_size=2, **BANK)  # type: ignore[arg-type]
         trainer = fit(module, data, steps, folder, resume)
         assert trainer.global_step == steps
-    return world, module, data
+    return video_model, module, data
 
 
 Trained = tuple[Path, UnetDenoiserModule, UnetLatentData]
@@ -86,7 +86,7 @@ def test_the_folder_is_a_whole_pipeline_in_single_precision_that_animates(traine
     assert surrogate.animate(torch.rand(1, 3, 32, 32), {}, seed=0).shape == (1, 5, 3, 32, 32)
 
 
-def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> None:
+def test_training_calls_the_network_as_the_pipeline_does(trained: Trained) -> None:
     folder, module, data = trained
     assert module.ema is not None
     surrogate = Surrogate.from_pretrained(str(folder), ["mid_block"], 32, 32, 5, 4)
@@ -96,16 +96,16 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> N
     data.random.manual_seed(9)
     row = data.form(clip)
     draw_noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(9))
-    (held,) = data.validation
-    batch: dict[str, Tensor] = {name: value[:1].clone() for name, value in held.items() if isinstance(value, Tensor)}
+    (validation,) = data.validation
+    batch: dict[str, Tensor] = {name: value[:1].clone() for name, value in validation.items() if isinstance(value, Tensor)}
     count = batch["latents"].numel()
     batch["image_latents"] = row[:, count : count + batch["image_latents"].numel()].float().view_as(batch["image_latents"])
     batch["motion"] = torch.full((1,), 127.0)
-    asked: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
 
     class Asked(nn.Module):
         def forward(self, sample: Tensor, timestep: Tensor, **rest: Any) -> tuple[Tensor]:
-            asked.append({"sample": sample, "timestep": timestep, **rest})
+            calls.append({"sample": sample, "timestep": timestep, **rest})
             return (torch.zeros_like(batch["latents"]),)
 
     level = surrogate.pipeline.scheduler
@@ -116,11 +116,11 @@ def test_training_asks_the_network_what_the_pipeline_asks(trained: Trained) -> N
     latents = add_noise(batch["latents"], sigma, draw.noise)
     with torch.no_grad():
         theirs = surrogate.inputs(surrogate.condition(photo, draw_noise), {}, latents, surrogate.timesteps[draw.step])
-    assert asked[0].pop("return_dict") is False
-    assert asked[0].keys() == theirs.keys()
+    assert calls[0].pop("return_dict") is False
+    assert calls[0].keys() == theirs.keys()
     for name, value in theirs.items():
         assert isinstance(value, Tensor)
-        torch.testing.assert_close(asked[0][name].view_as(value), value, rtol=5e-3, atol=5e-3, msg=name)
+        torch.testing.assert_close(calls[0][name].view_as(value), value, rtol=5e-3, atol=5e-3, msg=name)
 
 
 def test_the_bank_keeps_what_belongs_together(trained: Trained) -> None:
@@ -134,39 +134,39 @@ def test_the_bank_keeps_what_belongs_together(trained: Trained) -> None:
         "motion": (2,),
         "face": (2, 5, 16, 16),
     }
-    (held,) = data.validation
+    (validation,) = data.validation
     clip = PortraitClips("validation", num_frames=5, height=32, width=32).batch(range(4))
-    torch.testing.assert_close(held["photo"], clip.video[:, 0], rtol=0, atol=0.5 / 255 + 1e-3)
-    torch.testing.assert_close(held["motion"], unet_pipeline.motion_bucket(clip.video), rtol=1e-3, atol=0)
+    torch.testing.assert_close(validation["photo"], clip.video[:, 0], rtol=0, atol=0.5 / 255 + 1e-3)
+    torch.testing.assert_close(validation["motion"], unet_pipeline.motion_bucket(clip.video), rtol=1e-3, atol=0)
     share = clip.face_mask.mean((1, 2, 3, 4))
-    torch.testing.assert_close(held["face"].mean((1, 2, 3)), share, rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(validation["face"].mean((1, 2, 3)), share, rtol=1e-2, atol=1e-4)
     expected = 0.5 * unet_pipeline.encode(data.vae, clip.video)  # the folder's scaling factor
-    torch.testing.assert_close(held["latents"], expected, rtol=5e-3, atol=5e-3)
+    torch.testing.assert_close(validation["latents"], expected, rtol=5e-3, atol=5e-3)
     # The photo's own latent is not scaled, and has noise on it.
-    difference = held["image_latents"][:, 0] - 2 * held["latents"][:, 0]
-    assert 0 < difference.abs().mean() < 0.2 * held["image_latents"].abs().mean()
+    difference = validation["image_latents"][:, 0] - 2 * validation["latents"][:, 0]
+    assert 0 < difference.abs().mean() < 0.2 * validation["image_latents"].abs().mean()
 
 
 def test_the_photo_is_left_out_by_route(trained: Trained) -> None:
-    module, (held,) = trained[1], trained[2].validation
-    batch: UnetBatch = held  # type: ignore[assignment]
-    shown: list[tuple[Tensor, Tensor]] = []
+    module, (validation,) = trained[1], trained[2].validation
+    batch: UnetBatch = validation  # type: ignore[assignment]
+    inputs: list[tuple[Tensor, Tensor]] = []
 
     class Asked(nn.Module):
         def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
-            shown.append((sample[:, :, 4:].abs().amax((1, 2, 3, 4)) > 0, encoder_hidden_states.abs().amax((1, 2)) > 0))
+            inputs.append((sample[:, :, 4:].abs().amax((1, 2, 3, 4)) > 0, encoder_hidden_states.abs().amax((1, 2)) > 0))
             return (torch.zeros_like(batch["latents"]),)
 
     assert module.ema is not None
     networks = nn.ModuleDict({"unet": Asked(), "image_encoder": module.ema.get_submodule("image_encoder")})
     dropout = torch.tensor([0.05, 0.15, 0.25, 0.9])
     module.errors(networks, {**batch, "dropout": dropout}, torch.ones(4), torch.randn_like(batch["latents"]))
-    assert [part.tolist() for part in shown[0]] == [[False, False, True, True], [False, True, True, True]]
+    assert [part.tolist() for part in inputs[0]] == [[False, False, True, True], [False, True, True, True]]
 
 
 def test_a_network_that_knows_the_velocity_has_no_loss(trained: Trained) -> None:
-    module, (held,) = trained[1], trained[2].validation
-    batch: UnetBatch = held  # type: ignore[assignment]
+    module, (validation,) = trained[1], trained[2].validation
+    batch: UnetBatch = validation  # type: ignore[assignment]
     sigma, noise = torch.tensor([0.1, 1.0, 5.0, 50.0]), torch.randn_like(batch["latents"])
 
     class Knowing(nn.Module):
@@ -191,8 +191,8 @@ def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained, tmp_pa
     again = UnetDenoiserModule(str(folder), num_frames=5, **UNET, start_from=str(folder))  # type: ignore[arg-type]
     again.configure_model()
     assert again.network is not None
-    held = {name: value.half() for name, value in module.ema.get_submodule("unet").state_dict().items()}
-    assert all(torch.equal(value.half(), held[name]) for name, value in again.network.get_submodule("unet").state_dict().items())
+    weights = {name: value.half() for name, value in module.ema.get_submodule("unet").state_dict().items()}
+    assert all(torch.equal(value.half(), weights[name]) for name, value in again.network.get_submodule("unet").state_dict().items())
     other = UnetDenoiserModule(str(folder), num_frames=5, **{**UNET, "channels": (32, 64)}, start_from=str(folder))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="has networks of other sizes"):
         other.configure_model()
@@ -202,11 +202,11 @@ def test_a_second_cycle_starts_from_the_folders_weights(trained: Trained, tmp_pa
     third.configure_model()
     assert third.network is not None
     own = {name: value.half() for name, value in third.network.get_submodule("unet").state_dict().items()}
-    assert {name for name, value in own.items() if value.shape != held[name].shape} == {
+    assert {name for name, value in own.items() if value.shape != weights[name].shape} == {
         "conv_in.weight",
         "conv_out.weight",
         "conv_out.bias",
     }
-    assert all(torch.equal(own[name], held[name]) for name in own if own[name].shape == held[name].shape)
+    assert all(torch.equal(own[name], weights[name]) for name in own if own[name].shape == weights[name].shape)
     with pytest.raises(UsageError, match="no unet in"):
         UnetDenoiserModule(str(folder), start_from=str(folder.parent)).configure_model()

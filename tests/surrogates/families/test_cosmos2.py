@@ -47,15 +47,15 @@ def test_the_photo_alone_is_the_first_latent_frame_of_the_clip_that_the_pipeline
 
 
 def test_a_still_clip_is_noised_as_edm_does(surrogate: Surrogate, photos: Tensor) -> None:
-    known = surrogate.condition(photos.clone().requires_grad_())
+    condition = surrogate.condition(photos.clone().requires_grad_())
     for step in range(1, STEPS):
         draw, sigma = draw_at(surrogate, step), karras(STEPS)[step]
-        noisy = surrogate.noisy_latents(known, draw)
-        expected = (known["latents"].detach() + sigma * draw.noise) / (1 + sigma)
+        noisy = surrogate.noisy_latents(condition, draw)
+        expected = (condition["latents"].detach() + sigma * draw.noise) / (1 + sigma)
         assert_close(noisy, expected)
         assert not noisy.requires_grad
     first = draw_at(surrogate, 0)
-    assert_close(surrogate.noisy_latents(known, first), 80 * first.noise / 81)
+    assert_close(surrogate.noisy_latents(condition, first), 80 * first.noise / 81)
 
 
 def test_latents_are_the_pipelines_and_clips_differ_by_its_conversion_to_bytes_only(
@@ -78,7 +78,7 @@ def test_no_safety_checker_is_loaded_whatever_the_index_names(family: Family, tm
     assert "cosmos_guardrail" not in sys.modules
 
 
-def test_what_stands_in_for_the_safety_checker_passes_everything_through() -> None:
+def test_the_replacement_of_the_safety_checker_accepts_everything() -> None:
     checker, clip = PassThrough(), object()
     assert checker.to("cpu") is checker
     assert checker.check_text_safety("anything")

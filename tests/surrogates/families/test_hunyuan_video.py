@@ -88,9 +88,9 @@ def test_llavas_states_of_a_prompt_depend_on_the_photo(interleave: int, surrogat
     text = surrogate.encode_text([PROMPT])
     with torch.no_grad():
         one, other = (surrogate.join_text(surrogate.condition(photo[None]), text)["prompt_embeds"] for photo in photos)
-    shown = 576 // interleave
-    assert (one - other)[:, :shown].abs().mean() > 0.1
-    assert (one - other)[:, shown : shown + 8].abs().mean() > 0.05
+    visible = 576 // interleave
+    assert (one - other)[:, :visible].abs().mean() > 0.1
+    assert (one - other)[:, visible : visible + 8].abs().mean() > 0.05
 
 
 def test_the_route_through_llava_can_be_cut_off_the_gradient_and_off_nothing_else(surrogate: Surrogate, photos: Tensor, draw: Draw) -> None:
@@ -133,9 +133,9 @@ def test_llava_stays_frozen_and_moves_along_when_the_text_encoder_is_dropped(tin
     assert surrogate.pipeline.text_encoder_2 is None
     again = surrogate.encode_text([PROMPT])
     assert torch.equal(surrogate(photos, again, draw)[TAPS[0]], before)
-    moved = {name for name, _ in surrogate.named_parameters()}
-    assert any(name.startswith("language_model.model.vision_tower.") for name in moved)
-    assert any(name.startswith("language_model.model.language_model.") for name in moved)
+    names = {name for name, _ in surrogate.named_parameters()}
+    assert any(name.startswith("language_model.model.vision_tower.") for name in names)
+    assert any(name.startswith("language_model.model.language_model.") for name in names)
     assert not any(parameter.requires_grad for parameter in surrogate.pipeline.text_encoder.parameters())
     surrogate.train()
     assert not any(module.training for module in surrogate.pipeline.text_encoder.modules())

@@ -32,12 +32,12 @@ def test_clip_sees_what_the_pipeline_cuts_out_but_for_rounding(family: Family, f
 
 
 def test_the_embedding_differs_from_the_pipelines_by_that_rounding_only(surrogate: Surrogate, photos: Tensor) -> None:
-    pipeline, shown = surrogate.pipeline, surrogate.resize_for_clip(photos[:1])  # type: ignore[operator]
+    pipeline, middle = surrogate.pipeline, surrogate.resize_for_clip(photos[:1])  # type: ignore[operator]
     with torch.no_grad():
         mine = surrogate.condition(photos[:1])["image_embeds"]
-        theirs = pipeline._encode_image(to_pil(shown[0]), "cpu", 1)
+        theirs = pipeline._encode_image(to_pil(middle[0]), "cpu", 1)
         exact = pipeline._encode_image(
-            pipeline.feature_extractor(shown, do_resize=False, do_center_crop=False, do_rescale=False, return_tensors="pt").pixel_values,
+            pipeline.feature_extractor(middle, do_resize=False, do_center_crop=False, do_rescale=False, return_tensors="pt").pixel_values,
             "cpu",
             1,
         )

@@ -81,10 +81,10 @@ def test_the_first_frames_are_fitted_to_those_that_follow_each_clip_by_itself(su
     condition, latents = surrogate.condition(photos), draw_at(surrogate, 0).noise.clone()
     latents[1] = latents[1] * 3 + 1
     final = surrogate.finish(condition, latents)
-    shown = torch.cat([condition["latents"], latents[:, 1:]], dim=1)
+    clip = torch.cat([condition["latents"], latents[:, 1:]], dim=1)
     assert torch.equal(final[:, 4:], latents[:, 4:])
     for i in range(2):
-        first, rest = shown[i, :4], shown[i, 4:]
+        first, rest = clip[i, :4], clip[i, 4:]
         mean = min(max(rest.mean().item(), first.mean().item() - 0.05), first.mean().item() + 0.1)
         std = min(max(rest.std().item(), first.std().item() - 0.1), first.std().item() + 0.25)
         assert_close(final[i, :4], (first - first.mean()) / first.std() * std + mean)

@@ -30,8 +30,8 @@ PHOTO_TOKENS = VIDEO[2] * VIDEO[3]
 
 def test_noise_of_video_and_sound_at_once_is_that_of_one_after_the_other(surrogate: Surrogate) -> None:
     assert surrogate.latent_shape(3) == (3, 8 * 3 * 2 * 4 + 2 * 9 * 2)
-    drawn = torch.randn(surrogate.latent_shape(1), generator=torch.Generator().manual_seed(5))
-    assert torch.equal(drawn, noise_of_video_and_sound(surrogate.latent_shape(1), torch.Generator().manual_seed(5)))
+    noise = torch.randn(surrogate.latent_shape(1), generator=torch.Generator().manual_seed(5))
+    assert torch.equal(noise, noise_of_video_and_sound(surrogate.latent_shape(1), torch.Generator().manual_seed(5)))
 
 
 def test_the_shift_grows_with_the_videos_tokens(surrogate: Surrogate) -> None:

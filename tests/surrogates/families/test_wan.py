@@ -13,7 +13,7 @@ from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.families.wan import WanSurrogate
 from anti_i2v.surrogates.families.wan_concat import WanConcatSurrogate
 from tests.surrogates.family import PROMPT, Family
-from tests.tiny import tiny_world
+from tests.tiny import tiny_portrait_dit
 from tests.tiny.parts import edit_json
 
 
@@ -24,7 +24,7 @@ def test_the_layout_follows_from_model_index(expand: bool, boundary: float | Non
 
 
 def test_a_layout_that_no_wan_has_is_refused_before_loading(tmp_path: Path) -> None:
-    folder = tiny_world(tmp_path / "wan")
+    folder = tiny_portrait_dit(tmp_path / "wan")
     edit_json(folder / "model_index.json", boundary_ratio=0.9)
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()  # would fail if loaded first
     with pytest.raises(UsageError, match=r"has expand_timesteps and a boundary_ratio.*set one of them to null"):
@@ -32,7 +32,7 @@ def test_a_layout_that_no_wan_has_is_refused_before_loading(tmp_path: Path) -> N
 
 
 def test_weights_of_this_layout_are_refused_as_wan_2_1(tmp_path: Path) -> None:
-    folder = tiny_world(tmp_path / "wan")
+    folder = tiny_portrait_dit(tmp_path / "wan")
     edit_json(folder / "model_index.json", expand_timesteps=False)
     with pytest.raises(UsageError, match=r"reads 4 channels, not 10 \(noise, mask, photo\)"):
         Surrogate.from_pretrained(str(folder), ["blocks.1"], 32, 32, 5)

@@ -43,8 +43,8 @@ def vae(request: pytest.FixtureRequest) -> AutoencoderKLWan:
     """As diffusers makes it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made: AutoencoderKLWan = request.param()
-    return made.requires_grad_(False).eval()
+        model: AutoencoderKLWan = request.param()
+    return model.requires_grad_(False).eval()
 
 
 def encode(vae: AutoencoderKLWan, clip: Tensor) -> Tensor:
