@@ -121,12 +121,10 @@ class ActionClassifierModule(Stage):
         self.classifier: ActionClassifier | None = None
 
     def configure_model(self) -> None:
-        """Build the network once."""
         if self.classifier is None:
             self.classifier = ActionClassifier({action.name: action.prompts for action in ACTIONS}, *self.size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, warmup and cosine."""
         return adamw(self.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -146,6 +144,5 @@ class ActionClassifierModule(Stage):
             self.log(f"val/accuracy_{name}", right, prog_bar=True, batch_size=len(video))
 
     def write(self) -> None:
-        """Write `config.json` and `model.safetensors`, each complete or not at all."""
         assert self.classifier is not None
         save_network(self.classifier, self.classifier.config(), self.folder)

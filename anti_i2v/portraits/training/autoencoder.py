@@ -87,7 +87,6 @@ class AutoencoderStage(Stage):
         """Give a copy of the autoencoder what the pipeline expects of its latents and its posterior, in place."""
 
     def configure_model(self) -> None:
-        """Build the network once, when the trainer asks for it."""
         if self.vae is None:
             self.vae = self.start().train().requires_grad_(True)
             if self.decoder_only:
@@ -95,7 +94,6 @@ class AutoencoderStage(Stage):
                 self.vae.quant_conv.requires_grad_(False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon, warmup and cosine."""
         return with_schedule(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -127,7 +125,6 @@ class AutoencoderStage(Stage):
         super().on_validation_epoch_end()
 
     def write(self) -> None:
-        """Write `FOLDER/vae`, in fp16."""
         assert self.vae is not None
         vae = copy.deepcopy(self.vae)
         with torch.no_grad():

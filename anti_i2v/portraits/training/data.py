@@ -105,7 +105,6 @@ class BankData(StreamData):
         return {"video": rows.values.float() / 255.0, "prompt": rows.prompts, "action": rows.action}
 
     def training_batch(self) -> Batch:
-        """The next draw, after a slow refresh."""
         assert self.bank is not None
         self.bank.refresh(self.fresh)
         return self.batch(self.bank.draw(self.batch_size))
@@ -165,7 +164,6 @@ class FrameAndClipData(BankData):
         self.clip_debt = 0.0
 
     def form(self, batch: ClipBatch) -> Tensor:
-        """The bank keeps where the face is, too."""
         return to_bytes_with_face(batch)
 
     def batch(self, rows: Rows) -> Batch:

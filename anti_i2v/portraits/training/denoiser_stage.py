@@ -124,7 +124,6 @@ class DenoiserStage(Stage, Generic[B]):
         self.ema = frozen_copy(self.network)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, warmup and cosine."""
         assert self.network is not None
         return adamw(self.network.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
 
@@ -140,7 +139,6 @@ class DenoiserStage(Stage, Generic[B]):
         return (weight * errors).sum() / weight.sum()
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Average the weights."""
         assert self.ema is not None
         assert self.network is not None
         update_average(self.ema, self.network, decay_at(self.trainer.global_step, self.ema_decay))

@@ -86,7 +86,6 @@ class IdentityEmbedderModule(Stage):
             self.network = IdentityEmbedder(*self.shape).to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon, warmup and cosine."""
         return with_schedule(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
@@ -150,6 +149,5 @@ class IdentityEmbedderModule(Stage):
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))
 
     def write(self) -> None:
-        """Write `config.json` and `model.safetensors`."""
         assert self.network is not None
         save_embedder(self.network, self.folder, self.role)

@@ -27,7 +27,6 @@ class Stage(LightningModule, ABC):
             self._write_once()
 
     def on_fit_end(self) -> None:
-        """Write the last weights."""
         self._write_once()
 
     def _write_once(self) -> None:

@@ -125,7 +125,6 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         self.latent_dropout, self.photo_dropout = latent_dropout, photo_dropout
 
     def build(self) -> tuple[nn.Module, StableVideoDiffusionPipeline]:
-        """U-Net and image encoder, and their pipeline."""
         vae = unet_pipeline.load_autoencoder(self.folder)
         unet = unet_pipeline.build_denoiser(vae.config.latent_channels, *self.unet_size)
         image_encoder = unet_pipeline.build_image_encoder(*self.image_size)
@@ -133,7 +132,6 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         return nn.ModuleDict({"unet": unet, "image_encoder": image_encoder}).train(), pipeline
 
     def load(self, folder: Path) -> nn.Module:
-        """Both networks of a folder."""
         return unet_pipeline.load_networks(folder)
 
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:
@@ -142,11 +140,9 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         return {name: (network.get_submodule(name), dtype) for name, dtype in types.items()}
 
     def sample_sigma(self, count: int) -> Tensor:
-        """See `sample_sigma`."""
         return sample_sigma(count, *self.log_sigma, self.random)
 
     def with_dropout(self, batch: UnetBatch) -> UnetBatch:
-        """See `UnetBatch`."""
         return {**batch, "dropout": torch.rand(len(batch["latents"]), generator=self.random).to(batch["latents"])}
 
     def errors(self, network: nn.Module, batch: UnetBatch, sigma: Tensor, noise: Tensor) -> Tensor:

@@ -71,7 +71,6 @@ class CogVideoXSurrogate(Surrogate):
         return float(self.vae.config.scaling_factor)
 
     def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
-        """See `shares_of_alphas`."""
         return shares_of_alphas(scheduler)
 
     @classmethod
@@ -85,7 +84,6 @@ class CogVideoXSurrogate(Surrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return int(self.clip_shape[0] // (self.pipeline.transformer.config.patch_size_t or 1))
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
@@ -97,7 +95,6 @@ class CogVideoXSurrogate(Surrogate):
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {"prompt_embeds": ((config.max_text_seq_length, config.text_embed_dim), torch.float32)}
 
@@ -128,7 +125,6 @@ class CogVideoXSurrogate(Surrogate):
         return (prediction - velocity).transpose(1, 2)
 
     def latent(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.latent`."""
         return condition["latents"].transpose(1, 2)
 
     def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:

@@ -78,7 +78,6 @@ class Cosmos2Surrogate(WanBase):
         return sigmas / (1 + sigmas)
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         width = config.crossattn_proj_in_channels if config.use_crossattn_projection else config.text_embed_dim
         return {"prompt_embeds": ((self.text_length, width), torch.float32)}

@@ -85,7 +85,6 @@ class FramePackSurrogate(Surrogate):
         return {"encoder_hidden_states": states, "encoder_attention_mask": mask.float(), "pooled_projections": pooled}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {
             "encoder_hidden_states": ((TEXT_LENGTH, config.text_embed_dim), torch.float32),
@@ -159,7 +158,6 @@ class FramePackSurrogate(Surrogate):
 
     # ------------------------------------------------------------------------------------------------------ pictures
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`."""
         return unit(self._video(condition["latents"]) / 2 + 0.5)[:, :, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

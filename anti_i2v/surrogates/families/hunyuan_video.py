@@ -103,7 +103,6 @@ class HunyuanVideoSurrogate(Surrogate):
         return {**encoded, "pooled_projections": self.pipeline._get_clip_prompt_embeds(prompts, device=self.text_device)}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         tokens = {key: (tuple(value.shape), value.dtype) for key, value in self._tokens("").items()}
         return {**tokens, "pooled_projections": ((self.pipeline.transformer.config.pooled_projection_dim,), torch.float32)}
 
@@ -212,7 +211,6 @@ class HunyuanVideoSurrogate(Surrogate):
 
     # ------------------------------------------------------------------------------------------------------ pictures
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`."""
         return self.decode_video(condition["latents"] / self.pipeline.vae_scaling_factor)[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

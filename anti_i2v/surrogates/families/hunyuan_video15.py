@@ -75,7 +75,6 @@ class HunyuanVideo15Surrogate(Surrogate):
         }
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config, words, letters = self.pipeline.transformer.config, self.pipeline.tokenizer_max_length, self.pipeline.tokenizer_2_max_length
         return {
             "encoder_hidden_states": ((words, config.text_embed_dim), torch.float32),

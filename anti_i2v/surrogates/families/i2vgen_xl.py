@@ -75,7 +75,6 @@ class I2VGenXLSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         return {
             "encoder_hidden_states": (
                 (int(self.pipeline.tokenizer.model_max_length), self.pipeline.unet.config.cross_attention_dim),
@@ -126,7 +125,6 @@ class I2VGenXLSurrogate(Surrogate):
         }
 
     def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
-        """See `frames_of_photos`."""
         return frames_of_photos(value, batch, self.num_frames)
 
     def decode(self, latents: Tensor) -> Tensor:

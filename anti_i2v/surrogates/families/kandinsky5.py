@@ -71,7 +71,6 @@ class Kandinsky5Surrogate(Surrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return int(self.clip_shape[0])
 
     # ---------------------------------------------------------------------------------------------------------- text
@@ -114,7 +113,6 @@ class Kandinsky5Surrogate(Surrogate):
 
     # --------------------------------------------------------------------------------------------------------- photo
     def forward(self, image: Tensor, text: Tensors, draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
-        """See `Surrogate.forward`."""
         photos, texts = self._check_inputs(image, text)
         single_texts = self._split_by_photo(texts) if len(photos) == len(draw.noise) else []
         if not single_texts:

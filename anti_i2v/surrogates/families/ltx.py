@@ -86,7 +86,6 @@ class LTXSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         width = self.pipeline.transformer.config.caption_channels
         return {
             "encoder_hidden_states": ((self.text_length, width), torch.float32),

@@ -87,7 +87,6 @@ class LTX2Surrogate(LTXSurrogate):
         return {"encoder_hidden_states": video, "audio_encoder_hidden_states": sound, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         video, sound = config.cross_attention_dim, config.audio_cross_attention_dim
         if config.use_prompt_embeddings:  # LTX-2 projects the same states for either
@@ -100,7 +99,6 @@ class LTX2Surrogate(LTXSurrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return int(self._video[1])
 
     def _split(self, latents: Tensor) -> tuple[Tensor, Tensor]:

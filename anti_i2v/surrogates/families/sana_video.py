@@ -87,7 +87,6 @@ class SanaVideoSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         return {
             "encoder_hidden_states": ((TEXT_LENGTH, self.pipeline.transformer.config.caption_channels), torch.float32),
             "encoder_attention_mask": ((TEXT_LENGTH,), torch.int64),

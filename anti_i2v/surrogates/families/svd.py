@@ -65,7 +65,6 @@ class SVDSurrogate(Surrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return self.num_frames
 
     def image_noise_shape(self, batch: int) -> tuple[int, ...]:
@@ -101,7 +100,6 @@ class SVDSurrogate(Surrogate):
         return condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        """See `FrozenPipeline.encode_clip`."""
         latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
         return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
 
@@ -126,7 +124,6 @@ class SVDSurrogate(Surrogate):
         }
 
     def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
-        """See `frames_of_photos`."""
         return frames_of_photos(value, batch, self.num_frames)
 
     def reconstruct(self, condition: Tensors) -> Tensor:

@@ -65,7 +65,6 @@ class WanBase(Surrogate):
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         return {"prompt_embeds": ((self.text_length, self.pipeline.transformer.config.text_dim), torch.float32)}
 
     def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
@@ -73,7 +72,6 @@ class WanBase(Surrogate):
         return condition["latents"][:, :, :1].detach() if draw.reference is None else draw.reference
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        """See `FrozenPipeline.encode_clip`."""
         return self.normalise(self.encode_video(video))
 
     def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
@@ -85,7 +83,6 @@ class WanBase(Surrogate):
         return (latents - self.latents_mean) / self.latents_std
 
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`."""
         return self.decode(condition["latents"][:, :, :1])[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:
