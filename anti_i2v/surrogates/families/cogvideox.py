@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -21,7 +20,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, shares_of_alphas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLCogVideoX, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
@@ -34,8 +33,6 @@ class CogVideoXSurrogate(Surrogate):
     """
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
-
-    vae: AutoencoderKLCogVideoX
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(latent frames, channels, latent height, latent width)`, of 1.5 with the frame that is added."""
@@ -150,11 +147,6 @@ class CogVideoXSurrogate(Surrogate):
         if value.ndim != 4 or len(value) == batch:
             return value
         return value.flatten(2).transpose(1, 2).reshape(batch, -1, value.shape[1])
-
-    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
-        """Steps of the DPM scheduler add noise, from the generator that made the first noise."""
-        scheduler.step = partial(scheduler.step, generator=generators)
-        return scheduler
 
     def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop: the DPM scheduler also takes the step before, its timestep and its guess of the clean latents."""

@@ -21,7 +21,7 @@ from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
@@ -47,8 +47,6 @@ class FramePackSurrogate(Surrogate):
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     guidance_scale = 6.0
     """Given to the guidance-distilled denoiser, by the default of the pipeline's call."""
-
-    vae: AutoencoderKLHunyuanVideo
 
     def _prepare(self) -> None:
         self.image_encoder: nn.Module = self.pipeline.image_encoder

@@ -22,7 +22,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas, photo_and_mask, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
+    from diffusers import SchedulerMixin
     from transformers import LlavaForConditionalGeneration
 
 TEXT_LENGTH = 256
@@ -59,7 +59,6 @@ class HunyuanVideoSurrogate(Surrogate):
     photo_parts = ("text_encoder",)
     text_parts = ("text_encoder_2", "tokenizer_2", "tokenizer", "text_encoder")
 
-    vae: AutoencoderKLHunyuanVideo
     language_model: LlavaForConditionalGeneration
 
     def _prepare(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
@@ -44,8 +41,6 @@ class Kandinsky5Surrogate(Surrogate):
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     encode_prompts_singly = True  # the pipeline would pad the shorter ones
     float32_arguments = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
-
-    vae: AutoencoderKLHunyuanVideo
 
     def _prepare(self) -> None:
         attention = self.pipeline.transformer.config.attention_type

@@ -18,7 +18,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLTemporalDecoder, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 CLIP_SIZE = 224
 """Height and width at which the pipeline gives CLIP a photo, whatever the size of either."""
@@ -44,7 +44,6 @@ class SVDSurrogate(Surrogate):
     noise_aug_strength = 0.02
     """Standard deviation of the noise on the photo, which is in [-1, 1] there."""
 
-    vae: AutoencoderKLTemporalDecoder
     image_mean: Tensor
     image_std: Tensor
 
