@@ -27,13 +27,7 @@ PHOTOS_PER_PROCESS = 8  # at least; it takes half a second to start one
 
 
 def choose_engine(request: Request, protector: PhotoProtector, jobs: Sequence[Job]) -> Engine:
-    """The engine that a request asks for.
-
-    Args:
-        request: What is asked.
-        protector: What protects photos in this process.
-        jobs: What there is to do.
-    """
+    """The engine that a request asks for; `protector` is that of this process."""
     load = partial(load_protector, request)
     if request.engine == "ray":
         from anti_i2v.bulk.ray import run_with_ray

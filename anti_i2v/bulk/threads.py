@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_in_threads(protector: PhotoProtector, workers: int, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
-    """Do jobs in several threads.
-
-    Args:
-        protector: What protects photos; several threads call it at once.
-        workers: How many threads.
-        jobs: What to do.
-        request: What is asked.
-        advance: Called after each photo, in the thread that asks for the results.
-    """
+    """Do jobs in several threads, which call the protector at once; `advance` is called in the thread that asks for the results."""
     todo: SimpleQueue[int] = SimpleQueue()
     messages: SimpleQueue[tuple[int, list[Result]] | BaseException | None] = SimpleQueue()
     stopping = Event()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.denoiser_stage import DenoiserBatch, DenoiserStage, even_shares, plain_attention
+from anti_i2v.portraits.training.parts import load_part
 
 if TYPE_CHECKING:
     from diffusers import WanImageToVideoPipeline
@@ -121,7 +122,10 @@ class DenoiserModule(DenoiserStage[LatentBatch]):
         return transformer, pipeline.build_pipeline(vae, transformer, prompts, self.flow_shift)
 
     def load(self, folder: Path) -> nn.Module:
-        transformer: nn.Module = pipeline.load_denoiser(folder)
+        from diffusers import WanTransformer3DModel
+
+        remedy = "give the folder of a trained pipeline, e.g. portrait-dit"
+        transformer: nn.Module = load_part(WanTransformer3DModel, folder, "transformer", remedy)
         return transformer
 
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:

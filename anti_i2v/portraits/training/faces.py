@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,10 +17,8 @@ from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
 from anti_i2v.evaluation.identity import References, rank1, reference, similarity
 from anti_i2v.evaluation.judge_attack import attack_judge
 from anti_i2v.portraits.training.augment import faceless, smooth, worsen
-from anti_i2v.portraits.training.optimizer import with_schedule
 from anti_i2v.portraits.training.people import SEEN
 from anti_i2v.portraits.training.stage import Stage
-from anti_i2v.training.muon import Muon
 from anti_i2v.training.schedule import share_of_run
 
 
@@ -84,9 +81,6 @@ class IdentityEmbedderModule(Stage):
         """Build the network once; channels last is what its convolutions run fastest in."""
         if self.network is None:
             self.network = IdentityEmbedder(*self.shape).to(memory_format=torch.channels_last)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return with_schedule(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
 
     def on_train_start(self) -> None:
         """A resumed run begins with new views."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from anti_i2v.portraits.training import unet_pipeline
 from anti_i2v.portraits.training.denoiser_stage import DenoiserBatch, DenoiserStage, even_shares, plain_attention
+from anti_i2v.portraits.training.parts import load_part
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -132,7 +133,12 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         return nn.ModuleDict({"unet": unet, "image_encoder": image_encoder}).train(), pipeline
 
     def load(self, folder: Path) -> nn.Module:
-        return unet_pipeline.load_networks(folder)
+        from diffusers import UNetSpatioTemporalConditionModel
+        from transformers import CLIPVisionModelWithProjection
+
+        classes = {"unet": UNetSpatioTemporalConditionModel, "image_encoder": CLIPVisionModelWithProjection}
+        remedy = "give the folder of a trained pipeline, e.g. portrait-unet"
+        return nn.ModuleDict({part: load_part(kind, folder, part, remedy) for part, kind in classes.items()})
 
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:
         """Both networks; fp32: transformers, unlike diffusers, loads a network in the type of its file."""
