@@ -6,7 +6,6 @@ photo's latent stands clean in frame 0 with timestep 0 on its tokens, and only t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.denoiser_stage import DenoiserBatch, DenoiserStage, even_shares, plain_attention
-from anti_i2v.portraits.training.parts import load_part
 
 if TYPE_CHECKING:
     from diffusers import WanImageToVideoPipeline
@@ -120,13 +118,6 @@ class DenoiserModule(DenoiserStage[LatentBatch]):
         transformer.patch_embedding.register_forward_hook(in_fp32)
         prompts = [prompt for action in ACTIONS for prompt in action.prompts]
         return transformer, pipeline.build_pipeline(vae, transformer, prompts, self.flow_shift)
-
-    def load(self, folder: Path) -> nn.Module:
-        from diffusers import WanTransformer3DModel
-
-        remedy = "give the folder of a trained pipeline, e.g. portrait-dit"
-        transformer: nn.Module = load_part(WanTransformer3DModel, folder, "transformer", remedy)
-        return transformer
 
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:
         return {"transformer": (network, torch.float16)}

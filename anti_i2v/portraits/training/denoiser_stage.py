@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from anti_i2v.portraits.training.parts import save_index, save_part, start_from
+from anti_i2v.portraits.training.parts import load_part, save_index, save_part, start_from
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.resources import find_folder
 from anti_i2v.training.ema import decay_at, frozen_copy, update_average
@@ -78,10 +78,6 @@ class DenoiserStage(Stage, Generic[B]):
         """The untrained network, and a pipeline of it and the folder's autoencoder."""
 
     @abstractmethod
-    def load(self, folder: Path) -> nn.Module:
-        """A trained network of a folder."""
-
-    @abstractmethod
     def sample_sigma(self, count: int) -> Tensor:
         """Noise levels of a training batch (count,)."""
 
@@ -118,7 +114,9 @@ class DenoiserStage(Stage, Generic[B]):
         self.network, pipeline = self.build()
         self.pipeline = [pipeline]
         if self.start_from is not None:
-            start_from(self.network, self.load(find_folder(self.start_from)), self.latent_layers, self.start_from)
+            folder, remedy = find_folder(self.start_from), "give the folder of a trained pipeline, e.g. portrait-dit or portrait-unet"
+            for name, (part, _) in self.parts(self.network).items():
+                start_from(part, load_part(type(part), folder, name, remedy), self.latent_layers, self.start_from)
         self.ema = frozen_copy(self.network)
 
     def training_step(self, batch: B, batch_idx: int) -> Tensor:

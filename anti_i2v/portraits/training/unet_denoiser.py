@@ -6,7 +6,6 @@ ask: the network answers with the velocity (arXiv 2202.00512) and is given a qua
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from anti_i2v.portraits.training import unet_pipeline
 from anti_i2v.portraits.training.denoiser_stage import DenoiserBatch, DenoiserStage, even_shares, plain_attention
-from anti_i2v.portraits.training.parts import load_part
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -90,7 +88,7 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
     """
 
     levels = (0.5, 2.0, 8.0, 32.0)
-    latent_layers = ("unet.conv_in", "unet.conv_out")
+    latent_layers = ("conv_in", "conv_out")
     fixed_parts = ("feature_extractor", "scheduler")
 
     def __init__(
@@ -131,14 +129,6 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         image_encoder = unet_pipeline.build_image_encoder(*self.image_size)
         pipeline = unet_pipeline.build_pipeline(vae, unet, image_encoder, *self.sigma_range)
         return nn.ModuleDict({"unet": unet, "image_encoder": image_encoder}).train(), pipeline
-
-    def load(self, folder: Path) -> nn.Module:
-        from diffusers import UNetSpatioTemporalConditionModel
-        from transformers import CLIPVisionModelWithProjection
-
-        classes = {"unet": UNetSpatioTemporalConditionModel, "image_encoder": CLIPVisionModelWithProjection}
-        remedy = "give the folder of a trained pipeline, e.g. portrait-unet"
-        return nn.ModuleDict({part: load_part(kind, folder, part, remedy) for part, kind in classes.items()})
 
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:
         """Both networks; fp32: transformers, unlike diffusers, loads a network in the type of its file."""
