@@ -66,7 +66,6 @@ class FrozenPipeline(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser lies."""
         return next(self.denoiser.parameters()).device
 
     @property
