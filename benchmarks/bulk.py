@@ -29,14 +29,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anti_i2v.bulk.engines import Engine, run_in_turn
+from anti_i2v.bulk.engines import Engine, run_in_threads, run_in_turn
 from anti_i2v.bulk.loading import one_pass
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.plan import Job, plan_jobs
 from anti_i2v.bulk.pool import run_in_processes
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
-from anti_i2v.bulk.threads import run_in_threads
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
 from anti_i2v.generators.hub import open_folder

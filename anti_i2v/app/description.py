@@ -80,12 +80,7 @@ def _file(before: FileFacts, after: FileFacts) -> str:
 
 
 def summary(done: int, failed: Sequence[tuple[str, str]]) -> str:
-    """What became of all photos, each that was not protected with its reason.
-
-    Args:
-        done: How many are protected.
-        failed: Name and reason of the others.
-    """
+    """What became of all photos: how many are protected, and name and reason of each that is not."""
     photos = "1 photo is protected." if done == 1 else f"{done} photos are protected."
     html = f'<p class="message">{photos if done else "No photo was protected."}</p>'
     if failed:

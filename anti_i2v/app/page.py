@@ -32,12 +32,7 @@ Files = Sequence[Mapping[str, Any]] | None
 
 
 class Handlers:
-    """What happens when the page is used.
-
-    Args:
-        protector: What protects a photo; loaded once, for all pages.
-        storage: Where photos lie while a page is open.
-    """
+    """What happens when the page is used; one protector and one storage serve all pages."""
 
     def __init__(self, protector: PhotoProtector, storage: Storage) -> None:
         self.protector = protector
@@ -111,12 +106,7 @@ def photo_values(photo: ProtectedPhoto | None) -> list[Any]:
 
 
 def build(protector: PhotoProtector, storage: Storage) -> gr.Blocks:
-    """The page.
-
-    Args:
-        protector: What protects a photo.
-        storage: Where photos lie while a page is open.
-    """
+    """The page."""
     handlers = Handlers(protector, storage)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CLEANING) as page:
         gr.HTML(ABOUT)

@@ -22,12 +22,7 @@ def preview(photo: Image.Image) -> Image.Image:
 
 
 def residual(photo: Image.Image, protected: Image.Image) -> Image.Image:
-    """What the protection changed, `GAIN` times as strong, around a middle grey; as `preview` otherwise.
-
-    Args:
-        photo: As it was read.
-        protected: Of the same size.
-    """
+    """What the protection changed, `GAIN` times as strong, around a middle grey; as `preview` otherwise. Both are of one size."""
     before, after = _plain(photo), _plain(protected)
     if before.mode != after.mode:  # a palette became colours
         before, after = before.convert("RGB"), after.convert("RGB")

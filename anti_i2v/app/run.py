@@ -12,12 +12,7 @@ from anti_i2v.app.storage import Storage
 
 
 def run(generator: str | None, port: int | None, browser: bool) -> Path | None:
-    """Serve the page until an interrupt.
-
-    Args:
-        generator: Folder, the name of one that ships, or a hub id; the default one if None.
-        port: Of the page; None takes the first free one from 7860.
-        browser: Open it.
+    """Serve the page until an interrupt, with the arguments of `bulk.loading.one_pass` and `app.server.serve`.
 
     Returns:
         The temporary folder if it could not be removed; None if nothing of the photos is left.

@@ -19,11 +19,7 @@ MAX_UPLOAD = "2gb"
 
 
 class NoStore:
-    """Asks the browser to keep no copy on disk, so that photos go when the page does.
-
-    Args:
-        app: The web application.
-    """
+    """Asks the browser to keep no copy on disk, so that photos go when the page does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

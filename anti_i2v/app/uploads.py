@@ -60,12 +60,7 @@ def protect_uploads(
 ) -> Iterator[ProtectedPhoto | RejectedPhoto]:
     """Protect what a page sent, one after the other, until the page is closed.
 
-    Args:
-        uploads: The photos.
-        request: What is asked; its `out` is an empty folder in `storage`.
-        protector: What protects a photo.
-        storage: Where photos lie while a page is open.
-        begin: Called with the name of each photo before it is protected.
+    The request's `out` is an empty folder in `storage`; `begin` is called with the name of each photo before it is protected.
     """
     assert request.out is not None
     for number, upload in enumerate(uploads):

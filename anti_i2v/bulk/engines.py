@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from anti_i2v.bulk.job import run_job
 from anti_i2v.bulk.loading import load_protector
@@ -27,21 +29,13 @@ PHOTOS_PER_PROCESS = 8  # at least; it takes half a second to start one
 
 
 def choose_engine(request: Request, protector: PhotoProtector, jobs: Sequence[Job]) -> Engine:
-    """The engine that a request asks for.
-
-    Args:
-        request: What is asked.
-        protector: What protects photos in this process.
-        jobs: What there is to do.
-    """
+    """The engine that a request asks for; `protector` is that of this process."""
     load = partial(load_protector, request)
     if request.engine == "ray":
         from anti_i2v.bulk.ray import run_with_ray
 
         return partial(run_with_ray, load, request.workers or 1, int(protector.shared))
     if protector.shared and request.workers != 1:
-        from anti_i2v.bulk.threads import run_in_threads
-
         return partial(run_in_threads, protector, request.workers or _cores())
     workers = request.workers or worthwhile_processes(protector, jobs)
     if workers > 1:
@@ -55,6 +49,49 @@ def run_in_turn(protector: PhotoProtector, jobs: Sequence[Job], request: Request
     """One job after the other, in this process."""
     for index, job in enumerate(jobs):
         yield index, run_job(protector, job, request, advance)
+
+
+def run_in_threads(protector: PhotoProtector, workers: int, jobs: Sequence[Job], request: Request, advance: Advance) -> JobResults:
+    """Do jobs in threads of this process, which share a network on a GPU: Python runs other threads while one reads or writes a photo.
+
+    They call the protector at once; `advance` is called in the thread that asks for the results.
+    """
+    todo: SimpleQueue[int] = SimpleQueue()
+    messages: SimpleQueue[tuple[int, list[Result]] | BaseException | None] = SimpleQueue()
+    stopping = Event()
+
+    def photo_done() -> None:
+        messages.put(None)
+        if stopping.is_set():
+            raise KeyboardInterrupt  # through every `finally`; nothing incomplete stays
+
+    def serve() -> None:
+        try:
+            while (index := todo.get()) >= 0 and not stopping.is_set():
+                messages.put((index, run_job(protector, jobs[index], request, photo_done)))
+        except BaseException as error:  # the thread that asks must not wait for ever
+            messages.put(error)
+
+    threads = [Thread(target=serve) for _ in range(min(workers, len(jobs)))]
+    for index in (*range(len(jobs)), *[-1] * len(threads)):
+        todo.put(index)
+    try:
+        for thread in threads:
+            thread.start()
+        left = len(jobs)
+        while left:
+            message = messages.get()
+            if message is None:
+                advance()
+            elif isinstance(message, BaseException):
+                raise message
+            else:
+                left -= 1
+                yield message
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
 
 
 def worthwhile_processes(protector: PhotoProtector, jobs: Sequence[Job]) -> int:

@@ -26,12 +26,6 @@ def run_job(protector: PhotoProtector, job: Job, request: Request, advance: Call
     """Do one job, whatever happens; the result of its photo, or of each photo in its shard.
 
     A shard that is not written to its end has failed as a whole: none of its photos is there. A job that was cut off can be done again.
-
-    Args:
-        protector: What protects photos.
-        job: What to do.
-        request: What is asked.
-        advance: Called after each photo.
     """
     begin = time.perf_counter()
     try:
@@ -88,9 +82,7 @@ def _backup(job: Job) -> Iterator[None]:
 def sweep(jobs: Iterable[Job], pid: int | None = None) -> None:
     """Remove what processes that died have left of these jobs: incomplete files, and backups of photos that were not replaced.
 
-    Args:
-        jobs: None of them is being done.
-        pid: The process; any if None.
+    None of the jobs may be under way. `pid` is the process that died; any if None.
     """
     jobs = list(jobs)
     for job in jobs:

@@ -32,12 +32,7 @@ def load_protector(request: Request) -> PhotoProtector:
 
 
 def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> PhotoProtector:
-    """A generator's one forward pass.
-
-    Args:
-        generator: Folder, the name of one that ships, or a hub id; the default one if None.
-        runtime: One of `inference.BACKENDS`.
-        device: For torch; its name for a GPU, or None for the CPU.
+    """A generator's one forward pass; the arguments are those of a `Request`.
 
     Raises:
         UsageError: It cannot be loaded, or there is no such device.

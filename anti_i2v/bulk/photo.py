@@ -59,14 +59,7 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
 
 
 def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: str, request: Request) -> tuple[bytes, Measurement]:
-    """What `protect_file` does, from bytes to bytes.
-
-    Args:
-        protector: What protects photos.
-        content: Of a photo file.
-        name: What messages call it.
-        suffix: Of the protected file; says its format.
-        request: What is asked.
+    """What `protect_file` does, from bytes to bytes; messages call it `name`, and `suffix` says the format of the protected file.
 
     Raises:
         AlreadyProtectedError: It bears the mark of a protection.

@@ -17,11 +17,7 @@ SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "HEIF": ".heic"}
 
 
 def protect_pipe(request: Request, protector: PhotoProtector) -> Results:
-    """Protect a photo, written to standard output when it is complete.
-
-    Args:
-        request: Its only source is a file, or standard input.
-        protector: What protects photos.
+    """Protect the only source of a request, a file or standard input, and write it to standard output when it is complete.
 
     Raises:
         UsageError: It cannot be read or protected, or standard output is a terminal.

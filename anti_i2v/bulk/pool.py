@@ -37,17 +37,10 @@ THREADS = "OMP_NUM_THREADS"
 def run_in_processes(
     load: Callable[[], PhotoProtector], workers: int, jobs: Sequence[Job], request: Request, advance: Advance
 ) -> JobResults:
-    """Do jobs in several processes.
+    """Do jobs in several processes, each of which calls `load` once, which therefore can be pickled.
 
     A job whose process dies is done again when all others are done, alone, because it may have been memory that was short. If its
     process dies again, the job has failed.
-
-    Args:
-        load: Loads what protects photos, once in each process; it can be pickled.
-        workers: How many processes.
-        jobs: What to do.
-        request: What is asked.
-        advance: Called after each photo.
 
     Raises:
         UsageError: A process cannot load what protects photos.
@@ -75,12 +68,7 @@ def _died(job: Job, status: int | None) -> Result:
 
 
 class _Worker:
-    """A process that does one job at a time.
-
-    Args:
-        load: Loads what protects photos.
-        request: What is asked.
-    """
+    """A process that does one job at a time."""
 
     def __init__(self, load: Callable[[], PhotoProtector], request: Request) -> None:
         context = multiprocessing.get_context("spawn")  # the threads of torch and onnxruntime do not survive a fork
@@ -125,12 +113,7 @@ class _Worker:
 
 
 class _Pool:
-    """Processes and what they do.
-
-    Args:
-        start_worker: Starts one.
-        advance: Called after each photo.
-    """
+    """Processes and what they do."""
 
     def __init__(self, start_worker: Callable[[], _Worker], advance: Advance) -> None:
         self.start_worker, self.advance = start_worker, advance

@@ -36,13 +36,7 @@ SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "R
 
 
 class Actor:
-    """Does the jobs of rows.
-
-    Args:
-        load: Loads what protects photos.
-        request: What is asked.
-        folder: That paths are relative to, if this machine has it.
-    """
+    """Does the jobs of rows, whose paths are relative to `folder` if this machine has it."""
 
     def __init__(self, load: Callable[[], PhotoProtector], request: Request, folder: str) -> None:
         from anti_i2v.bulk.photo import reuse_memory
@@ -69,9 +63,9 @@ def run_with_ray(
         load: Loads what protects photos, once in each actor; it can be pickled.
         workers: How many actors, each with a processor.
         gpus: That each actor needs.
-        jobs: What to do.
-        request: What is asked.
-        advance: Called after each photo.
+        jobs: See `engines.Engine`, as for what follows.
+        request: The call's.
+        advance: After each photo.
 
     Raises:
         UsageError: Ray cannot begin, or it cannot go on.

@@ -67,13 +67,9 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
 
 
 def run_jobs(jobs: Sequence[Job], request: Request, photos: list[Result], choose: Callable[[Sequence[Job]], Engine]) -> None:
-    """Do all jobs.
+    """Do all jobs, by the engine that `choose` gives for those that are left to do.
 
-    Args:
-        jobs: What to do.
-        request: What is asked.
-        photos: Takes the results in the order of the jobs, also when an interrupt ends them.
-        choose: Chooses the engine by the jobs that are left to do.
+    `photos` takes the results in the order of the jobs, also when an interrupt ends them.
     """
     results, pending = _split(jobs, request)
     indices, left = list(pending), list(pending.values())

@@ -70,13 +70,6 @@ def protect_shard(protector: PhotoProtector, source: Path, output: Path, request
     A photo that cannot be protected is left out with the links to it, because a copy would look protected; it has failed. So has
     a link of a photo's name that leads to no photo of the tar. The new tar appears complete or not at all.
 
-    Args:
-        protector: What protects photos.
-        source: The tar.
-        output: The tar to write.
-        request: What is asked.
-        advance: Called after each photo.
-
     Raises:
         UsageError: Not a plain, sound tar, two members that would get one name, or it changed meanwhile.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,22 +50,9 @@ def run(options: argparse.Namespace) -> int:
     from anti_i2v.probing.photos import FolderPhotos
     from anti_i2v.probing.run import StudyRequest, run_study
 
-    request = StudyRequest(
-        surrogate=options.surrogate,
-        out=options.out,
-        height=options.height,
-        width=options.width,
-        num_frames=options.num_frames,
-        count=options.count,
-        attacked=options.attacked,
-        taps=options.taps.split(",") if options.taps else None,
-        steps=_numbers(options.steps) if options.steps is not None else None,
-        dtype=options.dtype,
-        checkpointing=options.checkpointing,
-        device=options.device,
-        seed=options.seed,
-        quiet=options.quiet,
-    )
+    options.taps = options.taps.split(",") if options.taps else None
+    options.steps = None if options.steps is None else _numbers(options.steps)
+    request = StudyRequest(**{field.name: getattr(options, field.name) for field in fields(StudyRequest)})
     if options.photos is None:
         from anti_i2v.portraits.rendered import RenderedPhotos
 

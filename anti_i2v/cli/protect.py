@@ -44,28 +44,16 @@ def _request(options: argparse.Namespace) -> Request:
 
     names = (field.name for field in fields(MethodRequest))
     method = {name: value for name in names if (value := getattr(options, name)) is not None}
+    as_given = {field.name: getattr(options, field.name) for field in fields(Request) if hasattr(options, field.name)}
     return Request(
-        sources=tuple(options.source),
-        out=options.out,
-        format=options.format or ("same" if options.in_place else "lossless"),
-        epsilon=STRENGTHS[options.strength] if options.strength else options.epsilon,
-        max_delta_e=options.max_delta_e,
-        quality=options.quality,
-        strip_gps=options.strip_gps,
-        no_ai_training=options.no_ai_training,
-        mark=not options.no_mark,
-        force=options.force,
-        overwrite=options.overwrite,
-        dry_run=options.dry_run,
-        report=options.report,
-        quiet=options.quiet,
-        generator=options.generator,
-        runtime=options.runtime,
-        device=options.device,
-        method=MethodRequest(**method) if method else None,
-        workers=options.workers,
-        engine=options.engine,
-        ray_address=options.ray_address,
+        **as_given
+        | {
+            "sources": tuple(options.source),
+            "format": options.format or ("same" if options.in_place else "lossless"),
+            "epsilon": STRENGTHS[options.strength] if options.strength else options.epsilon,
+            "mark": not options.no_mark,
+            "method": MethodRequest(**method) if method else None,
+        }
     )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from anti_i2v.data.base import PhotoBatch, PhotoSource, Sample, Split, collate, read_prompts, square, worker_generator
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import PHOTO_SUFFIXES, read_photo
+from anti_i2v.imaging.reading import PHOTO_SUFFIXES, read_photo
 
 
 class ShardPhotos(PhotoSource):

@@ -16,7 +16,8 @@ from anti_i2v.evaluation.clips import MEASURES, VERSIONS
 from anti_i2v.evaluation.judging import IDENTITY
 from anti_i2v.evaluation.pictures import residual_picture, sheet, some_frames
 from anti_i2v.imaging.metrics import mean_interval
-from anti_i2v.imaging.tensors import save_photo, to_pil
+from anti_i2v.imaging.tensors import to_pil
+from anti_i2v.imaging.writing import save_photo
 
 if TYPE_CHECKING:
     from anti_i2v.evaluation.runner import Trial

@@ -18,7 +18,9 @@ from anti_i2v.evaluation.clips import check_finite, clip_changes, fidelity, mean
 from anti_i2v.evaluation.judging import Judges, PeopleClips, Reading, find_references, identity_measures, read_identity
 from anti_i2v.evaluation.noise import random_residual, white_noise
 from anti_i2v.imaging.metrics import ciede2000, psnr, rms255
-from anti_i2v.imaging.tensors import encode_photo, read_photo, resize, to_pil, to_tensor
+from anti_i2v.imaging.reading import read_photo
+from anti_i2v.imaging.tensors import resize, to_pil, to_tensor
+from anti_i2v.imaging.writing import encode_photo
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 

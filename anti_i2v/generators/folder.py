@@ -66,7 +66,6 @@ class GeneratorFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `fingerprint`; computed once."""
         return fingerprint(self.path)
 
     @property

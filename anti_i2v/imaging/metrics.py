@@ -41,18 +41,10 @@ def ciede2000(a: Tensor, b: Tensor) -> Tensor:
 
 def srgb_to_lab(image: Tensor) -> Tensor:
     """CIELAB of sRGB under D65, in float64: (B, 3, H, W) in [0, 1] → (B, 3, H, W), L* 0–100."""
-    x = image.double()
-    linear = torch.where(x <= 0.04045, x / 12.92, ((x.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
-    to_xyz = torch.tensor(
-        [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]],
-        dtype=torch.float64,
-        device=image.device,
-    )
-    white = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64, device=image.device)
-    t = torch.einsum("ij,bjhw->bihw", to_xyz / white[:, None], linear)
-    f = torch.where(t > 0.008856, t.clamp(min=0.008856) ** (1 / 3), 7.787 * t + 16 / 116)
-    x_, y_, z_ = f.unbind(1)
-    return torch.stack([116 * y_ - 16, 500 * (x_ - y_), 200 * (y_ - z_)], 1)
+    import kornia.color
+
+    lab: Tensor = kornia.color.rgb_to_lab(image.double())
+    return lab
 
 
 def delta_e2000(a: Tensor, b: Tensor) -> Tensor:

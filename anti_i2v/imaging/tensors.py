@@ -1,4 +1,4 @@
-"""Pictures ↔ tensors, and the clamp, the rounding and the resize that gradients pass; reading and writing photo files for torch users."""
+"""Pictures ↔ tensors, and the clamp and the resize that gradients pass."""
 
 from __future__ import annotations
 
@@ -9,21 +9,6 @@ from PIL import Image
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.reading import PHOTO_SUFFIXES, read_photo
-from anti_i2v.imaging.writing import encode_photo, save_photo
-
-__all__ = [
-    "PHOTO_SUFFIXES",
-    "encode_photo",
-    "from_bytes",
-    "read_photo",
-    "resize",
-    "round_to_8bit",
-    "save_photo",
-    "to_pil",
-    "to_tensor",
-    "unit",
-]
 
 
 def unit(x: Tensor) -> Tensor:
@@ -36,18 +21,6 @@ def unit(x: Tensor) -> Tensor:
         Same shape, exactly `x.clamp(0, 1)`; d/dx = 1 everywhere.
     """
     return x.detach().clamp(0, 1) + (x - x.detach())
-
-
-def round_to_8bit(x: Tensor) -> Tensor:
-    """Round to the nearest k/255 with a straight-through gradient.
-
-    Args:
-        x: Any shape, [0, 1] units.
-
-    Returns:
-        Same shape, on the grid that `to_tensor` puts 8-bit pixels on (bit-equal for float32).
-    """
-    return (x.detach() * 255).round() / 255 + (x - x.detach())
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

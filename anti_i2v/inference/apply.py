@@ -12,10 +12,10 @@ from anti_i2v.errors import UsageError
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.inference.blocks import Factor, Steps, factor
 from anti_i2v.inference.planes import Pixels, split
-from anti_i2v.inference.resizing import shrink
 from anti_i2v.spaces import SPACES
 
 STRIP = 2**16  # pixels done at once: what they need stays within the cache
+SHRUNK = 2**18  # pixels that are floats at once while a photo is made small
 
 
 class Backend(Protocol):
@@ -91,3 +91,21 @@ def compute_steps(backend: Backend, colour: Pixels, stored: Pixels, epsilon: np.
             residual = residual.mean(0, keepdims=True)
         steps[strip] = np.moveaxis(fit_steps_to_budget(np.moveaxis(stored[strip], 2, 0), residual, epsilon), 0, 2)
     return steps
+
+
+def shrink(pixels: Pixels, size: int) -> Floats:
+    """A photo at the size that a network takes: (H, W, 3) bytes → (3, size, size) in [0, 1].
+
+    Bilinear, by Pillow, whose filter is that of torch's `interpolate(antialias=True, align_corners=False)`.
+    """
+    height, width, channels = pixels.shape
+    narrow = np.empty((channels, height, size), np.float32)
+    rows = max(1, SHRUNK // width)
+    for top in range(0, height, rows):
+        for plane, channel in zip(narrow, np.moveaxis(pixels[top : top + rows], 2, 0), strict=True):
+            plane[top : top + rows] = _resize(channel.astype(np.float32), size, len(channel))
+    return np.stack([_resize(plane, size, size) for plane in narrow]) / np.float32(255)
+
+
+def _resize(plane: Floats, width: int, height: int) -> Floats:
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))

@@ -43,7 +43,6 @@ class BatchingBackend(TorchBackend):
         self._turn = Lock()
 
     def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
-        """See `Backend.propose`."""
         request = Request(photo, epsilon)
         self._waiting.put(request)
         with self._turn:

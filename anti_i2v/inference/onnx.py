@@ -36,7 +36,6 @@ class OnnxBackend:
         self.working_size = int(shape[2])
 
     def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
-        """See `Backend.propose`."""
         values = self.session.run(self.names, {"image": photo[None], "epsilon": np.array([epsilon])})
         return {name: value[0] for name, value in zip(self.names, values, strict=True)}
 

@@ -27,11 +27,9 @@ class TorchBackend:
 
     @property
     def working_size(self) -> int:
-        """See `Backend.working_size`."""
         return self.generator.working_size
 
     def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
-        """See `Backend.propose`."""
         return {name: values[0] for name, values in self.propose_batch(photo[None], np.array([epsilon])).items()}
 
     @torch.no_grad()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import read_photo, resize, to_tensor
+from anti_i2v.imaging.reading import read_photo
+from anti_i2v.imaging.tensors import resize, to_tensor
 
 NAMES = ("grey", "checker", "stripes", "noise")
 """The target images made by code."""

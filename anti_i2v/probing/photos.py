@@ -11,8 +11,8 @@ from PIL import ImageOps
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.reading import is_photo
-from anti_i2v.imaging.tensors import read_photo, resize, to_tensor
+from anti_i2v.imaging.reading import is_photo, read_photo
+from anti_i2v.imaging.tensors import resize, to_tensor
 from anti_i2v.probing.sums import Photos
 
 BATCH = 4

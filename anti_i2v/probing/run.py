@@ -14,7 +14,7 @@ from tqdm import tqdm
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.pictures import label_sheet
 from anti_i2v.evaluation.report import write_texts
-from anti_i2v.imaging.tensors import save_photo
+from anti_i2v.imaging.writing import save_photo
 from anti_i2v.probing.blocks import Kind, every_block, kind_of
 from anti_i2v.probing.choice import Choice, as_yaml, choose
 from anti_i2v.probing.photos import PhotoBatches

@@ -35,7 +35,6 @@ class FrequencySpace(Space):
         return scale(epsilon) * expand(parameters, rows, columns)
 
     def basis(self, size: int, count: int) -> Floats:
-        """See `cosine_basis`."""
         return cosine_basis(size, count)
 
 

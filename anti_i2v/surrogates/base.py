@@ -113,7 +113,7 @@ class Surrogate(FrozenPipeline):
         """Free the decoder unless the tap `decoded` needs it; no clips from now on."""
         self.features_only = True
         if DECODED not in self.taps:
-            setattr(self.vae, "decoder", None)  # noqa: B010  # a module's attribute to the type checker
+            self.vae.decoder = None
 
     def drop_text_encoder(self) -> None:
         """Free what reads only prompts, the largest part of most pipelines; those encoded so far stay known."""

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -18,7 +20,7 @@ from anti_i2v.imaging.tensors import unit
 from anti_i2v.surrogates.draw import ERROR, LATENT, VAE_LAYERS, Draw, Tensors
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
 
 class FrozenPipeline(nn.Module, ABC):
@@ -47,7 +49,7 @@ class FrozenPipeline(nn.Module, ABC):
         super().__init__()
         self.pipeline = pipeline  # a plain attribute: only what `to()` must move is registered below
         self.denoiser: nn.Module = getattr(pipeline, self.denoiser_name)
-        self.vae: nn.Module = pipeline.vae
+        self.vae: ModelMixin = pipeline.vae
         for part in pipeline.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
@@ -64,7 +66,6 @@ class FrozenPipeline(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser lies."""
         return next(self.denoiser.parameters()).device
 
     @property
@@ -121,7 +122,9 @@ class FrozenPipeline(nn.Module, ABC):
         return sigmas
 
     def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
-        """The scheduler of one `animate`; overridden where its steps draw noise, to draw it from a photo's own generator."""
+        """The scheduler of one `animate`: where its steps add noise, that of each photo comes from a generator of its own."""
+        if "generator" in inspect.signature(scheduler.step).parameters:
+            scheduler.step = partial(scheduler.step, generator=generators)
         return scheduler
 
     @abstractmethod
@@ -149,7 +152,7 @@ class FrozenPipeline(nn.Module, ABC):
 
     def encode_video(self, video: Tensor) -> Tensor:
         """Frames `(B, T, 3, H, W)` in [0, 1] → the mode of the autoencoder's latents `(B, channels, frames, h, w)`, not scaled."""
-        latents: Tensor = self.vae.encode(unit(video.transpose(1, 2)) * 2 - 1).latent_dist.mode()  # type: ignore[operator]
+        latents: Tensor = self.vae.encode(unit(video.transpose(1, 2)) * 2 - 1).latent_dist.mode()
         return latents
 
     def encode_photo(self, image: Tensor) -> Tensor:
@@ -240,7 +243,7 @@ class FrozenPipeline(nn.Module, ABC):
     def decode_video(self, latents: Tensor) -> Tensor:
         """The autoencoder's own latents `(B, channels, frames, h, w)`, not scaled → frames `(B, T, 3, H, W)` in [0, 1]."""
         with self._float32():
-            video: Tensor = self.vae.decode(latents, return_dict=False)[0]  # type: ignore[operator]
+            video: Tensor = self.vae.decode(latents, return_dict=False)[0]
         return unit(video / 2 + 0.5).transpose(1, 2)
 
     def _float32(self) -> torch.autocast:

@@ -15,7 +15,7 @@ from anti_i2v.attacks import named_method
 from anti_i2v.attacks.photo import colours, smallest
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import rms255
-from anti_i2v.imaging.tensors import read_photo
+from anti_i2v.imaging.reading import read_photo
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate

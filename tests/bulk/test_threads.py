@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from anti_i2v.bulk.engines import Engine, choose_engine, run_in_turn
+from anti_i2v.bulk.engines import Engine, choose_engine, run_in_threads, run_in_turn
 from anti_i2v.bulk.loading import on_gpu
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
-from anti_i2v.bulk.threads import run_in_threads
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
 from anti_i2v.generators.hub import open_folder
 from anti_i2v.inference import protect_photo

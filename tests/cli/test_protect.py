@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from anti_i2v.imaging.cielab import Floats
-from anti_i2v.imaging.tensors import read_photo
+from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference.torch_backend import TorchBackend
 from tests.tiny.generator import EPSILON, Capture, Protect, smooth
 

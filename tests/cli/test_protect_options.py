@@ -18,7 +18,7 @@ from anti_i2v.__main__ import main
 from anti_i2v.atomic import part_path
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.imaging.metadata.statements import read_mark
-from anti_i2v.imaging.tensors import read_photo
+from anti_i2v.imaging.reading import read_photo
 from tests.tiny.generator import EPSILON, Capture, Protect, smooth
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anti_i2v.imaging.tensors import resize, round_to_8bit, to_pil, to_tensor, unit
+from anti_i2v.imaging.tensors import resize, to_pil, to_tensor, unit
 from tests.tiny.photos import picture
 
 
@@ -17,15 +17,6 @@ def test_unit_clamps_exactly_and_passes_gradient_everywhere() -> None:
     assert y.tolist() == [0.0, 0.0, pytest.approx(0.3), 1.0, 1.0]
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert gradient.tolist() == [1.0] * 5
-
-
-def test_rounding_lands_on_the_grid_of_8_bit_files_and_passes_gradient() -> None:
-    levels = torch.arange(256)
-    grid = to_tensor(Image.fromarray(levels.to(torch.uint8).view(1, 256).numpy()))[0, 0]
-    x = (grid + 0.4 / 255).requires_grad_()
-    y = round_to_8bit(x)
-    assert torch.equal(y, grid)
-    assert torch.autograd.grad(y.sum(), x)[0].eq(1).all()
 
 
 def test_resize_is_the_identity_at_the_same_size_and_a_box_mean_over_constant_blocks() -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.embedders.folder import save_network
 from anti_i2v.evaluation.actions import ActionClassifier
 from anti_i2v.portraits import ACTIONS
-from anti_i2v.portraits.training.data import BankData
-from anti_i2v.portraits.training.optimizer import adamw
 from anti_i2v.portraits.training.stage import Stage
 
 
@@ -58,35 +55,6 @@ def _worsen_one(clip: Tensor, generator: torch.Generator) -> Tensor:
     return (clip + grain).clamp(0, 1)
 
 
-class ActionData(BankData):
-    """Rendered clips with the index of their action.
-
-    Args:
-        batch_size: Clips in a batch.
-        num_frames: Frames of a clip.
-        size: Height and width in pixels.
-        capacity: Clips the bank holds.
-        start: Clips rendered before the first step.
-        fresh: Clips rendered a step.
-        validation_clips: Clips of the validation split.
-        seed: Of the draws.
-    """
-
-    def __init__(
-        self,
-        batch_size: int = 32,
-        num_frames: int = 9,
-        size: int = 64,
-        capacity: int = 8192,
-        start: int = 1024,
-        fresh: float = 4.0,
-        validation_clips: int = 256,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
-        self.batch_size = batch_size
-
-
 class ActionClassifierModule(Stage):
     """Trains the classifier and writes its folder after every validation and at the end.
 
@@ -123,13 +91,8 @@ class ActionClassifierModule(Stage):
         self.classifier: ActionClassifier | None = None
 
     def configure_model(self) -> None:
-        """Build the network once."""
         if self.classifier is None:
             self.classifier = ActionClassifier({action.name: action.prompts for action in ACTIONS}, *self.size)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, warmup and cosine."""
-        return adamw(self.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy on worsened clips (B, T, 3, H, W)."""
@@ -148,6 +111,5 @@ class ActionClassifierModule(Stage):
             self.log(f"val/accuracy_{name}", right, prog_bar=True, batch_size=len(video))
 
     def write(self) -> None:
-        """Write `config.json` and `model.safetensors`, each complete or not at all."""
         assert self.classifier is not None
         save_network(self.classifier, self.classifier.config(), self.folder)

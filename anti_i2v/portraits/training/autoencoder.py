@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.likeness import FaceLoss
-from anti_i2v.portraits.training.optimizer import with_schedule
 from anti_i2v.portraits.training.parts import Autoencoding, save_part
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
-from anti_i2v.training.muon import Muon
 
 if TYPE_CHECKING:
     from diffusers import ModelMixin
@@ -87,16 +84,11 @@ class AutoencoderStage(Stage):
         """Give a copy of the autoencoder what the pipeline expects of its latents and its posterior, in place."""
 
     def configure_model(self) -> None:
-        """Build the network once, when the trainer asks for it."""
         if self.vae is None:
             self.vae = self.start().train().requires_grad_(True)
             if self.decoder_only:
                 self.vae.encoder.requires_grad_(False)
                 self.vae.quant_conv.requires_grad_(False)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon, warmup and cosine."""
-        return with_schedule(Muon([p for p in self.parameters() if p.requires_grad], self.lr), self.trainer, self.warmup)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Rebuild `batch["video"]` (B, T, 3, H, W) in [0, 1]; frames have T = 1."""
@@ -127,7 +119,6 @@ class AutoencoderStage(Stage):
         super().on_validation_epoch_end()
 
     def write(self) -> None:
-        """Write `FOLDER/vae`, in fp16."""
         assert self.vae is not None
         vae = copy.deepcopy(self.vae)
         with torch.no_grad():

@@ -1,22 +1,18 @@
-"""Data modules of the stages: frames and clips for the autoencoder, latents for the denoiser."""
+"""Data modules of the stages: rendered clips, for the judge of actions, and frames and clips for the autoencoder."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from anti_i2v.portraits import ClipBatch, PortraitClips
-from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.bank import Bank, Rows, to_bytes
-from anti_i2v.portraits.training.parts import Autoencoding
 
 if TYPE_CHECKING:
     from anti_i2v.portraits.training.people import PeopleBank
@@ -27,21 +23,6 @@ Batch = dict[str, Tensor | list[str]]
 def to_bytes_with_face(batch: ClipBatch) -> Tensor:
     """`to_bytes`, and the mask of the face as a fourth channel: (B, T, 4, H, W) uint8."""
     return torch.cat([to_bytes(batch), (batch.face_mask * 255.0).round().to(torch.uint8)], dim=2)
-
-
-def face_share(mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """How much of each latent cell the face covers.
-
-    Args:
-        mask: (B, T, 1, H, W) in [0, 1].
-        shape: t, h, w of the latents, of which the first frame stands for the first of the clip and each further one for as many as fit.
-
-    Returns:
-        (B, 1, t, h, w) in [0, 1].
-    """
-    video, (frames, height, width) = mask.transpose(1, 2), shape
-    first = F.adaptive_avg_pool3d(video[:, :, :1], (1, height, width))
-    return torch.cat([first, F.adaptive_avg_pool3d(video[:, :, 1:], (frames - 1, height, width))], dim=2)
 
 
 class Endless(IterableDataset[Batch]):
@@ -84,16 +65,35 @@ class StreamData(LightningDataModule):
         return DataLoader(self.validation, batch_size=None)  # type: ignore[arg-type]
 
 
-class BankData(StreamData):
-    """Clips in a bank, in some form, and those of the validation split."""
+class ClipData(StreamData):
+    """Rendered clips in a bank and those of the validation split, with their prompts and the index of their action.
 
-    batch_size = 1
-    """Clips in a batch."""
+    Args:
+        batch_size: Clips in a batch.
+        num_frames: Frames of a clip.
+        size: Height and width in pixels.
+        capacity: Clips the bank holds.
+        start: Clips rendered before the first step.
+        fresh: Clips rendered a step.
+        validation_clips: Clips of the validation split.
+        seed: Of the draws.
+    """
+
     bank: Bank | None
 
-    def __init__(self, num_frames: int, size: int, capacity: int, start: int, fresh: float, validation_clips: int, seed: int) -> None:
+    def __init__(
+        self,
+        batch_size: int = 32,
+        num_frames: int = 9,
+        size: int = 64,
+        capacity: int = 8192,
+        start: int = 1024,
+        fresh: float = 4.0,
+        validation_clips: int = 256,
+        seed: int = 0,
+    ) -> None:
         super().__init__(seed)
-        self.num_frames, self.size, self.capacity = num_frames, size, capacity
+        self.batch_size, self.num_frames, self.size, self.capacity = batch_size, num_frames, size, capacity
         self.start, self.fresh, self.validation_clips = start, fresh, validation_clips
 
     def form(self, batch: ClipBatch) -> Tensor:
@@ -105,7 +105,6 @@ class BankData(StreamData):
         return {"video": rows.values.float() / 255.0, "prompt": rows.prompts, "action": rows.action}
 
     def training_batch(self) -> Batch:
-        """The next draw, after a slow refresh."""
         assert self.bank is not None
         self.bank.refresh(self.fresh)
         return self.batch(self.bank.draw(self.batch_size))
@@ -125,7 +124,7 @@ class BankData(StreamData):
             self.bank.fill(self.start)
 
 
-class FrameAndClipData(BankData):
+class FrameAndClipData(ClipData):
     """Single frames and whole clips for the autoencoder, mixed.
 
     A frame costs half as much as it does inside a clip and teaches the spatial part just as well, so most steps train on
@@ -159,13 +158,12 @@ class FrameAndClipData(BankData):
         validation_clips: int = 32,
         seed: int = 0,
     ) -> None:
-        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
-        self.frames, self.clips = frames, clips
+        super().__init__(clips, num_frames, size, capacity, start, fresh, validation_clips, seed)
+        self.frames = frames
         self.clip_share_start, self.clip_share_end = clip_share_start, clip_share_end
         self.clip_debt = 0.0
 
     def form(self, batch: ClipBatch) -> Tensor:
-        """The bank keeps where the face is, too."""
         return to_bytes_with_face(batch)
 
     def batch(self, rows: Rows) -> Batch:
@@ -181,68 +179,8 @@ class FrameAndClipData(BankData):
         self.clip_debt += self.clip_share_start + (self.clip_share_end - self.clip_share_start) * progress
         if self.clip_debt >= 1.0:
             self.clip_debt -= 1.0
-            return self.batch(self.bank.draw(self.clips))
+            return self.batch(self.bank.draw(self.batch_size))
         rows = self.bank.draw(self.frames)
         moment = torch.randint(self.num_frames, (self.frames,), generator=self.bank.random)
         rows.values = rows.values[torch.arange(self.frames), moment].unsqueeze(1)
         return self.batch(rows)
-
-
-class EncodedData(BankData):
-    """Clips that the autoencoder of a folder has encoded.
-
-    Args:
-        folder: Pipeline folder whose trained autoencoder encodes.
-        batch_size: Clips in a batch.
-        num_frames: Frames of a clip.
-        size: Height and width in pixels.
-        capacity: Clips the bank holds.
-        start: Clips encoded before the first step; the bank then grows to `capacity`.
-        fresh: Clips encoded a step.
-        validation_clips: Clips of the validation split.
-        seed: Of the draws.
-    """
-
-    networks: Autoencoding
-
-    def __init__(
-        self,
-        folder: str,
-        batch_size: int = 16,
-        num_frames: int = 9,
-        size: int = 128,
-        capacity: int = 16384,
-        start: int = 2048,
-        fresh: float = 1.0,
-        validation_clips: int = 64,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(num_frames, size, capacity, start, fresh, validation_clips, seed)
-        self.folder, self.batch_size = Path(folder), batch_size
-        self.random = torch.Generator().manual_seed(seed + 1)
-
-    def setup(self, stage: str) -> None:
-        """Load the autoencoder, then fill the bank."""
-        self.vae = self.networks.load_autoencoder(self.folder)
-        if self.trainer is not None:
-            self.vae.to(self.trainer.strategy.root_device)
-        super().setup(stage)
-
-
-class LatentData(EncodedData):
-    """Normalised latents of clips with their prompts, for the denoiser of the first video model; see `EncodedData`."""
-
-    networks = pipeline
-
-    @torch.no_grad()
-    def form(self, batch: ClipBatch) -> Tensor:
-        """Normalised latents (B, C, 1 + (T - 1) / 2, H / 16, W / 16) and, as one more channel, `face_share`; on the CPU."""
-        latents = pipeline.encode(self.vae, batch.video.to(self.vae.device))
-        mean, std = pipeline.statistics(self.vae, latents)
-        frames, height, width = latents.shape[2:]
-        face = face_share(batch.face_mask, (frames, height, width))
-        return torch.cat([((latents - mean) / std).cpu(), face], dim=1)
-
-    def batch(self, rows: Rows) -> Batch:
-        """{"latents": (B, C, t, h, w), "face": (B, 1, t, h, w) in [0, 1], "prompt": list of B, "action": (B,)}."""
-        return {"latents": rows.values[:, :-1], "face": rows.values[:, -1:], "prompt": rows.prompts, "action": rows.action}

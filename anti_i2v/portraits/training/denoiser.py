@@ -6,7 +6,6 @@ photo's latent stands clean in frame 0 with timestep 0 on its tokens, and only t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -113,7 +112,6 @@ class DenoiserModule(DenoiserStage[LatentBatch]):
         self.texts: dict[str, Tensor] = {}
 
     def build(self) -> tuple[nn.Module, WanImageToVideoPipeline]:
-        """The transformer and its pipeline."""
         vae = pipeline.load_autoencoder(self.folder)
         transformer = pipeline.build_denoiser(vae.config.z_dim, *self.size)
         # In half precision the blocks compute in it, while the sum that runs through them stays fp32.
@@ -121,17 +119,10 @@ class DenoiserModule(DenoiserStage[LatentBatch]):
         prompts = [prompt for action in ACTIONS for prompt in action.prompts]
         return transformer, pipeline.build_pipeline(vae, transformer, prompts, self.flow_shift)
 
-    def load(self, folder: Path) -> nn.Module:
-        """The transformer of a folder."""
-        transformer: nn.Module = pipeline.load_denoiser(folder)
-        return transformer
-
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:
-        """The transformer, in half precision."""
         return {"transformer": (network, torch.float16)}
 
     def sample_sigma(self, count: int) -> Tensor:
-        """See `sample_sigma`."""
         return sample_sigma(count, self.flow_shift, self.random)
 
     def face(self, batch: LatentBatch) -> Tensor:

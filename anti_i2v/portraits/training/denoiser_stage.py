@@ -5,15 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from anti_i2v.portraits.training.optimizer import adamw
-from anti_i2v.portraits.training.parts import Saveable, save_index, save_part, start_from
+from anti_i2v.portraits.training.parts import load_part, save_index, save_part, start_from
 from anti_i2v.portraits.training.stage import Stage
 from anti_i2v.resources import find_folder
 from anti_i2v.training.ema import decay_at, frozen_copy, update_average
@@ -80,10 +78,6 @@ class DenoiserStage(Stage, Generic[B]):
         """The untrained network, and a pipeline of it and the folder's autoencoder."""
 
     @abstractmethod
-    def load(self, folder: Path) -> nn.Module:
-        """A trained network of a folder."""
-
-    @abstractmethod
     def sample_sigma(self, count: int) -> Tensor:
         """Noise levels of a training batch (count,)."""
 
@@ -120,13 +114,10 @@ class DenoiserStage(Stage, Generic[B]):
         self.network, pipeline = self.build()
         self.pipeline = [pipeline]
         if self.start_from is not None:
-            start_from(self.network, self.load(find_folder(self.start_from)), self.latent_layers, self.start_from)
+            folder, remedy = find_folder(self.start_from), "give the folder of a trained pipeline, e.g. portrait-dit or portrait-unet"
+            for name, (part, _) in self.parts(self.network).items():
+                start_from(part, load_part(type(part), folder, name, remedy), self.latent_layers, self.start_from)
         self.ema = frozen_copy(self.network)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, warmup and cosine."""
-        assert self.network is not None
-        return adamw(self.network.parameters(), self.trainer, self.lr, self.warmup, self.weight_decay)
 
     def training_step(self, batch: B, batch_idx: int) -> Tensor:
         """One draw of noise levels, noise and what is left out."""
@@ -140,7 +131,6 @@ class DenoiserStage(Stage, Generic[B]):
         return (weight * errors).sum() / weight.sum()
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Average the weights."""
         assert self.ema is not None
         assert self.network is not None
         update_average(self.ema, self.network, decay_at(self.trainer.global_step, self.ema_decay))
@@ -164,7 +154,7 @@ class DenoiserStage(Stage, Generic[B]):
         """Write everything but the autoencoder: the trained parts (EMA), once the others and, last, the index."""
         assert self.ema is not None
         for name, (part, dtype) in self.parts(self.ema).items():
-            save_part(cast(Saveable, part), self.folder / name, dtype)
+            save_part(part, self.folder / name, dtype)
         if self.complete:
             return
         for name in self.fixed_parts:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,10 +17,8 @@ from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
 from anti_i2v.evaluation.identity import References, rank1, reference, similarity
 from anti_i2v.evaluation.judge_attack import attack_judge
 from anti_i2v.portraits.training.augment import faceless, smooth, worsen
-from anti_i2v.portraits.training.optimizer import with_schedule
 from anti_i2v.portraits.training.people import MIN_FACE
 from anti_i2v.portraits.training.stage import Stage
-from anti_i2v.training.muon import Muon
 from anti_i2v.training.schedule import share_of_run
 
 
@@ -85,10 +82,6 @@ class IdentityEmbedderModule(Stage):
         if self.network is None:
             self.network = IdentityEmbedder(*self.shape).to(memory_format=torch.channels_last)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon, warmup and cosine."""
-        return with_schedule(Muon(self.parameters(), self.lr), self.trainer, self.warmup)
-
     def on_train_start(self) -> None:
         """A resumed run begins with new views."""
         super().on_train_start()
@@ -150,6 +143,5 @@ class IdentityEmbedderModule(Stage):
         self.log("val/presence_right", right.float().mean(), prog_bar=True, batch_size=len(clips))
 
     def write(self) -> None:
-        """Write `config.json` and `model.safetensors`."""
         assert self.network is not None
         save_embedder(self.network, self.folder, self.role)

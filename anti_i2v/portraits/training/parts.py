@@ -16,19 +16,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.loading import PORTRAITS_FILE, PORTRAITS_VERSION
 
 if TYPE_CHECKING:
-    from diffusers import ModelMixin
-
-
-class Saveable(Protocol):
-    """A diffusers or transformers model, scheduler or tokenizer."""
-
-    def save_pretrained(self, save_directory: str) -> object: ...
-
-
-class Configurable(Protocol):
-    """A diffusers pipeline."""
-
-    def to_json_string(self) -> str: ...
+    from diffusers import DiffusionPipeline, ModelMixin
 
 
 class Autoencoding(Protocol):
@@ -44,8 +32,8 @@ class Autoencoding(Protocol):
 Network = TypeVar("Network")
 
 
-def save_part(part: Saveable, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write one part of a pipeline, networks in `dtype`, each file complete or not at all."""
+def save_part(part: ModelMixin, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write one part of a pipeline, network, scheduler or tokenizer; networks in `dtype`, each file complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         if isinstance(part, nn.Module):
@@ -61,7 +49,7 @@ def save_part(part: Saveable, folder: Path, dtype: torch.dtype = torch.float16) 
             file.replace(folder / file.name)
 
 
-def save_index(pipeline: Configurable, folder: Path) -> None:
+def save_index(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Write the version of the Portraits and, last, `model_index.json`, which makes a folder of parts a pipeline."""
     for name, text in (
         (PORTRAITS_FILE, json.dumps({"version": PORTRAITS_VERSION}) + "\n"),

@@ -29,8 +29,6 @@ PATCH = 4
 SPATIAL_FACTOR = 16
 TEMPORAL_FACTOR = 2
 
-DENOISER_REMEDY = "give the folder of a trained pipeline, e.g. portrait-dit"
-
 
 def build_autoencoder(base_dim: int, z_dim: int, dim_mult: tuple[int, int, int], num_res_blocks: int) -> AutoencoderKLWan:
     """The Wan 2.2 autoencoder (patches, residual resamplers), untrained: 16x in space like the published one, 2x in time.
@@ -180,15 +178,3 @@ def load_autoencoder(folder: Path) -> AutoencoderKLWan:
 
     remedy = "train it first: python train.py fit --config configs/pretrain_portrait_autoencoder.yaml"
     return accelerate_vae(load_part(AutoencoderKLWan, folder, "vae", remedy).eval().requires_grad_(False))
-
-
-def load_denoiser(folder: Path) -> WanTransformer3DModel:
-    """The trained denoiser of a pipeline folder, in fp32.
-
-    Raises:
-        UsageError: The denoiser stage has not written it yet.
-    """
-    from diffusers import WanTransformer3DModel
-
-    denoiser: WanTransformer3DModel = load_part(WanTransformer3DModel, folder, "transformer", DENOISER_REMEDY)
-    return denoiser

@@ -6,7 +6,6 @@ ask: the network answers with the velocity (arXiv 2202.00512) and is given a qua
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired
 
 import torch
@@ -89,7 +88,7 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
     """
 
     levels = (0.5, 2.0, 8.0, 32.0)
-    latent_layers = ("unet.conv_in", "unet.conv_out")
+    latent_layers = ("conv_in", "conv_out")
     fixed_parts = ("feature_extractor", "scheduler")
 
     def __init__(
@@ -125,16 +124,11 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         self.latent_dropout, self.photo_dropout = latent_dropout, photo_dropout
 
     def build(self) -> tuple[nn.Module, StableVideoDiffusionPipeline]:
-        """U-Net and image encoder, and their pipeline."""
         vae = unet_pipeline.load_autoencoder(self.folder)
         unet = unet_pipeline.build_denoiser(vae.config.latent_channels, *self.unet_size)
         image_encoder = unet_pipeline.build_image_encoder(*self.image_size)
         pipeline = unet_pipeline.build_pipeline(vae, unet, image_encoder, *self.sigma_range)
         return nn.ModuleDict({"unet": unet, "image_encoder": image_encoder}).train(), pipeline
-
-    def load(self, folder: Path) -> nn.Module:
-        """Both networks of a folder."""
-        return unet_pipeline.load_networks(folder)
 
     def parts(self, network: nn.Module) -> dict[str, tuple[nn.Module, torch.dtype]]:
         """Both networks; fp32: transformers, unlike diffusers, loads a network in the type of its file."""
@@ -142,11 +136,9 @@ class UnetDenoiserModule(DenoiserStage[UnetBatch]):
         return {name: (network.get_submodule(name), dtype) for name, dtype in types.items()}
 
     def sample_sigma(self, count: int) -> Tensor:
-        """See `sample_sigma`."""
         return sample_sigma(count, *self.log_sigma, self.random)
 
     def with_dropout(self, batch: UnetBatch) -> UnetBatch:
-        """See `UnetBatch`."""
         return {**batch, "dropout": torch.rand(len(batch["latents"]), generator=self.random).to(batch["latents"])}
 
     def errors(self, network: nn.Module, batch: UnetBatch, sigma: Tensor, noise: Tensor) -> Tensor:

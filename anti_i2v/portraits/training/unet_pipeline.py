@@ -194,20 +194,6 @@ def load_autoencoder(folder: Path) -> AutoencoderKLTemporalDecoder:
     return vae.eval().requires_grad_(False)
 
 
-def load_networks(folder: Path) -> nn.ModuleDict:
-    """U-Net and image encoder of a complete pipeline folder, in fp32: {"unet", "image_encoder"}.
-
-    Raises:
-        UsageError: The folder does not hold both.
-    """
-    from diffusers import UNetSpatioTemporalConditionModel
-    from transformers import CLIPVisionModelWithProjection
-
-    classes = {"unet": UNetSpatioTemporalConditionModel, "image_encoder": CLIPVisionModelWithProjection}
-    remedy = "give the folder of a trained pipeline, e.g. portrait-unet"
-    return nn.ModuleDict({part: load_part(kind, folder, part, remedy) for part, kind in classes.items()})
-
-
 def _check_channels(channels: tuple[int, ...]) -> None:
     if not channels or any(width < 32 or width % 32 for width in channels):
         raise UsageError(f"channels are {channels}; each must be a multiple of 32, which the group norms divide them into")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -21,7 +20,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, shares_of_alphas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLCogVideoX, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
@@ -34,8 +33,6 @@ class CogVideoXSurrogate(Surrogate):
     """
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
-
-    vae: AutoencoderKLCogVideoX
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(latent frames, channels, latent height, latent width)`, of 1.5 with the frame that is added."""
@@ -71,7 +68,6 @@ class CogVideoXSurrogate(Surrogate):
         return float(self.vae.config.scaling_factor)
 
     def noise_shares(self, scheduler: SchedulerMixin) -> Tensor:
-        """See `shares_of_alphas`."""
         return shares_of_alphas(scheduler)
 
     @classmethod
@@ -85,7 +81,6 @@ class CogVideoXSurrogate(Surrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return int(self.clip_shape[0] // (self.pipeline.transformer.config.patch_size_t or 1))
 
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
@@ -97,7 +92,6 @@ class CogVideoXSurrogate(Surrogate):
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {"prompt_embeds": ((config.max_text_seq_length, config.text_embed_dim), torch.float32)}
 
@@ -128,7 +122,6 @@ class CogVideoXSurrogate(Surrogate):
         return (prediction - velocity).transpose(1, 2)
 
     def latent(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.latent`."""
         return condition["latents"].transpose(1, 2)
 
     def inputs(self, condition: Tensors, text: Tensors, latents: Tensor, timestep: Tensor) -> dict[str, object]:
@@ -154,11 +147,6 @@ class CogVideoXSurrogate(Surrogate):
         if value.ndim != 4 or len(value) == batch:
             return value
         return value.flatten(2).transpose(1, 2).reshape(batch, -1, value.shape[1])
-
-    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
-        """Steps of the DPM scheduler add noise, from the generator that made the first noise."""
-        scheduler.step = partial(scheduler.step, generator=generators)
-        return scheduler
 
     def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop: the DPM scheduler also takes the step before, its timestep and its guess of the clean latents."""

@@ -78,14 +78,9 @@ class Cosmos2Surrogate(WanBase):
         return sigmas / (1 + sigmas)
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         width = config.crossattn_proj_in_channels if config.use_crossattn_projection else config.text_embed_dim
         return {"prompt_embeds": ((self.text_length, width), torch.float32)}
-
-    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
-        return {"latents": self.normalise(self.encode_photo(image))}
 
     def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; noise of step 0, too, reaches the denoiser divided by 1 + sigma."""

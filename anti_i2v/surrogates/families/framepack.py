@@ -21,7 +21,7 @@ from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
@@ -47,8 +47,6 @@ class FramePackSurrogate(Surrogate):
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     guidance_scale = 6.0
     """Given to the guidance-distilled denoiser, by the default of the pipeline's call."""
-
-    vae: AutoencoderKLHunyuanVideo
 
     def _prepare(self) -> None:
         self.image_encoder: nn.Module = self.pipeline.image_encoder
@@ -85,7 +83,6 @@ class FramePackSurrogate(Surrogate):
         return {"encoder_hidden_states": states, "encoder_attention_mask": mask.float(), "pooled_projections": pooled}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         return {
             "encoder_hidden_states": ((TEXT_LENGTH, config.text_embed_dim), torch.float32),
@@ -159,7 +156,6 @@ class FramePackSurrogate(Surrogate):
 
     # ------------------------------------------------------------------------------------------------------ pictures
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`."""
         return unit(self._video(condition["latents"]) / 2 + 0.5)[:, :, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas, photo_and_mask, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo, SchedulerMixin
+    from diffusers import SchedulerMixin
     from transformers import LlavaForConditionalGeneration
 
 TEXT_LENGTH = 256
@@ -59,7 +59,6 @@ class HunyuanVideoSurrogate(Surrogate):
     photo_parts = ("text_encoder",)
     text_parts = ("text_encoder_2", "tokenizer_2", "tokenizer", "text_encoder")
 
-    vae: AutoencoderKLHunyuanVideo
     language_model: LlavaForConditionalGeneration
 
     def _prepare(self) -> None:
@@ -103,7 +102,6 @@ class HunyuanVideoSurrogate(Surrogate):
         return {**encoded, "pooled_projections": self.pipeline._get_clip_prompt_embeds(prompts, device=self.text_device)}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         tokens = {key: (tuple(value.shape), value.dtype) for key, value in self._tokens("").items()}
         return {**tokens, "pooled_projections": ((self.pipeline.transformer.config.pooled_projection_dim,), torch.float32)}
 
@@ -212,7 +210,6 @@ class HunyuanVideoSurrogate(Surrogate):
 
     # ------------------------------------------------------------------------------------------------------ pictures
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`."""
         return self.decode_video(condition["latents"] / self.pipeline.vae_scaling_factor)[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

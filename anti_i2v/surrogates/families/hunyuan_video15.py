@@ -20,7 +20,7 @@ from anti_i2v.surrogates.families.shared import check_length, even_sigmas, photo
 from anti_i2v.surrogates.families.wan_concat import resize_for_clip
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo15, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 
 class HunyuanVideo15Surrogate(Surrogate):
@@ -33,8 +33,6 @@ class HunyuanVideo15Surrogate(Surrogate):
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     float32_arguments = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
-
-    vae: AutoencoderKLHunyuanVideo15
 
     def _prepare(self) -> None:
         self.vae.enable_slicing()  # clip by clip: the mask of its attention has the wrong shape for several
@@ -75,7 +73,6 @@ class HunyuanVideo15Surrogate(Surrogate):
         }
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config, words, letters = self.pipeline.transformer.config, self.pipeline.tokenizer_max_length, self.pipeline.tokenizer_2_max_length
         return {
             "encoder_hidden_states": ((words, config.text_embed_dim), torch.float32),

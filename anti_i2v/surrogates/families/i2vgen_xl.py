@@ -18,7 +18,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos, shares_of_alphas
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 MULTIPLE = 8
 """The pipeline insists on it for height and width, whatever the autoencoder."""
@@ -38,7 +38,6 @@ class I2VGenXLSurrogate(Surrogate):
     target_fps = 16
     clip_skip = 1
 
-    vae: AutoencoderKL
     image_mean: Tensor
     image_std: Tensor
 
@@ -75,7 +74,6 @@ class I2VGenXLSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         return {
             "encoder_hidden_states": (
                 (int(self.pipeline.tokenizer.model_max_length), self.pipeline.unet.config.cross_attention_dim),
@@ -126,7 +124,6 @@ class I2VGenXLSurrogate(Surrogate):
         }
 
     def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
-        """See `frames_of_photos`."""
         return frames_of_photos(value, batch, self.num_frames)
 
     def decode(self, latents: Tensor) -> Tensor:

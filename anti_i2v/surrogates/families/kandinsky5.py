@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKLHunyuanVideo
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
@@ -45,8 +42,6 @@ class Kandinsky5Surrogate(Surrogate):
     encode_prompts_singly = True  # the pipeline would pad the shorter ones
     float32_arguments = frozenset()  # the pipeline hands over even the timestep in the denoiser's type
 
-    vae: AutoencoderKLHunyuanVideo
-
     def _prepare(self) -> None:
         attention = self.pipeline.transformer.config.attention_type
         if attention != "regular":
@@ -71,7 +66,6 @@ class Kandinsky5Surrogate(Surrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return int(self.clip_shape[0])
 
     # ---------------------------------------------------------------------------------------------------------- text
@@ -114,7 +108,6 @@ class Kandinsky5Surrogate(Surrogate):
 
     # --------------------------------------------------------------------------------------------------------- photo
     def forward(self, image: Tensor, text: Tensors, draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
-        """See `Surrogate.forward`."""
         photos, texts = self._check_inputs(image, text)
         single_texts = self._split_by_photo(texts) if len(photos) == len(draw.noise) else []
         if not single_texts:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -22,7 +21,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTXVideo, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 MULTIPLE = 32
 """The pipelines insist on it for height and width, whatever the autoencoder."""
@@ -43,8 +42,6 @@ class LTXSurrogate(Surrogate):
     """Also the share of noise that the call mixes into the latents before it decodes them: none."""
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
-
-    vae: AutoencoderKLLTXVideo
 
     def check_sizes(self) -> tuple[int, ...]:
         """`(channels, latent frames, latent height, latent width)`, as the pipeline draws it, before it is packed into tokens."""
@@ -86,7 +83,6 @@ class LTXSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         width = self.pipeline.transformer.config.caption_channels
         return {
             "encoder_hidden_states": ((self.text_length, width), torch.float32),
@@ -129,11 +125,6 @@ class LTXSurrogate(Surrogate):
     def _packed(self, latents: Tensor) -> Tensor:
         """`(B, channels, frames, h, w)` → `(B, tokens, channels)`; every LTX has patches of one latent pixel."""
         return latents.flatten(2).transpose(1, 2)
-
-    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
-        """Steps of distilled LTX add noise, which the pipeline draws from the global random state, this from a photo's generator."""
-        scheduler.step = partial(scheduler.step, generator=generators)
-        return scheduler
 
     def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop; the scheduler steps what is no longer packed, and never the photo."""

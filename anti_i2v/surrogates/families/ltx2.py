@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.ltx import LTXSurrogate
 from anti_i2v.surrogates.families.shared import photo_first
+from anti_i2v.surrogates.frozen import FrozenPipeline
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -87,7 +88,6 @@ class LTX2Surrogate(LTXSurrogate):
         return {"encoder_hidden_states": video, "audio_encoder_hidden_states": sound, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         config = self.pipeline.transformer.config
         video, sound = config.cross_attention_dim, config.audio_cross_attention_dim
         if config.use_prompt_embeddings:  # LTX-2 projects the same states for either
@@ -100,7 +100,6 @@ class LTX2Surrogate(LTXSurrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return int(self._video[1])
 
     def _split(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,11 +157,8 @@ class LTX2Surrogate(LTXSurrogate):
         return self._join(video.float().transpose(1, 2), sound.float())
 
     def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
-        """The pipeline's own loop; it steps video and sound alike. What is stepped where the photo is, `finish` replaces."""
-        for timestep in scheduler.timesteps:
-            output = self.predict(condition, text, latents, timestep)
-            latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
-        return latents
+        """The common loop, unlike LTX: it steps video and sound alike. What is stepped where the photo is, `finish` replaces."""
+        return FrozenPipeline.denoise(self, latents, condition, text, scheduler)
 
     def finish(self, condition: Tensors, latents: Tensor) -> Tensor:
         """The video's latents `(B, channels, frames, h, w)` with the photo as frame 0."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -22,7 +21,7 @@ from anti_i2v.surrogates.families.shared import check_length, check_size, photo_
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLLTX2Video, AutoencoderKLWan, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 MULTIPLE = 32
 """The pipeline insists on it for height and width, whatever the autoencoder."""
@@ -46,8 +45,6 @@ class SanaVideoSurrogate(Surrogate):
     """
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
-
-    vae: AutoencoderKLWan | AutoencoderKLLTX2Video
 
     def _prepare(self) -> None:
         if type(self.pipeline.vae).__name__ == "AutoencoderKLWan":
@@ -87,7 +84,6 @@ class SanaVideoSurrogate(Surrogate):
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         return {
             "encoder_hidden_states": ((TEXT_LENGTH, self.pipeline.transformer.config.caption_channels), torch.float32),
             "encoder_attention_mask": ((TEXT_LENGTH,), torch.int64),
@@ -121,12 +117,6 @@ class SanaVideoSurrogate(Surrogate):
             "timestep": times,
             "attention_kwargs": None,
         }
-
-    def seed_scheduler(self, scheduler: SchedulerMixin, generators: list[torch.Generator]) -> SchedulerMixin:
-        """Where steps add noise, the pipeline draws it from the generator that it was given."""
-        if "generator" in inspect.signature(scheduler.step).parameters:
-            scheduler.step = partial(scheduler.step, generator=generators)
-        return scheduler
 
     def denoise(self, latents: Tensor, condition: Tensors, text: Tensors, scheduler: SchedulerMixin) -> Tensor:
         """The pipeline's own loop; the scheduler never steps the photo, nor a variance that the denoiser may predict as well."""

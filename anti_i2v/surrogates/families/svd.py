@@ -18,7 +18,7 @@ from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLTemporalDecoder, SchedulerMixin
+    from diffusers import SchedulerMixin
 
 CLIP_SIZE = 224
 """Height and width at which the pipeline gives CLIP a photo, whatever the size of either."""
@@ -44,7 +44,6 @@ class SVDSurrogate(Surrogate):
     noise_aug_strength = 0.02
     """Standard deviation of the noise on the photo, which is in [-1, 1] there."""
 
-    vae: AutoencoderKLTemporalDecoder
     image_mean: Tensor
     image_std: Tensor
 
@@ -65,7 +64,6 @@ class SVDSurrogate(Surrogate):
 
     @property
     def token_frames(self) -> int:
-        """See `FrozenPipeline.token_frames`."""
         return self.num_frames
 
     def image_noise_shape(self, batch: int) -> tuple[int, ...]:
@@ -101,7 +99,6 @@ class SVDSurrogate(Surrogate):
         return condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        """See `FrozenPipeline.encode_clip`."""
         latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
         return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
 
@@ -126,7 +123,6 @@ class SVDSurrogate(Surrogate):
         }
 
     def group_by_photo(self, value: Tensor, batch: int) -> Tensor:
-        """See `frames_of_photos`."""
         return frames_of_photos(value, batch, self.num_frames)
 
     def reconstruct(self, condition: Tensors) -> Tensor:

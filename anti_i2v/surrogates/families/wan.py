@@ -7,7 +7,6 @@ frame's tokens get timestep 0. Wan 2.1 and 2.2 A14B feed the photo by another ro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,9 +15,6 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH, WanBase
-
-if TYPE_CHECKING:
-    pass
 
 
 class WanSurrogate(WanBase):
@@ -47,10 +43,6 @@ class WanSurrogate(WanBase):
     def text_length(self) -> int:
         """Wan's 512 tokens, or fewer where the tokenizer ends: this layout sets no photo tokens before them."""
         return min(TEXT_LENGTH, int(self.pipeline.tokenizer.model_max_length))
-
-    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
-        return {"latents": self.normalise(self.encode_photo(image))}
 
     def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.prediction_error`; frame 0 does not count, the photo stands there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
 
 TEXT_LENGTH = 512
 """Tokens of a prompt, padded; where the photo's tokens stand before them, Wan's attention splits the two at this number."""
@@ -29,7 +26,6 @@ class WanBase(Surrogate):
     least_latent_frames = 1
     """Of a clip; 2 where the first is the photo itself."""
 
-    vae: AutoencoderKLWan
     latents_mean: Tensor
     latents_std: Tensor
 
@@ -65,15 +61,17 @@ class WanBase(Surrogate):
         return {"prompt_embeds": embeds}
 
     def text_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See `FrozenPipeline.text_shapes`."""
         return {"prompt_embeds": ((self.text_length, self.pipeline.transformer.config.text_dim), torch.float32)}
+
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
+        """`latents` `(B, channels, 1, h, w)`: the photo as one normalised latent frame."""
+        return {"latents": self.normalise(self.encode_photo(image))}
 
     def clip_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.clip_latents`; of the latents only the photo's frame."""
         return condition["latents"][:, :, :1].detach() if draw.reference is None else draw.reference
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        """See `FrozenPipeline.encode_clip`."""
         return self.normalise(self.encode_video(video))
 
     def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
@@ -85,7 +83,6 @@ class WanBase(Surrogate):
         return (latents - self.latents_mean) / self.latents_std
 
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`."""
         return self.decode(condition["latents"][:, :, :1])[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:

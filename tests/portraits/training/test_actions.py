@@ -9,7 +9,8 @@ from tiny_stages import BANK, fit
 
 from anti_i2v.evaluation.actions import load_action_classifier
 from anti_i2v.portraits import ACTIONS, PortraitClips
-from anti_i2v.portraits.training.actions import ActionClassifierModule, ActionData, worsen
+from anti_i2v.portraits.training.actions import ActionClassifierModule, worsen
+from anti_i2v.portraits.training.data import ClipData
 
 
 def test_worsened_clips_keep_shape_and_range_and_repeat_with_the_seed() -> None:
@@ -33,7 +34,7 @@ def test_a_still_clip_stays_still_but_for_light_and_noise() -> None:
 def test_training_writes_a_folder_that_loads(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = ActionClassifierModule(str(tmp_path / "judge"), backbone="mobilenetv3_small_050", num_frames=5, size=32, width=0)
-    fit(module, ActionData(batch_size=4, **BANK), 2, tmp_path)  # type: ignore[arg-type]
+    fit(module, ClipData(batch_size=4, **BANK), 2, tmp_path)  # type: ignore[arg-type]
     judge = load_action_classifier(tmp_path / "judge")
     assert judge.actions == {action.name: list(action.prompts) for action in ACTIONS}
     video = torch.rand(2, 5, 3, 32, 32)

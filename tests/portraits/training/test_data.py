@@ -9,7 +9,8 @@ from tiny_stages import BANK
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import pipeline
-from anti_i2v.portraits.training.data import FrameAndClipData, LatentData, face_share
+from anti_i2v.portraits.training.data import FrameAndClipData
+from anti_i2v.portraits.training.latents import LatentData, face_share
 
 
 def test_frames_and_clips_come_in_the_configured_share() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS, PortraitClips
 from anti_i2v.portraits.training import pipeline
-from anti_i2v.portraits.training.data import LatentData
 from anti_i2v.portraits.training.denoiser import DenoiserModule, add_noise, as_typed, sample_sigma, token_timesteps
+from anti_i2v.portraits.training.latents import LatentData
 
 
 def test_noise_reaches_every_frame_but_the_first() -> None:

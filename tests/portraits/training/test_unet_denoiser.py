@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import unet_pipeline
+from anti_i2v.portraits.training.latents import UnetLatentData
 from anti_i2v.portraits.training.parts import save_part
-from anti_i2v.portraits.training.unet_data import UnetLatentData
 from anti_i2v.portraits.training.unet_denoiser import UnetBatch, UnetDenoiserModule, add_noise, sample_sigma, velocity
 from anti_i2v.surrogates import Surrogate
 
