@@ -86,8 +86,8 @@ def fingerprint(folder: Path) -> str:
 
 def against_words(name: object) -> str:
     """What a generator was trained against, as its `config.json` names it, for people who do not know our folder names."""
-    text = one_line(name, "a model that its folder does not name")
-    return f"{text}, the small video model of the Portraits benchmark" if text == "portrait-dit" else text
+    named = one_line(name, "a model that its folder does not name")
+    return f"{named}, a small video model of rendered people" if named == "portrait-dit" else named
 
 
 def one_line(value: object, unknown: str) -> str:
