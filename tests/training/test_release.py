@@ -69,7 +69,8 @@ def test_config_and_card_state_what_is_known_and_what_is_not(tmp_path: Path) -> 
 def test_without_what_writes_onnx_the_folder_is_for_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ckpt = checkpoint(tmp_path / "last.ckpt")
     assert main(["export", str(ckpt), str(tmp_path / "mine")]) == 0
-    assert "no model.onnx, so photos are protected with torch: writing ONNX needs onnxscript; pip install" in capsys.readouterr().out
+    expected = "no model.onnx, so photos are protected with torch: writing ONNX needs onnxscript, which is not installed; pip install"
+    assert expected in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
