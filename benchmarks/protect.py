@@ -232,10 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for runtime, protector in protectors.items():
                 row = {"size": source.stem, "format": source.suffix[1:].upper(), "bytes": source.stat().st_size, "runtime": runtime}
                 row |= compare_codec(protector, source, options.epsilon, options.runs)
-                row["fresh"] = time_process(
-                    COMMAND, [*common, runtime, str(source), "--out", f"{folder}/out"], options.fresh, options.threads
-                )
-                rows.append(row)
+                call = [*common, runtime, str(source), "--out", f"{folder}/out"]
+                rows.append(row | {"fresh": time_process(COMMAND, call, options.fresh, options.threads)})
     for picture in tqdm(options.pictures, unit="picture"):
         photo = large(picture, *map(int, options.large.split("x")))
         alike.append({"picture": picture, **faithfulness(protectors[options.runtimes[0]], photo, options.epsilon)})

@@ -12,7 +12,6 @@ Documents hold blocks, over several lines or within one, and the text between th
                                                                   then the number of digits, or % for a share
     <!-- table: judge --><!-- end -->                             a function of this file, where no benchmark writes Markdown,
                                                                   after its name, if need be, what of
-
 What has no result file yet says so. The card that `anti-i2v export` writes has no block: its section of figures becomes one.
 """
 

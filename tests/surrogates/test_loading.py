@@ -31,7 +31,7 @@ def test_a_portraits_model_of_this_version_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_broken_version_file_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UsageError, match=r"video_model\.json names no version"):
+    with pytest.raises(UsageError, match=r"world\.json names no version"):
         read_index(str(_folder(tmp_path, text)))
 
 

@@ -72,9 +72,9 @@ def test_epsilon_on_the_command_line_wins_over_a_checkpoint(run: Path, folder: P
     last = str(run / "checkpoints" / "last.ckpt")
     main(["test", "--config", str(folder / "tiny.yaml"), "--model.epsilon", "4", "--ckpt_path", last])
     output = capsys.readouterr().out
-    assert "\nepsilon: 4.0\n" in f"\n{output}"
+    assert "\n* epsilon: 4.0\n" in f"\n{output}"
     main(["test", "--config", str(run / "config.yaml"), "--ckpt_path", last])
-    assert "\nepsilon: 5.0\n" in f"\n{capsys.readouterr().out}"
+    assert "\n* epsilon: 5.0\n" in f"\n{capsys.readouterr().out}"
 
 
 def test_resuming_continues_at_the_step_of_the_checkpoint(run: Path, folder: Path) -> None:
