@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
-from anti_i2v.generators.base import Generator
+from anti_i2v.generators.base import SALIENCE, Generator
+from anti_i2v.keys import KEY_SIZE
 from anti_i2v.spaces import SPACES
 from anti_i2v.spaces.frequency import cosines
 
 BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
-
+MAP = 16  # cells of the strength map along each side
 
 SpaceName = Literal["dual", "rgb", "lab", "frequency"]
 
@@ -40,7 +41,7 @@ class BackboneGenerator(Generator):
 
     Args:
         backbone: Name in `timm.list_models()`, built without pretrained weights.
-        working_size: Pixels of the square copy of the photo it sees, ≥ 32; what the video model sees is a good choice.
+        working_size: Pixels of the square copy of a window that it sees, ≥ 32.
         chroma_size: Side of the a*/b* or RGB field, ≤ working_size.
         cutoff: DCT coefficients along each axis, ≤ working_size.
         space: Where its residual lives: `dual` is `lab` and `frequency` together, as in Anti-I2V (arXiv 2603.24570), and the default;
@@ -48,8 +49,11 @@ class BackboneGenerator(Generator):
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
         frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
+        key_rank: How many numbers of the photo's key decide the pattern, 0 to 32: the last layer is linear in them, so the pattern of minus
+            a key is minus the pattern, and the mean over all keys is nothing. 0 paints one pattern for all keys.
         start_from: Folder of an objective embedder, or the name of a shipped one: the backbone begins with its weights, so
             that it knows faces before its first step. Of the same backbone, with `frozen_norm`; not part of the configuration.
+        salience: See `Generator`.
 
     Raises:
         UsageError: Unknown backbone (close names are listed), one without feature maps, impossible sizes, or an identity embedder
@@ -67,8 +71,12 @@ class BackboneGenerator(Generator):
         frozen_norm: bool = False,
         start_from: str | None = None,
         space: SpaceName = "dual",
+        key_rank: int = 0,
+        salience: str | None = SALIENCE,
     ) -> None:
-        super().__init__()
+        super().__init__(salience)
+        if not 0 <= key_rank <= KEY_SIZE:
+            raise UsageError(f"key_rank {key_rank} must be between 0 and {KEY_SIZE}, the numbers of a key")
         if space not in get_args(SpaceName):
             raise UsageError(f"space is {space!r}; choose one of {', '.join(get_args(SpaceName))}")
         self.space, names = space, ("lab", "frequency") if space == "dual" else (space,)
@@ -109,7 +117,9 @@ class BackboneGenerator(Generator):
         self.context = nn.Linear(channels[self.used[0]] + 1, width)
         self.gain = nn.Linear(1, widths[-1])
         for name in names:
-            setattr(self, f"{name}_head", _head(widths[-1], SPACES[name].channels))
+            setattr(self, f"{name}_head", _head(widths[-1], SPACES[name].channels * max(1, key_rank)))
+        self.key_rank = key_rank
+        self.strength_map = _strength_map(widths[-1])
         # One head alone changes pixels as strongly as two that are independent of one another.
         self.strength = STRENGTH * math.sqrt(2 / len(names))
         self.register_buffer("basis", cosines(cutoff, cutoff), persistent=False)
@@ -125,31 +135,45 @@ class BackboneGenerator(Generator):
             "backbone_width": self.backbone_width,
             "frozen_norm": self.frozen_norm,
             "space": self.space,
+            "key_rank": self.key_rank,
         }
 
-    def forward(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
+    def forward(self, window: Tensor, epsilon: Tensor, key: Tensor) -> dict[str, Tensor]:
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
-        strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(image.dtype)
-        plane = strength[:, :, None, None].expand(-1, 1, *image.shape[-2:])
-        stacked = torch.cat(((image - 0.5) * 4, plane), dim=1)
+        strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(window.dtype)
+        x = self.decode(window, strength)
+        local = torch.sigmoid(self.strength_map(_scaled(x, MAP)))  # where in the window the budget goes
+        x = x * (1 + self.gain(strength))[:, :, None, None]
+        parameters = {}
+        for name, side in self.sides.items():
+            pattern = self.with_key(self.get_submodule(f"{name}_head")(_scaled(x, side)), key)
+            parameters[name] = (_pattern(pattern, self.strength) * _scaled(local, side)).float()
+        if "frequency" in parameters:
+            # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
+            # half precision loses more than the budget here.
+            with torch.autocast(window.device.type, enabled=False):
+                parameters["frequency"] = self.basis.T @ parameters["frequency"] @ self.basis
+        return parameters
+
+    def decode(self, window: Tensor, strength: Tensor) -> Tensor:
+        """The finest map of the decoder, (N, channels, h, w); `strength` (N, 1) says how large epsilon is."""
+        plane = strength[:, :, None, None].expand(-1, 1, *window.shape[-2:])
+        stacked = torch.cat(((window - 0.5) * 4, plane), dim=1)
         features = self.backbone(stacked)
         deepest = features[self.used[0]]
         context = self.context(torch.cat((deepest.mean((2, 3)), strength), dim=1))
-        x = self.laterals[0](deepest) + context[:, :, None, None]
+        x: Tensor = self.laterals[0](deepest) + context[:, :, None, None]
         skips = [lateral(features[i]) for lateral, i in zip(self.laterals[1:], self.used[1:], strict=True)]
         skips += [stem(stacked) for stem in self.stems]
         for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
-        x = x * (1 + self.gain(strength))[:, :, None, None]
-        parameters = {
-            name: _pattern(self.get_submodule(f"{name}_head")(_scaled(x, side)), self.strength).float() for name, side in self.sides.items()
-        }
-        if "frequency" in parameters:
-            # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
-            # half precision loses more than the budget here.
-            with torch.autocast(image.device.type, enabled=False):
-                parameters["frequency"] = self.basis.T @ parameters["frequency"] @ self.basis
-        return parameters
+        return x
+
+    def with_key(self, patterns: Tensor, key: Tensor) -> Tensor:
+        """The sum of `key_rank` patterns, each times a number of the key: (N, rank · C, h, w) → (N, C, h, w)."""
+        if not self.key_rank:
+            return patterns
+        return (patterns.unflatten(1, (self.key_rank, -1)) * key[:, : self.key_rank, None, None, None].to(patterns.dtype)).sum(1)
 
 
 def _pattern(x: Tensor, strength: float) -> Tensor:
@@ -168,6 +192,8 @@ def _pattern(x: Tensor, strength: float) -> Tensor:
 def _scaled(x: Tensor, size: int) -> Tensor:
     if x.shape[-1] == size:
         return x
+    if x.shape[-1] < size:
+        return F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
     return F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
@@ -181,6 +207,14 @@ def _head(width: int, outputs: int) -> nn.Sequential:
     # GELU of a normalised map has a mean square of about 0.42.
     nn.init.normal_(last.weight, std=1 / math.sqrt(0.42 * 9 * width))
     return nn.Sequential(_block(width, width), last)
+
+
+def _strength_map(width: int) -> nn.Sequential:
+    """Near 1 everywhere before training: what a place is spared is learned."""
+    last = nn.Conv2d(32, 1, 3, padding=1)
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 2.0)  # type: ignore[arg-type]
+    return nn.Sequential(_block(width, 32), last)
 
 
 def _start_from(backbone: nn.Module, source: str) -> None:

@@ -13,8 +13,9 @@ from anti_i2v.budget import check_epsilon
 from anti_i2v.errors import UsageError
 
 DEFAULT_GENERATOR = "portrait-generator"
-FORMAT = 1
+FORMAT = 2
 ONNX = "model.onnx"
+SALIENCE_ONNX = "salience.onnx"
 WEIGHTS = "model.safetensors"
 ORIGIN = "weights"  # what `model.onnx` calls the fingerprint of the weights that it was made of
 REMEDY = "give a folder that `anti-i2v export` wrote"
@@ -61,7 +62,8 @@ class GeneratorFolder:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{file} does not describe a generator ({error}); {REMEDY}") from None
         if format != FORMAT:
-            raise UsageError(f"{path} has format {format!r} and this version reads {FORMAT}; update anti-i2v")
+            remedy = "train and export it again" if isinstance(format, int) and format < FORMAT else "update anti-i2v"
+            raise UsageError(f"{path} has format {format!r} and this version reads format {FORMAT}; {remedy}")
         return GeneratorFolder(path, name or path.resolve().name, class_name, arguments, check_epsilon(epsilon), entries)
 
     @cached_property

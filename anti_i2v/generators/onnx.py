@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from anti_i2v import atomic
 from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.base import Generator
-from anti_i2v.generators.folder import ONNX, ORIGIN, WEIGHTS, fingerprint
+from anti_i2v.generators.folder import ONNX, ORIGIN, SALIENCE_ONNX, WEIGHTS, fingerprint
+from anti_i2v.keys import KEY_SIZE
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -29,15 +30,15 @@ class _Flat(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, image: Tensor, epsilon: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.generator(image, epsilon).values())
+    def forward(self, window: Tensor, epsilon: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.generator(window, epsilon, key).values())
 
 
 def export_onnx(generator: Generator, folder: str | Path) -> Path:
-    """Write `model.onnx` into a generator folder; it appears complete or not at all.
+    """Write `model.onnx` and `salience.onnx` into a generator folder; each appears complete or not at all.
 
-    Inputs: `image` (B, 3, S, S) in [0, 1] and `epsilon` (B,) in 1/255 steps, any B; outputs: those of
-    `Generator.forward` by their names, all float32.
+    Inputs of the first: `window` (N, 3, S, S) in [0, 1], `epsilon` (N,) in 1/255 steps and `key` (N, 32), any N; outputs: those of
+    `Generator.forward` by their names, all float32. The second takes `image` (1, 3, h, w) of any size; see `SalienceNetwork`.
 
     Weights that stand in `model.safetensors` beside it are not written again: the graph refers to their place there, as ONNX does for
     "external data", so any runtime that opens the file by its path finds them.
@@ -47,7 +48,7 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
         folder: An existing folder.
 
     Returns:
-        The file's path.
+        The first file's path.
 
     Raises:
         UsageError: The packages that write ONNX are not installed, the network has what ONNX has not, or the folder is missing.
@@ -58,31 +59,40 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     target = Path(folder).expanduser() / ONNX
     if not target.parent.is_dir():
         raise UsageError(f"no folder {str(folder)!r}; write the generator there first")
-    size = generator.working_size
-    training = generator.training
-    batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]))
+    size, training = generator.working_size, generator.training
+    batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]), torch.randn(2, KEY_SIZE))
+    shapes = {name: {0: batch} for name in ("window", "epsilon", "key")}
+    side = {2: torch.export.Dim("height", min=8, max=2**16), 3: torch.export.Dim("width", min=8, max=2**16)}
     try:
-        with atomic.write(target) as part, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # two axes are called batch, and are one
-            torch.onnx.export(
-                _Flat(generator).eval(),
-                example,
-                part,
-                input_names=["image", "epsilon"],
-                output_names=list(generator(*example)),
-                dynamic_shapes={"image": {0: batch}, "epsilon": {0: batch}},
-                dynamo=True,
-                opset_version=20,
-                external_data=False,  # `_finish` refers to model.safetensors instead
-                verbose=False,
-            )
-            _finish(part, target.parent)
+        _write(_Flat(generator).eval(), example, list(generator(*example)), shapes, target)
+        _write(generator.salience.eval(), (torch.rand(1, 3, 48, 64),), ["found"], {"image": side}, target.with_name(SALIENCE_ONNX))
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
     finally:
         generator.train(training)
     return target
+
+
+def _write(
+    network: nn.Module, example: tuple[Tensor, ...], outputs: list[str], shapes: dict[str, dict[int, torch.export.Dim]], target: Path
+) -> None:
+    """Write a network; `shapes` says by input which dimensions may change."""
+    with atomic.write(target) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # several axes are called batch, and are one
+        torch.onnx.export(
+            network,
+            example,
+            part,
+            input_names=list(shapes),
+            output_names=outputs,
+            dynamic_shapes=shapes,
+            dynamo=True,
+            opset_version=20,
+            external_data=False,  # `_finish` refers to model.safetensors instead
+            verbose=False,
+        )
+        _finish(part, target.parent)
 
 
 def _finish(path: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 
 from anti_i2v.errors import UsageError, needs_train
-from anti_i2v.generators.folder import ONNX, GeneratorFolder
+from anti_i2v.generators.folder import ONNX, SALIENCE_ONNX, GeneratorFolder
 from anti_i2v.inference.apply import Backend, protect_photo
 from anti_i2v.inference.onnx import OnnxBackend, disable_telemetry
 
@@ -39,7 +39,7 @@ def load_backend(folder: GeneratorFolder, name: str = "auto") -> Backend:
 
 
 def _has_onnx(folder: GeneratorFolder) -> bool:
-    if not (folder.path / ONNX).is_file():
+    if not all((folder.path / name).is_file() for name in (ONNX, SALIENCE_ONNX)):
         return False
     disable_telemetry()
     try:

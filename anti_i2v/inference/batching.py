@@ -13,15 +13,16 @@ from anti_i2v.generators.base import Generator
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.inference.torch_backend import TorchBackend
 
-BATCH = 16  # photos; more threads than cores seldom wait at once
+BATCH = 16  # windows; more threads than cores seldom wait at once
 
 
 @dataclass(frozen=True)
 class Request:
-    """A photo that waits for a pass; see `Backend.propose`."""
+    """A window that waits for a pass; see `Backend.propose`."""
 
-    photo: Floats
+    window: Floats
     epsilon: np.float32
+    key: Floats
     answer: Future[dict[str, Floats]] = field(default_factory=Future)
 
 
@@ -29,11 +30,11 @@ class BatchingBackend(TorchBackend):
     """A torch backend whose `propose` several threads may call at once.
 
     A thread that finds no other at work runs the network for all that wait. Each pass is a whole batch, with grey in the free
-    places: a photo gets the same bytes whatever is in the batch beside it. They are within one 8-bit step of `TorchBackend`'s.
+    places: a window gets the same bytes whatever is in the batch beside it. They are within one 8-bit step of `TorchBackend`'s.
 
     Args:
         generator: The network, on its device.
-        batch: Photos of a pass.
+        batch: Windows of a pass.
     """
 
     def __init__(self, generator: Generator, batch: int = BATCH) -> None:
@@ -42,8 +43,12 @@ class BatchingBackend(TorchBackend):
         self._waiting: SimpleQueue[Request] = SimpleQueue()
         self._turn = Lock()
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
-        request = Request(photo, epsilon)
+    def find(self, copy: Floats) -> Floats:
+        with self._turn:
+            return super().find(copy)
+
+    def propose(self, window: Floats, epsilon: np.float32, key: Floats) -> dict[str, Floats]:
+        request = Request(window, epsilon, key)
         self._waiting.put(request)
         with self._turn:
             while not request.answer.done():
@@ -59,11 +64,11 @@ class BatchingBackend(TorchBackend):
         except Empty:
             pass
         try:
-            photos = np.full((self.batch, *requests[0].photo.shape), 0.5, np.float32)
-            epsilon = np.ones(self.batch, np.float32)
+            windows = np.full((self.batch, *requests[0].window.shape), 0.5, np.float32)
+            epsilon, keys = np.ones(self.batch, np.float32), np.zeros((self.batch, *requests[0].key.shape), np.float32)
             for place, request in enumerate(requests):
-                photos[place], epsilon[place] = request.photo, request.epsilon
-            parameters = self.propose_batch(photos, epsilon)
+                windows[place], epsilon[place], keys[place] = request.window, request.epsilon, request.key
+            parameters = self.propose_batch(windows, epsilon, keys)
         except Exception as error:
             for request in requests:
                 request.answer.set_exception(error)

@@ -7,7 +7,8 @@ one into an array and back costs as much as encoding it, most of it for fresh me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,31 @@ Steps = npt.NDArray[np.int8]
 Factor = tuple[int, int]
 """Pixels of a block: across, down."""
 
-# Blocks along a side, at least; up to 959 pixels each is a block of its own. Against every pixel for itself, on four photos
-# of 12 megapixels: the residual correlates by 0.9966 or more, and by 0.9996 in what a video model of 128 × 128 sees.
-FINE = 480
+# Pixels of the shorter side, at least, of the reduced copy in which people are sought.
+COPY = 480
+# Blocks along a window's side, at least: five for each of the 32 coefficients and field values that a generator has along a side.
+FINE = 160
+LARGE = 12e6  # pixels that are held at once; of a larger photo blocks are so large that no more remain
 STRIP = 2**18  # pixels at once: within the cache, and few calls
 
 
-def factor(size: tuple[int, int]) -> Factor:
-    """How large the blocks of a photo of this width and height are."""
-    width, height = size
-    return max(1, width // FINE), max(1, height // FINE)
+def finding_block(size: tuple[int, int]) -> Factor:
+    """The blocks in which people are sought in a photo of this width and height."""
+    block = max(1, min(size) // COPY)
+    return block, block
+
+
+def block_of(size: tuple[int, int], sides: Sequence[int]) -> Factor:
+    """The blocks in which a photo is changed.
+
+    Args:
+        size: Width and height.
+        sides: Of its windows, in pixels.
+    """
+    if not sides:
+        return finding_block(size)
+    block = max(1, min(sides) // FINE, math.ceil(math.sqrt(size[0] * size[1] / LARGE)))
+    return block, block
 
 
 def add_steps(photo: Image.Image, steps: Steps, block: Factor) -> Image.Image:

@@ -1,14 +1,14 @@
-"""The backend without torch: `model.onnx` run by onnxruntime, which starts in a fraction of a second."""
+"""The backend without torch: `model.onnx` and `salience.onnx` run by onnxruntime, which starts in a fraction of a second."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from anti_i2v.errors import UsageError
-from anti_i2v.generators.folder import ONNX, ORIGIN, REMEDY, WEIGHTS, GeneratorFolder
+from anti_i2v.generators.folder import ONNX, ORIGIN, REMEDY, SALIENCE_ONNX, WEIGHTS, GeneratorFolder
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.spaces import SPACES
 
@@ -21,42 +21,57 @@ class OnnxBackend:
 
     Args:
         session: The network, as `generators.onnx.export_onnx` writes it.
+        salience: Its salience network, likewise.
 
     Raises:
         UsageError: A network of another kind.
     """
 
-    def __init__(self, session: InferenceSession) -> None:
-        self.session = session
-        inputs = {value.name: value.shape for value in session.get_inputs()}
+    def __init__(self, session: InferenceSession, salience: InferenceSession) -> None:
+        self.session, self.salience = session, salience
         self.names = [value.name for value in session.get_outputs()]
-        shape = inputs.get("image", [])
-        if set(inputs) != {"image", "epsilon"} or not self.names or not set(self.names) <= set(SPACES) or len(shape) != 4:
+        inputs = _inputs(session)
+        shape = inputs.get("window", [])
+        if set(inputs) != {"window", "epsilon", "key"} or not self.names or not set(self.names) <= set(SPACES) or len(shape) != 4:
             raise UsageError(f"{ONNX} is no generator of this project: its values are {', '.join([*inputs, *self.names])}; {REMEDY}")
+        if set(found := _inputs(salience)) != {"image"}:
+            raise UsageError(f"{SALIENCE_ONNX} is no salience network of this project: it takes {', '.join(found)}; {REMEDY}")
         self.working_size = int(shape[2])
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
-        values = self.session.run(self.names, {"image": photo[None], "epsilon": np.array([epsilon])})
+    def find(self, copy: Floats) -> Floats:
+        (found,) = self.salience.run(None, {"image": copy[None]})
+        return cast(Floats, found)[0]
+
+    def propose(self, window: Floats, epsilon: np.float32, key: Floats) -> dict[str, Floats]:
+        values = self.session.run(self.names, {"window": window[None], "epsilon": np.array([epsilon]), "key": key[None]})
         return {name: value[0] for name, value in zip(self.names, values, strict=True)}
 
     @staticmethod
     def from_folder(folder: GeneratorFolder) -> OnnxBackend:
-        """Load `model.onnx` of a generator folder.
+        """Load `model.onnx` and `salience.onnx` of a generator folder.
 
         Raises:
-            UsageError: It is missing, damaged, foreign or of other weights than those beside it, or onnxruntime is not installed.
+            UsageError: One is missing, damaged, foreign or of other weights than those beside it, or onnxruntime is not installed.
         """
-        path, weights = folder.path / ONNX, folder.path / WEIGHTS
-        if not path.is_file():
-            raise UsageError(f"no {ONNX} in {folder.path}; `anti-i2v export` writes one, and --runtime torch needs none")
-        try:
-            session = load_session(path.read_bytes(), weights.read_bytes() if weights.is_file() else b"")
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-        origin = session.get_modelmeta().custom_metadata_map.get(ORIGIN)
-        if origin and folder.fingerprint and origin != folder.fingerprint:
-            raise UsageError(f"{path} was made of other weights than those beside it; export the generator again, or take --runtime torch")
-        return OnnxBackend(session)
+        return OnnxBackend(_open(folder, ONNX), _open(folder, SALIENCE_ONNX))
+
+
+def _inputs(session: InferenceSession) -> dict[str, list[object]]:
+    return {value.name: value.shape for value in session.get_inputs()}
+
+
+def _open(folder: GeneratorFolder, name: str) -> InferenceSession:
+    path, weights = folder.path / name, folder.path / WEIGHTS
+    if not path.is_file():
+        raise UsageError(f"no {name} in {folder.path}; `anti-i2v export` writes one, and --runtime torch needs none")
+    try:
+        session = load_session(path.read_bytes(), weights.read_bytes() if weights.is_file() else b"", name)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    origin = session.get_modelmeta().custom_metadata_map.get(ORIGIN)
+    if origin and folder.fingerprint and origin != folder.fingerprint:
+        raise UsageError(f"{path} was made of other weights than those beside it; export the generator again, or take --runtime torch")
+    return session
 
 
 def disable_telemetry() -> None:
@@ -64,12 +79,13 @@ def disable_telemetry() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def load_session(content: bytes, weights: bytes = b"") -> InferenceSession:
+def load_session(content: bytes, weights: bytes = b"", name: str = ONNX) -> InferenceSession:
     """A network and its weights in memory, so that no file beside them is ever read, whatever the network says.
 
     Args:
         content: Of `model.onnx`.
         weights: Of `model.safetensors`, the only file that the network may refer to.
+        name: What messages call it.
 
     Raises:
         UsageError: onnxruntime is not installed, or this is no network.
@@ -89,4 +105,4 @@ def load_session(content: bytes, weights: bytes = b"") -> InferenceSession:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail, errors.InvalidArgument, errors.NotImplemented) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{ONNX} cannot be loaded ({reason}); get it again, or take --runtime torch") from None
+        raise UsageError(f"{name} cannot be loaded ({reason}); get it again, or take --runtime torch") from None

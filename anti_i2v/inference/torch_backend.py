@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from anti_i2v import generators
 from anti_i2v.errors import UsageError
@@ -29,18 +31,29 @@ class TorchBackend:
     def working_size(self) -> int:
         return self.generator.working_size
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
-        return {name: values[0] for name, values in self.propose_batch(photo[None], np.array([epsilon])).items()}
+    def find(self, copy: Floats) -> Floats:
+        with self._alone() as device:
+            found: Floats = self.generator.salience(torch.from_numpy(copy[None]).to(device))[0].float().cpu().numpy()
+        return found
 
-    @torch.no_grad()
-    def propose_batch(self, photos: Floats, epsilon: Floats) -> dict[str, Floats]:
-        """`propose` for (B, 3, S, S) photos and (B,) epsilons, the same for each photo whatever else the machine does."""
-        device, training, threads = next(self.generator.parameters()).device, self.generator.training, torch.get_num_threads()
+    def propose(self, window: Floats, epsilon: np.float32, key: Floats) -> dict[str, Floats]:
+        return {name: values[0] for name, values in self.propose_batch(window[None], np.array([epsilon]), key[None]).items()}
+
+    def propose_batch(self, windows: Floats, epsilon: Floats, keys: Floats) -> dict[str, Floats]:
+        """`propose` for (N, 3, S, S) windows, (N,) epsilons and (N, 32) keys, the same for each whatever else the machine does."""
+        with self._alone() as device:
+            inputs = (torch.from_numpy(values).to(device) for values in (windows, epsilon, keys))
+            return {name: values.float().cpu().numpy() for name, values in self.generator(*inputs).items()}
+
+    @contextmanager
+    def _alone(self) -> Iterator[torch.device]:
+        """In evaluation mode and in one thread: several would divide the sums of a convolution between them, by how many there are."""
+        training, threads = self.generator.training, torch.get_num_threads()
         self.generator.eval()
-        torch.set_num_threads(1)  # several would divide the sums of a convolution between them, by how many there are
+        torch.set_num_threads(1)
         try:
-            parameters: dict[str, Tensor] = self.generator(torch.from_numpy(photos).to(device), torch.from_numpy(epsilon).to(device))
-            return {name: values.float().cpu().numpy() for name, values in parameters.items()}
+            with torch.no_grad():
+                yield next(self.generator.parameters()).device
         finally:
             torch.set_num_threads(threads)
             self.generator.train(training)
@@ -61,7 +74,7 @@ def load_generator(folder: GeneratorFolder) -> Generator:
     try:
         # The random weights are overwritten at once; drawing them must not disturb the caller's seed.
         with torch.random.fork_rng(devices=[]):
-            generator: Generator = getattr(generators, folder.class_name)(**folder.arguments)
+            generator: Generator = getattr(generators, folder.class_name)(**folder.arguments, salience=None)
         generator.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -6,7 +6,6 @@ processor, and a photo has one protection.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,11 +38,11 @@ class Field:
         return expanded
 
 
-class Space(ABC):
+class Space:
     """Turns parameters of a fixed, small shape into a residual of the photo's shape.
 
-    A space is linear in neither photo nor parameters as far as callers know, and holds no weights. What `residual` does in torch, `field`
-    and `apply` do in NumPy, equal but for rounding.
+    A space is linear in neither photo nor parameters as far as callers know, and holds no weights. What `expand` and `from_field` do in
+    torch, `field` and `apply` do in NumPy, equal but for rounding. Between the two steps fields of several windows can be blended.
 
     Attributes:
         channels: Planes of its parameters; 1 in each stands for about one epsilon of RGB change.
@@ -51,7 +50,6 @@ class Space(ABC):
 
     channels: int
 
-    @abstractmethod
     def residual(self, image: Tensor, parameters: Tensor, epsilon: Tensor) -> Tensor:
         """The residual of a batch; the budget is not its business, epsilon only sets the scale.
 
@@ -63,6 +61,15 @@ class Space(ABC):
         Returns:
             (B, 3, H, W) float32 whatever autocast says, [0, 1] units; differentiable in photo and parameters.
         """
+        return self.from_field(image, self.expand(parameters, *image.shape[-2:]), epsilon)
+
+    def expand(self, parameters: Tensor, height: int, width: int) -> Tensor:
+        """`field` in torch: parameters (B, channels, h, w) at a size, (B, channels, height, width) float32."""
+        return interpolate(parameters, height, width)
+
+    def from_field(self, image: Tensor, field: Tensor, epsilon: Tensor) -> Tensor:
+        """`apply` in torch: a field (B, channels, H, W) as the residual of a photo; see `residual`. By default ε/255 times the field."""
+        return scale(epsilon) * field
 
     def basis(self, size: int, count: int) -> Floats:
         """What each of `size` pixels along an axis takes from each of `count` parameters: (size, count); bicubic by default."""
@@ -116,10 +123,10 @@ def interpolate(parameters: Tensor, height: int, width: int) -> Tensor:
     if parameters.shape[-2:] == (height, width):  # the matrices would be the identity, and as large as the photo is wide
         return parameters.float()
     rows, columns = (interpolation(n, size, parameters.device) for n, size in zip(parameters.shape[-2:], (height, width), strict=True))
-    return expand(parameters, rows, columns)
+    return product(parameters, rows, columns)
 
 
-def expand(parameters: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def product(parameters: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Compute rows · parameters · columnsᵀ in fp32: every separable expansion (interpolation, cosine basis).
 
     Args:

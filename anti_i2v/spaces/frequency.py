@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anti_i2v.imaging.cielab import Floats
-from anti_i2v.spaces.base import Space, expand, scale
+from anti_i2v.spaces.base import Space, product
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +28,11 @@ class FrequencySpace(Space):
 
     channels = 3
 
-    def residual(self, image: Tensor, parameters: Tensor, epsilon: Tensor) -> Tensor:
-        """See `Space.residual`; parameters (B, 3, K, K), row frequency first. Only the shape of `image` matters."""
-        sizes = zip(image.shape[-2:], parameters.shape[-2:], strict=True)
+    def expand(self, parameters: Tensor, height: int, width: int) -> Tensor:
+        """See `Space.expand`; parameters (B, 3, K, K), row frequency first."""
+        sizes = zip((height, width), parameters.shape[-2:], strict=True)
         rows, columns = (cosines(size, count, parameters.device) for size, count in sizes)
-        return scale(epsilon) * expand(parameters, rows, columns)
+        return product(parameters, rows, columns)
 
     def basis(self, size: int, count: int) -> Floats:
         return cosine_basis(size, count)
@@ -77,4 +77,4 @@ def low_pass(x: Tensor, rows: int, columns: int) -> Tensor:
     height, width = x.shape[-2:]
     down = cosines(height, rows, x.device) * math.sqrt(rows / height)  # orthonormal columns
     across = cosines(width, columns, x.device) * math.sqrt(columns / width)
-    return expand(expand(x, down.T, across.T), down, across)
+    return product(product(x, down.T, across.T), down, across)

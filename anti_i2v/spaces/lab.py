@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anti_i2v.imaging.cielab import TO_XYZ, WHITE, Floats, cube_root, linear
-from anti_i2v.spaces.base import Space, interpolate
+from anti_i2v.spaces.base import Space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +42,11 @@ class LabSpace(Space):
 
     channels = 2
 
-    def residual(self, image: Tensor, parameters: Tensor, epsilon: Tensor) -> Tensor:
-        """See `Space.residual`; parameters (B, 2, h, w). A zero field gives zero up to kornia's round trip (5e-7)."""
+    def from_field(self, image: Tensor, field: Tensor, epsilon: Tensor) -> Tensor:
+        """See `Space.from_field`; field (B, 2, H, W). A zero field gives zero up to kornia's round trip (5e-7)."""
         import kornia.color
         import torch
 
-        field = interpolate(parameters, *image.shape[-2:])
         # Below half precision a matrix product inside kornia's conversion alone costs more than the budget.
         with torch.autocast(image.device.type, enabled=False):
             shift = epsilon.float().view(-1, 1, 1, 1) * GAIN * field
