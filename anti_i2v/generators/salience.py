@@ -1,0 +1,127 @@
+"""The salience network: where faces are in a copy of a photo, and how high they are; and the folder it is kept in.
+
+One network looks at copies of a photo at several scales (`anti_i2v.inference.windows.levels`) and knows faces of 10 to 44 pixels in the
+copy. It is convolutional throughout, without any operation over the whole map, so what a place gets does not depend on what stands far
+away, and a copy may have any height and width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from anti_i2v.embedders.folder import save_network
+from anti_i2v.errors import UsageError
+from anti_i2v.resources import find_folder
+
+FORMAT = 1
+"""Version of the folder that `save_salience` writes."""
+
+SHIPPED = "portrait-salience"
+"""The salience network that ships."""
+
+STRIDE = 4
+"""Pixels of the copy along each side of a cell of the map."""
+
+TYPICAL_HEIGHT = 20.0
+"""Face height in pixels of the copy at which the map's fourth channel is 0."""
+
+DILATIONS = (1, 1, 2, 2, 4, 1)
+
+
+class SalienceNetwork(nn.Module):
+    """A fully convolutional network from a copy of a photo to a map of faces.
+
+    Args:
+        width: Channels of its residual blocks, even.
+        dilations: Of the 3 × 3 convolution of each residual block.
+
+    Raises:
+        UsageError: A width or dilation that no convolution can have.
+    """
+
+    def __init__(self, width: int = 32, dilations: Sequence[int] = DILATIONS) -> None:
+        super().__init__()
+        if width < 2 or width % 2:
+            raise UsageError(f"width of the salience network is {width}; give an even number from 2 on")
+        if not dilations or min(dilations) < 1:
+            raise UsageError(f"dilations of the salience network are {list(dilations)}; give at least one, each from 1 on")
+        self.width, self.dilations = width, tuple(dilations)
+        self.stem = nn.Sequential(*_convolution(3, width // 2, 2), nn.ReLU(), *_convolution(width // 2, width, 2), nn.ReLU())
+        self.blocks = nn.ModuleList(nn.Sequential(*_convolution(width, width, 1, dilation)) for dilation in self.dilations)
+        self.head = nn.Conv2d(width, 4, 1)
+        nn.init.zeros_(self.head.weight)
+        # Faces are rare: with a bias of 0 the first steps would only unlearn them.
+        self.head.bias = nn.Parameter(torch.tensor([-4.0, 0.0, 0.0, 0.0]))
+
+    def config(self) -> dict[str, int | list[int]]:
+        """The constructor's arguments."""
+        return {"width": self.width, "dilations": list(self.dilations)}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The map of faces.
+
+        Args:
+            image: (B, 3, h, w) in [0, 1], sRGB, any h and w.
+
+        Returns:
+            (B, 4, ⌈h/4⌉, ⌈w/4⌉). Channel 0: logit of "a face's centre is in this cell"; 1 and 2: its place, y and x, in cells from the
+            cell's middle; 3: log2 of the face's height in pixels of the copy over 20.
+        """
+        x = self.stem((image - 0.5) * 4)
+        for block in self.blocks:
+            x = (x + block(x)).relu()
+        out: Tensor = self.head(x)
+        return out
+
+
+def _convolution(inputs: int, outputs: int, stride: int, dilation: int = 1) -> tuple[nn.Module, nn.Module]:
+    """A 3 × 3 convolution with batch norm; a stride of 2 makes ⌈n/2⌉ of n."""
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False)
+    return convolution, nn.BatchNorm2d(outputs)
+
+
+def save_salience(network: SalienceNetwork, folder: str | Path) -> None:
+    """Write a network's folder, `config.json` and `model.safetensors` (fp16), each complete or not at all; see `load_salience`."""
+    save_network(network, {"format": FORMAT, "kind": "salience", **network.config()}, folder)
+
+
+def load_salience(folder: str | Path = SHIPPED) -> SalienceNetwork:
+    """The trained salience network of a folder, in fp32, in eval mode, frozen.
+
+    Args:
+        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one.
+
+    Raises:
+        UsageError: The folder or one of its files is missing, of another format version, or of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path, remedy = find_folder(folder), f"give e.g. {SHIPPED}"
+    config, weights = path / "config.json", path / "model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise UsageError(f"no {file.name} in {path}; {remedy}")
+    try:
+        settings = dict(json.loads(config.read_text(encoding="utf-8")))
+        version, kind = settings.pop("format", None), settings.pop("kind", None)
+        if kind != "salience":
+            raise UsageError(f"{path} holds no salience network: its kind is {kind!r}, not 'salience'; {remedy}")
+        if version != FORMAT:
+            raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; {remedy}")
+        network = SalienceNetwork(**settings)
+    except (TypeError, ValueError) as error:  # a JSONDecodeError is a ValueError
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{config} does not describe a salience network: {error}; {remedy}") from error
+    try:
+        state = load_file(weights)
+        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    except (RuntimeError, SafetensorError) as error:
+        raise UsageError(f"{weights} does not hold the weights that {config.name} describes; {remedy}") from error
+    return network.eval().requires_grad_(False)
