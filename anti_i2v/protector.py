@@ -18,7 +18,7 @@ from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.folder import DEFAULT_GENERATOR, FORMAT, WEIGHTS, GeneratorFolder
 from anti_i2v.generators.hub import open_folder, push
 from anti_i2v.inference import Backend, load_backend, protect_photo
-from anti_i2v.spaces import sum_residuals
+from anti_i2v.keys import load_secret
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from anti_i2v.generators.base import Generator
+    from anti_i2v.inference.batches import Windows
+    from anti_i2v.inference.windows import Window
 
 __all__ = ["DEFAULT_GENERATOR", "Protector"]
 
@@ -79,20 +81,30 @@ class Protector:
         self._backend = None
         return self
 
-    def propose(self, image: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
-        """The generator's parameters for photos of any size: (B, 3, H, W) in [0, 1] and (B,) → see `Generator.forward`."""
-        from anti_i2v.imaging.tensors import resize
+    def find(self, image: Tensor) -> list[list[Window]]:
+        """The windows around the faces of each photo of a batch (B, 3, H, W) in [0, 1], in pixels."""
+        from anti_i2v.inference.batches import find_people
 
-        size = self.generator.working_size
-        parameters: dict[str, Tensor] = self.generator(resize(image.float(), size, size), epsilon)
+        return find_people(self.generator.salience, image)
+
+    def propose(self, image: Tensor, windows: Windows, epsilon: Tensor, key: Tensor) -> dict[str, Tensor]:
+        """The generator's parameters for the N windows of a batch: see `Generator.forward`; epsilon is (B,), the key (B, 32)."""
+        from anti_i2v.inference.batches import cut, photo_of
+
+        photo = photo_of(windows, image.device)
+        parameters: dict[str, Tensor] = self.generator(cut(image.float(), windows, self.generator.working_size), epsilon[photo], key[photo])
         return parameters
 
-    def __call__(self, image: Tensor, epsilon: float | Tensor | None = None) -> Tensor:
+    def __call__(
+        self, image: Tensor, epsilon: float | Tensor | None = None, key: Tensor | None = None, windows: Windows | None = None
+    ) -> Tensor:
         """Protect a batch, differentiably.
 
         Args:
             image: (B, 3, H, W) in [0, 1], sRGB, any size.
             epsilon: Budget in 1/255 steps, one or (B,); the protector's own by default.
+            key: (B, 32) about standard normal; by default, each photo's under the public secret (`--key none`).
+            windows: For each photo where its faces are; by default they are found.
 
         Returns:
             Same shape, float32, on the 8-bit grid; see `fit_to_budget` for what is guaranteed.
@@ -103,18 +115,24 @@ class Protector:
         self.generator  # noqa: B018  # says what to install where torch is missing
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             raise UsageError(f"photos must be floats of shape (B, 3, H, W); got {image.dtype} {tuple(image.shape)}")
+        from anti_i2v.inference.batches import lay, public_keys
+
         budget = per_photo(self.epsilon if epsilon is None else epsilon, image)
-        return fit_to_budget(image, sum_residuals(image, self.propose(image, budget), budget), budget)
+        windows = self.find(image) if windows is None else windows
+        if not any(windows):  # nobody is in these photos
+            return fit_to_budget(image, image.new_zeros(image.shape, dtype=image.dtype), budget)
+        parameters = self.propose(image, windows, budget, public_keys(image) if key is None else key)
+        return fit_to_budget(image, lay(image, windows, parameters, budget), budget)
 
-    def residual(self, image: Tensor, epsilon: float | Tensor | None = None) -> Tensor:
+    def residual(self, image: Tensor, epsilon: float | Tensor | None = None, key: Tensor | None = None) -> Tensor:
         """Protected − photo, within the budget; arguments as `__call__`. Returns (B, 3, H, W), [0, 1] units."""
-        return self(image, epsilon) - image
+        return self(image, epsilon, key) - image
 
-    def protect(self, photo: Image.Image, epsilon: float | None = None) -> Image.Image:
+    def protect(self, photo: Image.Image, epsilon: float | None = None, key: str | Path | None = None) -> Image.Image:
         """Protect one photo: PIL in, PIL out, with the same size, mode, orientation and metadata.
 
-        The budget holds in the values that the file stores. Of a side of 960 pixels or more, blocks of pixels are seen as their
-        mean and change together; see `blocks`. Modes:
+        It changes where people are, and nowhere else. The budget holds in the values that the file stores. Where people are large, blocks
+        of pixels are seen as their mean and change together; see `blocks`. Modes:
 
         * RGB, L: as they are; grey stays grey, also where it is stored as RGB (the mean residual over the channels). Alpha
           (RGBA, LA) is untouched.
@@ -126,14 +144,16 @@ class Protector:
         Args:
             photo: Any size from 1 × 1; its colours are seen by its ICC profile, or as sRGB without one.
             epsilon: Budget in 1/255 steps; the protector's own by default. 0 gives the photo back.
+            key: A file with your secret, `none` for the public one, or None for your own in your configuration folder; see `keys`.
 
         Returns:
             A new picture; `photo` is unchanged.
 
         Raises:
-            UsageError: Epsilon outside 0–32, a mode without a defined range, or a generator whose values are not finite.
+            UsageError: Epsilon outside 0–32, a mode without a defined range, a key that cannot be used, or a generator whose values are not
+                finite.
         """
-        return protect_photo(self.backend, photo, self.epsilon if epsilon is None else epsilon)
+        return protect_photo(self.backend, photo, self.epsilon if epsilon is None else epsilon, load_secret(key))
 
     @staticmethod
     def from_pretrained(source: str | Path = DEFAULT_GENERATOR, revision: str | None = None, backend: str = "auto") -> Protector:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from anti_i2v.budget import fit_to_budget, per_photo
 from anti_i2v.imaging.metrics import rms255
+from anti_i2v.inference.batches import lay, photo_of, public_keys
 from anti_i2v.protector import Protector
-from anti_i2v.spaces import sum_residuals
 
 
 def white_noise(image: Tensor, rms: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
@@ -37,7 +37,7 @@ def white_noise(image: Tensor, rms: Tensor, epsilon: float, generator: torch.Gen
 
 @torch.no_grad()
 def random_residual(protector: Protector, image: Tensor, rms: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """A residual from the same perturbation spaces with random parameters: what the spaces do without learning.
+    """A residual from the same perturbation spaces, in the same windows, with random parameters: what the spaces do without learning.
 
     Each head's parameters are Gaussian with the spread that the generator gave them, so that the spaces share the
     energy in the same way.
@@ -52,15 +52,18 @@ def random_residual(protector: Protector, image: Tensor, rms: Tensor, epsilon: f
     Returns:
         (B, 3, H, W) on the 8-bit grid; see `white_noise`.
     """
-    budget = per_photo(epsilon, image)
+    budget, windows = per_photo(epsilon, image), protector.find(image)
+    if not any(windows):
+        return image
     random = {}
-    for name, value in protector.propose(image, budget).items():
+    for name, value in protector.propose(image, windows, budget, public_keys(image)).items():
         noise = torch.randn(value.shape, generator=generator, device=generator.device).to(value)
         random[name] = noise * value.flatten(1).std(1).view(-1, 1, 1, 1)
 
     def add(scale: Tensor) -> Tensor:
-        scaled = {name: scale.view(-1, 1, 1, 1) * value for name, value in random.items()}
-        return fit_to_budget(image, sum_residuals(image, scaled, budget), budget)
+        by_window = scale[photo_of(windows, image.device)].view(-1, 1, 1, 1)
+        scaled = {name: by_window * value for name, value in random.items()}
+        return fit_to_budget(image, lay(image, windows, scaled, budget), budget)
 
     return _with_rms(add, image, rms)
 

@@ -19,7 +19,7 @@ from anti_i2v.imaging.cielab import Floats
 from anti_i2v.inference.blocks import Steps, block_of, finding_block
 from anti_i2v.inference.planes import Pixels, Split, split
 from anti_i2v.inference.windows import Window, find_windows, levels, mask
-from anti_i2v.keys import PUBLIC_SECRET, photo_key
+from anti_i2v.keys import PUBLIC_KEY, photo_key
 from anti_i2v.spaces import SPACES
 from anti_i2v.spaces.base import Field
 
@@ -50,7 +50,7 @@ class Backend(Protocol):
         """
 
 
-def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: bytes = PUBLIC_SECRET) -> Image.Image:
+def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: bytes = PUBLIC_KEY) -> Image.Image:
     """Protect one photo; see `Protector.protect` for what is kept of each mode.
 
     Args:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.inference.windows import Window, find_windows, levels, mask
+from anti_i2v.keys import PUBLIC_KEY, photo_key
 from anti_i2v.spaces import SPACES
 
 Windows = Sequence[Sequence[Window]]
@@ -23,6 +24,17 @@ def find_people(salience: torch.nn.Module, image: Tensor) -> list[list[Window]]:
     height, width = image.shape[-2:]
     maps = [salience(resize(image.float(), *size)).float().cpu().numpy() for size in levels(height, width)]
     return [find_windows([level[i] for level in maps], height, width) for i in range(len(image))]
+
+
+def photo_of(windows: Windows, device: torch.device) -> Tensor:
+    """The photo of each window of a batch, (N,) int64."""
+    return torch.tensor([i for i, those in enumerate(windows) for _ in those], dtype=torch.long, device=device)
+
+
+def public_keys(image: Tensor) -> Tensor:
+    """The photos' keys under the public secret: (B, 3, H, W) in [0, 1] → (B, 32); those of `protect_photo` for the same pixels."""
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return torch.from_numpy(np.stack([photo_key(PUBLIC_KEY, photo) for photo in pixels])).to(image.device)
 
 
 def cut(image: Tensor, windows: Windows, size: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,11 @@ class Window:
     left: int
     side: int
     strength: float
+
+    def scaled(self, factor: float) -> Window:
+        """This window in a copy of the photo whose sides are `factor` times as long."""
+        top, left, side = (round(value * factor) for value in (self.top, self.left, self.side))
+        return replace(self, top=top, left=left, side=max(1, side))
 
 
 def levels(height: int, width: int) -> list[tuple[int, int]]:

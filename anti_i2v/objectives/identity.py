@@ -14,6 +14,9 @@ from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
 
 
+FLAT = 1e-3  # squared distance below which the slope of a root is no longer let grow
+
+
 class IdentityObjective(Objective):
     """Cosine between the face embeddings of both decoded photos, plus `keep` times 1 - that of the photos themselves.
 
@@ -28,12 +31,16 @@ class IdentityObjective(Objective):
         keep: Weight of the identity similarity of the photo itself.
         input_diversity: Largest random shift and scaling of each picture before embedding, as a share of its side. What misleads an
             embedder at one position only misleads no other (arXiv 1803.06978).
+        steep: Minimise minus the distance of both embeddings on the unit sphere instead of their cosine, whose slope vanishes where
+            they are equal: photos whose protection an adversary has undone would hardly count.
 
     Raises:
         UsageError: A folder holds no objective embedder, there is none, or `keep` or `input_diversity` is out of its range.
     """
 
-    def __init__(self, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, input_diversity: float = 0.0) -> None:
+    def __init__(
+        self, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, input_diversity: float = 0.0, steep: bool = False
+    ) -> None:
         super().__init__()
         if not 0 <= keep < float("inf"):
             raise UsageError(f"keep is {keep}; give a finite number from 0 on")
@@ -42,7 +49,7 @@ class IdentityObjective(Objective):
         if not embedders:
             raise UsageError("embedders is empty; give e.g. portrait-faces")
         self.embedders = nn.ModuleList(load_embedder(folder, "objective") for folder in embedders)
-        self.keep, self.input_diversity = keep, input_diversity
+        self.keep, self.input_diversity, self.steep = keep, input_diversity, steep
 
     def train(self, mode: bool = True) -> IdentityObjective:
         """Stay in evaluation mode: the embedders are frozen."""
@@ -72,11 +79,11 @@ class IdentityObjective(Objective):
         for tap in self.needs:
             name = "similarity" if tap == DECODED else "photo_similarity"
             before, after = (shift_and_scale(features[tap].float(), draw, self.input_diversity) for features in (clean, protected))
-            cosines[name] = self.similarity(before, after).mean()
-        loss = cosines["similarity"]
+            cosines[name] = self.similarity(before, after)
+        loss = (-(2 - 2 * cosines["similarity"] + FLAT).clamp_min(FLAT).sqrt() if self.steep else cosines["similarity"]).mean()
         if self.keep:
-            loss = loss + self.keep * (1.0 - cosines["photo_similarity"])
-        return loss, {name: cosine.detach() for name, cosine in cosines.items()}
+            loss = loss + self.keep * (1.0 - cosines["photo_similarity"].mean())
+        return loss, {name: cosine.detach().mean() for name, cosine in cosines.items()}
 
 
 def shift_and_scale(pictures: Tensor, draw: Draw, amount: float) -> Tensor:

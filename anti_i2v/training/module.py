@@ -16,9 +16,11 @@ from anti_i2v.data import PhotoBatch, PhotoDataModule
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.imaging.metrics import psnr
+from anti_i2v.keys import KEY_SIZE
 from anti_i2v.objectives import Objective
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.training.adversary import Inversion
 from anti_i2v.training.ema import WeightAverage, frozen_copy
 from anti_i2v.training.ensemble import Ensemble, SurrogateConfig
 from anti_i2v.training.feature_loss import feature_loss
@@ -27,6 +29,7 @@ from anti_i2v.training.report import ClipReport
 from anti_i2v.training.schedule import share_of_run, warmup_cosine
 from anti_i2v.training.shipped_generator import ShippedGenerator
 from anti_i2v.training.transforms import Transform
+from anti_i2v.training.view import View, jitter
 
 
 class ProtectionModule(LightningModule):
@@ -62,6 +65,9 @@ class ProtectionModule(LightningModule):
         seed: Of noise, draws and budgets.
         judge: Folder of the judge of identity for `test`, or a shipped name; null leaves its columns out.
         actions: The same of the classifier of actions.
+        view: What part of a protected photo the adversary uses, before `transform`; the whole photo by default.
+        adversary: Who tries to undo the protection, before `view`; nobody by default.
+        window_jitter: Training moves and scales each window by up to this share of its side: a face is never found quite exactly.
     """
 
     def __init__(
@@ -93,6 +99,9 @@ class ProtectionModule(LightningModule):
         taps_file: Path | None = None,
         judge: Path | None = Path("portrait-judge"),
         actions: Path | None = Path("portrait-actions"),
+        view: View | None = None,
+        adversary: Inversion | None = None,
+        window_jitter: float = 0.1,
     ) -> None:
         super().__init__()
         self.epsilon = check_epsilon(epsilon)
@@ -115,6 +124,7 @@ class ProtectionModule(LightningModule):
         self.set_generator(generator if weights is None else Protector.from_pretrained(weights, backend="torch").generator)
         # A list hides a module from Lightning: it may not enter a checkpoint, be cast, or be trained.
         self._transform = [transform]
+        self.view, self.adversary, self.window_jitter = view, adversary, window_jitter
 
     def set_generator(self, generator: Generator) -> None:
         """Train and evaluate this network from here on; its average starts as a copy."""
@@ -158,6 +168,8 @@ class ProtectionModule(LightningModule):
         """Move to this module's device what Lightning does not see."""
         self.ensemble.to(self.device)
         self._transform[0].to(self.device)
+        if self.adversary is not None:
+            self.adversary.to(self.device)
 
     def on_fit_start(self) -> None:
         """See `_move_hidden`."""
@@ -173,12 +185,20 @@ class ProtectionModule(LightningModule):
 
     # ------------------------------------------------------------------------------------------------------- training
     def training_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
-        """One step; see `PhotoBatch` for the batch. Every photo draws its own epsilon, the batch shares one noise level."""
+        """One step; see `PhotoBatch` for the batch. Every photo draws its own epsilon and key, the batch shares one noise level."""
         image, seed = batch["image"], self._step_seed(batch_idx)
         random = torch.Generator().manual_seed(seed)
         share = torch.rand(len(image), generator=random).to(image)
-        protected = self.protector(image, self.epsilon_low + (self.epsilon_high - self.epsilon_low) * share)
-        clean, other = self._transform_both(image, protected, random)
+        epsilon = self.epsilon_low + (self.epsilon_high - self.epsilon_low) * share
+        key = torch.randn(len(image), KEY_SIZE, generator=random).to(image)
+        windows = jitter(self.protector.find(image), self.window_jitter, random)
+        protected = self.protector(image, epsilon, key, windows)
+        other = protected if self.adversary is None else self.adversary(protected, epsilon, windows, self.protector, random)
+        if self.view is None:
+            clean, other = self._transform_both(image, other, random)
+        else:
+            boxes = self.view.draw(windows, *image.shape[-2:], random)
+            clean, other = self._transform_both(self.view(image, boxes), self.view(other, boxes), random)
         loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
         if not bool(loss.isfinite()):
             where = ", ".join(name for name, value in parts.items() if not bool(value.isfinite())) or "none of its parts alone"

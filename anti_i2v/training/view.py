@@ -1,0 +1,78 @@
+"""What an adversary uses of a protected photo: a person cut out of it, at any scale and place, or all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anti_i2v.errors import UsageError
+from anti_i2v.inference.batches import Windows
+from anti_i2v.inference.windows import SIDE_OF_FACE, Window
+
+
+class View:
+    """A square around one person of each photo, or the whole photo, scaled to one size.
+
+    Args:
+        size: Height and width of the views in pixels; the surrogate's.
+        face: Smallest and largest height of the face in a view, as a share of the view.
+        place: Largest distance of the face from where it would be in the middle, as a share of the face's height.
+        whole: Share of the photos that are used whole, in [0, 1].
+
+    Raises:
+        UsageError: A value out of its range.
+    """
+
+    def __init__(self, size: int = 128, face: tuple[float, float] = (0.35, 0.95), place: float = 0.2, whole: float = 0.25) -> None:
+        if size < 8:
+            raise UsageError(f"size of a view is {size}; give at least 8 pixels")
+        if not 0.05 <= face[0] <= face[1] <= 2:
+            raise UsageError(f"face {tuple(face)} must be a smallest and a largest share within 0.05–2")
+        if not 0 <= place <= 1 or not 0 <= whole <= 1:
+            raise UsageError(f"place {place} and whole {whole} must be between 0 and 1")
+        self.size, self.face, self.place, self.whole = size, face, place, whole
+
+    def draw(self, windows: Windows, height: int, width: int, random: torch.Generator) -> Tensor:
+        """Boxes (B, 4) of one view of each photo: centre y, centre x, height and width, in pixels; the whole photo where nobody is."""
+        uniform = torch.rand(len(windows), 5, generator=random).tolist()
+        boxes = [(height / 2, width / 2, float(height), float(width))] * len(windows)
+        for row, (those, (whole, person, scale, y, x)) in enumerate(zip(windows, uniform, strict=True)):
+            if not those or whole < self.whole:
+                continue
+            window = those[int(person * len(those))]
+            face = window.side / SIDE_OF_FACE
+            side = min(face / (self.face[0] + (self.face[1] - self.face[0]) * scale), height, width)
+            centre = [first + window.side / 2 + 2 * (u - 0.5) * self.place * face for first, u in ((window.top, y), (window.left, x))]
+            inside = [min(max(c, side / 2), n - side / 2) for c, n in zip(centre, (height, width), strict=True)]
+            boxes[row] = (*inside, side, side)
+        return torch.tensor(boxes)
+
+    def __call__(self, image: Tensor, boxes: Tensor) -> Tensor:
+        """Cut views: (B, 3, H, W) and boxes of `draw` → (B, 3, size, size), differentiably, bilinear as video tools do."""
+        height, width = image.shape[-2:]
+        theta = torch.zeros(len(image), 2, 3)
+        theta[:, 0, 0], theta[:, 1, 1] = boxes[:, 3] / width, boxes[:, 2] / height
+        theta[:, 0, 2], theta[:, 1, 2] = boxes[:, 1] / width * 2 - 1, boxes[:, 0] / height * 2 - 1
+        # Sampling at one point a pixel would alias where a view is made smaller; twice as many points each way are averaged.
+        grid = F.affine_grid(theta.to(image), [len(image), 3, 2 * self.size, 2 * self.size], align_corners=False)
+        return F.avg_pool2d(F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False), 2)
+
+
+def jitter(windows: Windows, amount: float, random: torch.Generator) -> list[list[Window]]:
+    """Windows moved and scaled by up to a share of their side."""
+    moved: list[list[Window]] = []
+    for those in windows:
+        draws: Sequence[list[float]] = (2 * torch.rand(len(those), 3, generator=random) - 1).tolist()
+        moved.append([_moved(window, [amount * d for d in draw]) for window, draw in zip(those, draws, strict=True)])
+    return moved
+
+
+def _moved(window: Window, change: list[float]) -> Window:
+    side = max(1, round(window.side * (1 + change[0])))
+    grown = (window.side - side) / 2
+    top, left = (round(first + grown + by * window.side) for first, by in ((window.top, change[1]), (window.left, change[2])))
+    return replace(window, top=top, left=left, side=side)
