@@ -173,7 +173,9 @@ class BackboneGenerator(Generator):
         """The sum of `key_rank` patterns, each times a number of the key: (N, rank · C, h, w) → (N, C, h, w)."""
         if not self.key_rank:
             return patterns
-        return (patterns.unflatten(1, (self.key_rank, -1)) * key[:, : self.key_rank, None, None, None].to(patterns.dtype)).sum(1)
+        count, planes, height, width = patterns.shape
+        numbers = key[:, : self.key_rank, None, None, None].to(patterns.dtype)
+        return (patterns.view(count, self.key_rank, planes // self.key_rank, height, width) * numbers).sum(1)
 
 
 def _pattern(x: Tensor, strength: float) -> Tensor:

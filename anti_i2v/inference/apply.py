@@ -118,9 +118,7 @@ class Patch:
         return Patch(rows, columns, cut, soft[within], soft * np.float32(window.strength), top)
 
 
-def compute_steps(
-    backend: Backend, colour: Pixels, stored: Pixels, windows: Sequence[Window], epsilon: np.float32, key: Floats
-) -> Steps:
+def compute_steps(backend: Backend, colour: Pixels, stored: Pixels, windows: Sequence[Window], epsilon: np.float32, key: Floats) -> Steps:
     """The whole steps by which the bytes of a photo change.
 
     Args:
@@ -168,7 +166,8 @@ def cut(pixels: Pixels, window: Window) -> Pixels:
     """The pixels (side, side, C) of a window; beyond the frame, those of its edge go on."""
     height, width, _ = pixels.shape
     rows, columns = (np.arange(first, first + window.side) for first in (window.top, window.left))
-    return pixels[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)]
+    part: Pixels = pixels[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)]
+    return part
 
 
 def blend(patches: Sequence[Patch], colour: Pixels, top: int, left: int, epsilon: np.float32) -> Floats:

@@ -62,7 +62,7 @@ def lay(image: Tensor, windows: Windows, parameters: Mapping[str, Tensor], epsil
         (B, 3, H, W) float32, [0, 1] units, before the budget; differentiable in photo and parameters.
     """
     height, width = image.shape[-2:]
-    fields = {name: [] for name in parameters}
+    fields: dict[str, list[Tensor]] = {name: [] for name in parameters}
     first = 0
     for those in windows:
         power, total = image.new_zeros(height, width, dtype=torch.float32), {name: _nothing(image, name) for name in parameters}

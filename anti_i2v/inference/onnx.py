@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class OnnxBackend:
         self.session, self.salience = session, salience
         self.names = [value.name for value in session.get_outputs()]
         inputs = _inputs(session)
-        shape = inputs.get("window", [])
+        shape: list[Any] = inputs.get("window", [])
         if set(inputs) != {"window", "epsilon", "key"} or not self.names or not set(self.names) <= set(SPACES) or len(shape) != 4:
             raise UsageError(f"{ONNX} is no generator of this project: its values are {', '.join([*inputs, *self.names])}; {REMEDY}")
         if set(found := _inputs(salience)) != {"image"}:
@@ -39,8 +39,8 @@ class OnnxBackend:
         self.working_size = int(shape[2])
 
     def find(self, copy: Floats) -> Floats:
-        (found,) = self.salience.run(None, {"image": copy[None]})
-        return cast(Floats, found)[0]
+        found: Floats = self.salience.run(None, {"image": copy[None]})[0][0]
+        return found
 
     def propose(self, window: Floats, epsilon: np.float32, key: Floats) -> dict[str, Floats]:
         values = self.session.run(self.names, {"window": window[None], "epsilon": np.array([epsilon]), "key": key[None]})
@@ -56,7 +56,7 @@ class OnnxBackend:
         return OnnxBackend(_open(folder, ONNX), _open(folder, SALIENCE_ONNX))
 
 
-def _inputs(session: InferenceSession) -> dict[str, list[object]]:
+def _inputs(session: InferenceSession) -> dict[str, list[Any]]:
     return {value.name: value.shape for value in session.get_inputs()}
 
 

@@ -13,7 +13,6 @@ from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
 
-
 FLAT = 1e-3  # squared distance below which the slope of a root is no longer let grow
 
 

@@ -197,7 +197,7 @@ class ProtectionModule(LightningModule):
         if self.view is None:
             clean, other = self._transform_both(image, other, random)
         else:
-            boxes = self.view.draw(windows, *image.shape[-2:], random)
+            boxes = self.view.sample(windows, image.shape[-2], image.shape[-1], random)
             clean, other = self._transform_both(self.view(image, boxes), self.view(other, boxes), random)
         loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
         if not bool(loss.isfinite()):

@@ -36,7 +36,7 @@ class View:
             raise UsageError(f"place {place} and whole {whole} must be between 0 and 1")
         self.size, self.face, self.place, self.whole = size, face, place, whole
 
-    def draw(self, windows: Windows, height: int, width: int, random: torch.Generator) -> Tensor:
+    def sample(self, windows: Windows, height: int, width: int, random: torch.Generator) -> Tensor:
         """Boxes (B, 4) of one view of each photo: centre y, centre x, height and width, in pixels; the whole photo where nobody is."""
         uniform = torch.rand(len(windows), 5, generator=random).tolist()
         boxes = [(height / 2, width / 2, float(height), float(width))] * len(windows)
@@ -52,7 +52,7 @@ class View:
         return torch.tensor(boxes)
 
     def __call__(self, image: Tensor, boxes: Tensor) -> Tensor:
-        """Cut views: (B, 3, H, W) and boxes of `draw` → (B, 3, size, size), differentiably, bilinear as video tools do."""
+        """Cut views: (B, 3, H, W) and boxes of `sample` → (B, 3, size, size), differentiably, bilinear as video tools do."""
         height, width = image.shape[-2:]
         theta = torch.zeros(len(image), 2, 3)
         theta[:, 0, 0], theta[:, 1, 1] = boxes[:, 3] / width, boxes[:, 2] / height
