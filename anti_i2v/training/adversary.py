@@ -61,7 +61,7 @@ class Inversion:
             random: Decides photos, factors and keys.
 
         Returns:
-            Same shape. The gradient passes as through a subtraction of constants: a residual is to withstand the adversary, not to mislead it.
+            Same shape. The gradient passes as if the adversary subtracted a constant: a residual is to withstand, not to mislead, them.
         """
         count = len(protected)
         draws = torch.rand(3, count, generator=random)
