@@ -17,7 +17,7 @@ from anti_i2v.portraits.clips import PortraitClips
 from anti_i2v.portraits.groups import MOST, GroupRequest, compose
 from anti_i2v.portraits.references import reference_clips
 
-FINEST = 64  # see `figures.FINEST`: a video model that learns or is attacked here sees faces of about a hundred pixels
+FINEST = 96  # see `figures.FINEST`: a video model that learns or is attacked here sees faces of about a hundred pixels
 
 
 class PortraitPhotos(PhotoSource):
