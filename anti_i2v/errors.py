@@ -1,4 +1,7 @@
-"""The one exception that means "the user can correct this": commands print its message as one line and exit with status 2."""
+"""The one exception that means "the user can correct this": commands print its message as one line and exit with status 2.
+
+And its warning, of which they print a line and go on.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ TRAIN = frozenset(
 
 class UsageError(ValueError):
     """An input, path or setting that cannot be used; the message names the value and the remedy."""
+
+
+class UsageWarning(UserWarning):
+    """Something that works and should be corrected all the same; the message names the value and the remedy."""
 
 
 @contextmanager

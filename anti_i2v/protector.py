@@ -18,6 +18,7 @@ from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.folder import DEFAULT_GENERATOR, FORMAT, WEIGHTS, GeneratorFolder
 from anti_i2v.generators.hub import open_folder, push
 from anti_i2v.inference import Backend, load_backend, protect_photo
+from anti_i2v.keys import load_secret
 from anti_i2v.spaces import sum_residuals
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Protector:
         """Protected − photo, within the budget; arguments as `__call__`. Returns (B, 3, H, W), [0, 1] units."""
         return self(image, epsilon) - image
 
-    def protect(self, photo: Image.Image, epsilon: float | None = None) -> Image.Image:
+    def protect(self, photo: Image.Image, epsilon: float | None = None, key: str | Path | None = None) -> Image.Image:
         """Protect one photo: PIL in, PIL out, with the same size, mode, orientation and metadata.
 
         The budget holds in the values that the file stores. Of a side of 960 pixels or more, blocks of pixels are seen as their
@@ -126,14 +127,17 @@ class Protector:
         Args:
             photo: Any size from 1 × 1; its colours are seen by its ICC profile, or as sRGB without one.
             epsilon: Budget in 1/255 steps; the protector's own by default. 0 gives the photo back.
+            key: File of the secret that makes photos' keys, or `none` for a public one; by default the user's own secret, which is made
+                at first use. The same photo gets the same bytes with the same secret.
 
         Returns:
             A new picture; `photo` is unchanged.
 
         Raises:
-            UsageError: Epsilon outside 0–32, a mode without a defined range, or a generator whose values are not finite.
+            UsageError: Epsilon outside 0–32, a mode without a defined range, a generator whose values are not finite, or a secret that
+                cannot be read or made.
         """
-        return protect_photo(self.backend, photo, self.epsilon if epsilon is None else epsilon)
+        return protect_photo(self.backend, photo, self.epsilon if epsilon is None else epsilon, load_secret(key))
 
     @staticmethod
     def from_pretrained(source: str | Path = DEFAULT_GENERATOR, revision: str | None = None, backend: str = "auto") -> Protector:

@@ -12,6 +12,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.inference.blocks import Factor, Steps, factor
 from anti_i2v.inference.planes import Pixels, split
+from anti_i2v.keys import photo_key
 from anti_i2v.spaces import SPACES
 
 STRIP = 2**16  # pixels done at once: what they need stays within the cache
@@ -25,25 +26,31 @@ class Backend(Protocol):
     def working_size(self) -> int:
         """Height and width S of the copy of a photo that it takes, in pixels."""
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
+    @property
+    def takes_key(self) -> bool:
+        """Whether the generator takes a key."""
+
+    def propose(self, photo: Floats, epsilon: np.float32, key: Floats | None = None) -> dict[str, Floats]:
         """The parameters for one photo.
 
         Args:
             photo: (3, S, S) in [0, 1], sRGB, the whole photo scaled to the working size.
             epsilon: In 1/255 steps.
+            key: (32,) the photo's, see `keys.photo_key`; only for a generator that takes one.
 
         Returns:
             By perturbation space, (channels, h, w) each; see `Generator.forward`.
         """
 
 
-def protect_photo(backend: Backend, photo: Image.Image, epsilon: float) -> Image.Image:
+def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: bytes) -> Image.Image:
     """Protect one photo; see `Protector.protect` for what is kept of each mode.
 
     Args:
         backend: What runs the generator.
         photo: Any size from 1 × 1, and any mode with a defined range.
         epsilon: Budget in 1/255 steps. 0 gives the photo back.
+        secret: The user's, from `keys.load_secret`.
 
     Returns:
         A new picture; `photo` is unchanged.
@@ -52,31 +59,33 @@ def protect_photo(backend: Backend, photo: Image.Image, epsilon: float) -> Image
         UsageError: Epsilon outside 0–32, a mode without a defined range, or a generator whose values are not finite.
     """
     bound = round_down(epsilon)
-    return protect_blocks(backend, photo, bound, factor(photo.size))
+    return protect_blocks(backend, photo, bound, factor(photo.size), secret)
 
 
-def protect_blocks(backend: Backend, photo: Image.Image, epsilon: np.float32, block: Factor) -> Image.Image:
+def protect_blocks(backend: Backend, photo: Image.Image, epsilon: np.float32, block: Factor, secret: bytes) -> Image.Image:
     """`protect_photo` with blocks of a given size; (1, 1) computes the residual of every pixel for itself."""
     parts = split(photo, block)
     # The pixels of a phone's photo often lie on their side; the generator learned from upright people.
-    steps = compute_steps(backend, parts.upright(parts.colour), parts.upright(parts.stored), epsilon)
+    steps = compute_steps(backend, parts.upright(parts.colour), parts.upright(parts.stored), epsilon, secret)
     return parts.join(parts.as_stored(steps))
 
 
-def compute_steps(backend: Backend, colour: Pixels, stored: Pixels, epsilon: np.float32) -> Steps:
+def compute_steps(backend: Backend, colour: Pixels, stored: Pixels, epsilon: np.float32, secret: bytes) -> Steps:
     """The whole steps by which the bytes of a photo change.
 
     Args:
         backend: What runs the generator.
-        colour: (H, W, 3) sRGB, the right way up.
+        colour: (H, W, 3) sRGB, the right way up. The photo's key is made of these bytes: of a photo in blocks, of their means.
         stored: (H, W, 3) or (H, W, 1), what the file holds of it; one plane takes the mean residual over the channels.
         epsilon: Budget in 1/255 steps.
+        secret: The user's.
 
     Returns:
         Shape of `stored`, whole numbers from −⌊ε⌋ to ⌊ε⌋.
     """
     height, width, bands = stored.shape
-    parameters = backend.propose(shrink(colour, backend.working_size), epsilon)
+    key = photo_key(secret, colour) if backend.takes_key else None
+    parameters = backend.propose(shrink(colour, backend.working_size), epsilon, key)
     if not all(np.isfinite(values).all() for values in parameters.values()):
         raise UsageError("the generator yields values that are not finite; its weights are damaged, get them again")
     fields = {name: SPACES[name].field(values, height, width) for name, values in parameters.items()}

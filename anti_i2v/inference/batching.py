@@ -42,7 +42,7 @@ class BatchingBackend(TorchBackend):
         self._waiting: SimpleQueue[Request] = SimpleQueue()
         self._turn = Lock()
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
+    def propose(self, photo: Floats, epsilon: np.float32, key: Floats | None = None) -> dict[str, Floats]:
         request = Request(photo, epsilon)
         self._waiting.put(request)
         with self._turn:

@@ -26,6 +26,8 @@ class OnnxBackend:
         UsageError: A network of another kind.
     """
 
+    takes_key = False
+
     def __init__(self, session: InferenceSession) -> None:
         self.session = session
         inputs = {value.name: value.shape for value in session.get_inputs()}
@@ -35,7 +37,7 @@ class OnnxBackend:
             raise UsageError(f"{ONNX} is no generator of this project: its values are {', '.join([*inputs, *self.names])}; {REMEDY}")
         self.working_size = int(shape[2])
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
+    def propose(self, photo: Floats, epsilon: np.float32, key: Floats | None = None) -> dict[str, Floats]:
         values = self.session.run(self.names, {"image": photo[None], "epsilon": np.array([epsilon])})
         return {name: value[0] for name, value in zip(self.names, values, strict=True)}
 

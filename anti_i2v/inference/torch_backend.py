@@ -22,6 +22,8 @@ class TorchBackend:
         generator: The network; it may be training.
     """
 
+    takes_key = False
+
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
@@ -29,7 +31,7 @@ class TorchBackend:
     def working_size(self) -> int:
         return self.generator.working_size
 
-    def propose(self, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
+    def propose(self, photo: Floats, epsilon: np.float32, key: Floats | None = None) -> dict[str, Floats]:
         return {name: values[0] for name, values in self.propose_batch(photo[None], np.array([epsilon])).items()}
 
     @torch.no_grad()
