@@ -11,7 +11,7 @@ from anti_i2v.errors import UsageError
 HELP = "open a local page that protects photos"
 DESCRIPTION = """Open a page in the browser that protects photos by one pass, as `anti-i2v protect` does. It can be reached from
 this computer only and asks the network for nothing. Photos lie in a temporary folder, which is removed when the page is closed,
-and at the latest when this command is stopped (Ctrl-C)."""
+and at the latest when this command is stopped (Ctrl-C). Your secret key stays, as with `anti-i2v protect`."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

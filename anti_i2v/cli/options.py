@@ -85,7 +85,7 @@ def _many(group: Group) -> None:
         choices=("pool", "ray"),
         default="pool",
         help="pool: processes of this machine (default); ray: Ray Data, for shards and several machines, which all must see "
-        "sources, outputs and generator under the same paths (pip install 'anti-i2v[bulk]')",
+        "sources, outputs, generator and key under the same paths (pip install 'anti-i2v[bulk]')",
     )
     group.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster, such as auto (default: a new one on this machine)")
 

@@ -27,8 +27,8 @@ from anti_i2v.bulk.run import run, run_jobs
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference import protect_photo
 from anti_i2v.keys import default_path, load_secret, photo_key
+from tests.keyed_protectors import KeyedBackend, keyed_protector
 from tests.tiny.generator import Capture, Protect, files, smooth
-from tests.tiny.keyed import KeyedBackend, keyed_protector
 
 SECRET = bytes(range(7, 39))
 
