@@ -6,9 +6,12 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
-from anti_i2v.errors import UsageError, needs_train
+from anti_i2v.errors import UsageError, UsageWarning, needs_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Δ must not end a call; standard error does this already
     try:
         options = parser().parse_args(arguments)
-        with needs_train(options.subject):
+        with needs_train(options.subject), _plain_warnings():
             return int(options.run(options))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -40,6 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has closed the pipe, as `head` does, or the disk is full. What is left to print is dropped, or Python would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings that are meant for users as one line; others as Python does."""
+    others = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    ) -> None:
+        if issubclass(category, UsageWarning):
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+        else:
+            others(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A user's secret, and the key that it gives each photo.
 
-Whoever has a public generator can compute what it does to a photo, and take it away again. A key makes that uncertain: it changes what the
-generator does, and nobody can derive it without the secret. The secret lies in the user's configuration folder, stays on the machine and is
-written into no output. Losing it loses only that a photo gets the same bytes again.
+Everybody can get a public generator, and compute what it does to a photo. So what it does depends on a key as well, which is another one
+for each photo and which nobody can derive without the secret. The secret lies in the user's configuration folder, stays on the machine and
+is written into no output. Losing it loses only that a photo gets the same bytes again.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from typing import Any
 from tqdm import tqdm
 
 from anti_i2v.bulk.engines import Engine, run_in_threads, run_in_turn
-from anti_i2v.bulk.loading import one_pass
+from anti_i2v.bulk.loading import OnePass, one_pass
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.plan import Job, plan_jobs
 from anti_i2v.bulk.pool import run_in_processes
@@ -39,9 +39,9 @@ from anti_i2v.bulk.request import Request
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
 from anti_i2v.generators.hub import open_folder
-from anti_i2v.inference import protect_photo
 from anti_i2v.inference.batching import BatchingBackend
 from anti_i2v.inference.torch_backend import load_generator
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.resources import commit
 from benchmarks.large import large
 from benchmarks.protect import processor, spread
@@ -53,7 +53,7 @@ ENGINES = ("pool", "ray", "threads")
 
 def load_and_note(folder: Path, generator: str, runtime: str, device: str | None) -> PhotoProtector:
     """A generator's one pass, and a file for each process that has loaded it."""
-    protector = one_pass(generator, runtime, device)
+    protector = one_pass(generator, runtime, device, "none")
     (folder / str(os.getpid())).touch()
     return protector
 
@@ -65,7 +65,7 @@ def engine(name: str, workers: int, load: Callable[[], PhotoProtector], generato
         # On the processor, batches do not pay; here it shows the effect of threads where there is no GPU.
         if not protector.shared:
             batching = BatchingBackend(load_generator(open_folder(generator)), 1)
-            protector = replace(protector, protect=partial(protect_photo, batching))
+            protector = replace(protector, protect=OnePass(batching, PUBLIC_KEY).protect)
         return partial(run_in_threads, protector, workers)
     if name == "ray":
         from anti_i2v.bulk.ray import run_with_ray

@@ -30,7 +30,7 @@ def protect(photo: Image.Image) -> Image.Image:
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "photo.png", Path(folder) / "protected"
         photo.save(source)
-        status = anti_i2v(["protect", str(source), "--out", str(out), "--quiet"])
+        status = anti_i2v(["protect", str(source), "--out", str(out), "--key", "none", "--quiet"])
         if status:
             raise SystemExit(status)
         with Image.open(out / "photo.png") as file:

@@ -35,6 +35,7 @@ from anti_i2v.imaging.measure import measure
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import LOSSY, save_photo
 from anti_i2v.inference import apply, blocks, planes
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from benchmarks.large import MODEL_SIZE, PICTURES, faithfulness, large
@@ -89,7 +90,7 @@ def protection(protector: Protector, source: Path, target: Path, epsilon: float)
     backend.propose = lambda *arguments: watch("network", lambda: network(*arguments))  # type: ignore[method-assign]
     pixels, bound = (split.upright(split.colour), split.upright(split.stored)), round_down(epsilon)
     try:
-        steps = watch("residual", lambda: apply.compute_steps(backend, *pixels, bound))
+        steps = watch("residual", lambda: apply.compute_steps(backend, *pixels, bound, PUBLIC_KEY))
     finally:
         del backend.propose
     both, alone = watch.seconds["residual"], watch.seconds["network"]
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     protectors, rows, alike = {name: Protector.from_pretrained(options.generator, backend=name) for name in options.runtimes}, [], []
     reuse_memory()
-    common = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite", "--runtime"]
+    common = ["--generator", options.generator, "--format", "same", "--quiet", "--overwrite", "--key", "none", "--runtime"]
     bare = {name: time_process(IMPORTS[name], [], options.fresh, options.threads) for name in protectors}
     with tempfile.TemporaryDirectory() as folder:
         for name in tqdm(options.photos, unit="photo"):

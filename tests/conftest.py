@@ -33,10 +33,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is kept between runs (encoded prompts) lies in a folder of the session, not in the user's."""
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept between runs (encoded prompts, a secret) lies in folders of the session, not in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANTI_I2V_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))  # where a user's secret lies
+        patch.setenv("APPDATA", str(tmp_path_factory.mktemp("appdata")))
         yield
 
 

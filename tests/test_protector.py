@@ -22,6 +22,7 @@ from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.imaging.tensors import to_tensor
 from anti_i2v.inference.apply import protect_blocks
 from anti_i2v.inference.onnx import OnnxBackend
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from tests.tiny.profiles import DISPLAY_P3
 
@@ -68,7 +69,7 @@ def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple
 def test_a_large_photo_gets_nearly_the_residual_of_every_pixel_for_itself(protector: Protector) -> None:
     photo = astronaut(*LARGE)
     before = values(photo)
-    exact = values(protect_blocks(protector.backend, photo, np.float32(8), (1, 1))) - before
+    exact = values(protect_blocks(protector.backend, photo, np.float32(8), (1, 1), PUBLIC_KEY)) - before
     residual = values(protector.protect(photo, 8.0)) - before
     assert np.corrcoef(residual.ravel(), exact.ravel())[0, 1] > 0.98
     assert residual.std() / exact.std() == pytest.approx(1, abs=0.03)

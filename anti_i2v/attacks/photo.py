@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from anti_i2v import keys
 from anti_i2v.attacks.loop import as_file
 from anti_i2v.attacks.methods import Method
 from anti_i2v.errors import UsageError
@@ -34,6 +35,7 @@ class PhotoMethod:
         seed: Of start and draws, the same for every photo, so that none depends on those before it.
         begin: Begin at what this protector makes of the photo, not at random.
         label: Names a progress bar over the steps; without it there is none.
+        key: With which that protector begins; see `Protector.protect`.
     """
 
     method: Method
@@ -43,6 +45,7 @@ class PhotoMethod:
     seed: int = 0
     begin: Protector | None = None
     label: str | None = None
+    key: str | None = None
 
     def protect(self, photo: Image.Image, epsilon: float) -> Image.Image:
         """Protect one photo; see `Protector.protect` for what stays as it is.
@@ -56,7 +59,7 @@ class PhotoMethod:
         if photo.height < rows or photo.width < columns:
             size = f"{photo.height} × {photo.width}"
             raise UsageError(f"the photo is {size}, less than one patch of the surrogate; it needs at least {rows} × {columns}")
-        before = None if self.begin is None else self.begin.protect(photo, epsilon)
+        before = None if self.begin is None else self.begin.protect(photo, epsilon, self.key)
         if before is not None and self.steps == 0:
             return before
 
@@ -85,7 +88,7 @@ class PhotoNoise:
     def protect(self, photo: Image.Image, epsilon: float) -> Image.Image:
         """Noise instead of protection: what energy alone does."""
         device = next(self.protector.generator.parameters()).device
-        rms = rms255(colours(self.protector.protect(photo, epsilon), device) - colours(photo, device))
+        rms = rms255(colours(self.protector.protect(photo, epsilon, keys.NONE), device) - colours(photo, device))
         random = torch.Generator().manual_seed(self.seed)
         return change_photo(photo, lambda image: white_noise(image, rms, epsilon, random), epsilon, device)
 

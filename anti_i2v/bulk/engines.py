@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -14,6 +15,7 @@ from anti_i2v.bulk.plan import Job
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
+from anti_i2v.keys import shared_source
 
 Advance = Callable[[], object]
 """Called after each photo, whatever became of it."""
@@ -30,7 +32,8 @@ PHOTOS_PER_PROCESS = 8  # at least; it takes half a second to start one
 
 def choose_engine(request: Request, protector: PhotoProtector, jobs: Sequence[Job]) -> Engine:
     """The engine that a request asks for; `protector` is that of this process."""
-    load = partial(load_protector, request)
+    # Others use the secret of this process: a machine without it must fail, not make one of its own.
+    load = partial(load_protector, replace(request, key=shared_source(request.key)) if request.method is None else request)
     if request.engine == "ray":
         from anti_i2v.bulk.ray import run_with_ray
 

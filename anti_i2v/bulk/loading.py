@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, field
+
+from PIL import Image
 
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
@@ -10,6 +12,24 @@ from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.folder import DEFAULT_GENERATOR, GeneratorFolder, against_words
 from anti_i2v.generators.hub import open_folder
 from anti_i2v.inference import Backend, OnnxBackend, load_backend, protect_photo
+from anti_i2v.keys import load_secret
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """A generator and a user's secret.
+
+    Attributes:
+        backend: What runs the generator.
+        secret: From `keys.load_secret`; never shown.
+    """
+
+    backend: Backend
+    secret: bytes = field(repr=False)
+
+    def protect(self, photo: Image.Image, epsilon: float) -> Image.Image:
+        """See `inference.protect_photo`."""
+        return protect_photo(self.backend, photo, epsilon, self.secret)
 
 
 def load_protector(request: Request) -> PhotoProtector:
@@ -19,11 +39,11 @@ def load_protector(request: Request) -> PhotoProtector:
         UsageError: It cannot be loaded, or its own epsilon changes nothing.
     """
     if request.method is None:
-        protector = one_pass(request.generator, request.runtime, request.device)
+        protector = one_pass(request.generator, request.runtime, request.device, request.key)
     else:
         from anti_i2v.bulk.per_photo import load_method
 
-        protector = load_method(request.method, request.generator, request.device, request.quiet)
+        protector = load_method(request.method, request.generator, request.device, request.quiet, request.key)
     if request.epsilon is None and protector.epsilon < 1:
         raise UsageError(
             f"{protector.name} is for epsilon {protector.epsilon:g}, which leaves no whole 8-bit step; give --epsilon, 1 or more"
@@ -31,11 +51,11 @@ def load_protector(request: Request) -> PhotoProtector:
     return protector
 
 
-def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None) -> PhotoProtector:
+def one_pass(generator: str | None = None, runtime: str = "auto", device: str | None = None, key: str | None = None) -> PhotoProtector:
     """A generator's one forward pass; the arguments are those of a `Request`.
 
     Raises:
-        UsageError: It cannot be loaded, or there is no such device.
+        UsageError: It cannot be loaded, there is no such device, or the secret cannot be read or made.
     """
     folder = open_folder(generator or DEFAULT_GENERATOR)
     against = against_words(folder.entries.get("protects_against"))
@@ -45,7 +65,8 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     )
     backend = _load(folder, runtime, device)
     light, shared = isinstance(backend, OnnxBackend), on_gpu(device)
-    return PhotoProtector(partial(protect_photo, backend), limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
+    protect = OnePass(backend, load_secret(key)).protect
+    return PhotoProtector(protect, limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
 
 
 def _load(folder: GeneratorFolder, runtime: str, device: str | None) -> Backend:

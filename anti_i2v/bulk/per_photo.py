@@ -9,6 +9,7 @@ from anti_i2v.attacks.photo import PhotoMethod, PhotoNoise
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import MethodRequest
 from anti_i2v.errors import UsageError
+from anti_i2v.keys import load_secret
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import PHOTO
@@ -20,7 +21,7 @@ PROMPT = "a person talks to the camera"
 """What a video model is asked for unless the user says: what an adversary will ask for is not known."""
 
 
-def load_method(request: MethodRequest, generator: str | None, device: str | None, quiet: bool) -> PhotoProtector:
+def load_method(request: MethodRequest, generator: str | None, device: str | None, quiet: bool, key: str | None = None) -> PhotoProtector:
     """One attack for each photo.
 
     Args:
@@ -28,13 +29,16 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
         generator: What noise is as strong as, and where `refine` begins; the default one if None.
         device: Of the video model; None for the CPU.
         quiet: Show no progress of steps.
+        key: Of the generator where `refine` begins; see `Request`.
 
     Raises:
-        UsageError: No such method, or the surrogate cannot be loaded.
+        UsageError: No such method, or the surrogate or the key cannot be loaded.
     """
     if request.method is not None and request.method not in NAMES:
         raise UsageError(f"no method {request.method!r}; --method takes {', '.join(NAMES)}")
     seed, refining = request.seed or 0, request.refine is not None
+    if refining:
+        load_secret(key)  # what is wrong with it is said now, and not for each photo
     is_noise = request.method == "noise"
     protector = Protector.from_pretrained(generator or DEFAULT_GENERATOR, backend="torch") if is_noise or refining else None
     if is_noise and protector is not None:
@@ -52,7 +56,7 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
         f"limits: {against}. It does NOT protect against any production video model "
         "yet, and a determined adversary may remove a protection."
     )
-    return PhotoProtector(PhotoMethod(method, surrogate, text, steps, seed, protector, label).protect, limits, name)
+    return PhotoProtector(PhotoMethod(method, surrogate, text, steps, seed, protector, label, key).protect, limits, name)
 
 
 def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, quiet: bool) -> Surrogate:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from anti_i2v.bulk.job import sweep
 from anti_i2v.bulk.results import Result, Status
-from anti_i2v.errors import UsageError
+from anti_i2v.errors import UsageError, UsageWarning
 
 if TYPE_CHECKING:
     from anti_i2v.bulk.engines import Advance, JobResults
@@ -175,7 +176,9 @@ def _serve(pipe: Connection, load: Callable[[], PhotoProtector], request: Reques
     signal.signal(signal.SIGTERM, _exit)
     with contextlib.suppress(EOFError, OSError):
         try:
-            protector = load()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UsageWarning)  # the process that started this one has shown them
+                protector = load()
         except Exception as error:
             pipe.send(UsageError(f"a process of --workers cannot begin: {reason(error)}"))
             return

@@ -94,6 +94,7 @@ class Request:
         generator: Folder, the name of one that ships, or a hub id; the default one if None.
         runtime: `auto`, `onnx` or `torch`.
         device: For torch; its name for a GPU, or None for the CPU.
+        key: File of the secret that makes photos' keys, `none` for a public one, or None for the user's own; see `keys.load_secret`.
         method: A per-photo attack; None: the generator's one pass.
         workers: How many processes, threads or actors; None: as many as pay.
         engine: `pool` or `ray`.
@@ -120,6 +121,7 @@ class Request:
     generator: str | None = None
     runtime: str = "auto"
     device: str | None = None
+    key: str | None = None
     method: MethodRequest | None = None
     workers: int | None = None
     engine: str = "pool"
@@ -140,6 +142,8 @@ class Request:
             raise UsageError(f"--epsilon {self.epsilon:g} leaves no whole 8-bit step, so nothing would be protected; give 1 or more")
         if self.max_delta_e is not None and not 0 < self.max_delta_e < 100:
             raise UsageError(f"--max-delta-e is {self.max_delta_e}; give a colour difference above 0 and below 100; 2 can hardly be seen")
+        if self.key == "":
+            raise UsageError("--key is empty; give a file, or none")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"--quality is {self.quality}; give a whole number from 1 to 100")
         if self.out is None and self.format != "same":
@@ -167,6 +171,8 @@ class Request:
             raise UsageError(f"{option} is for a generator's one pass; a video model optimises one photo at a time, so leave it out")
         if self.runtime != "auto":
             raise UsageError(f"a video model needs torch; leave out --runtime {self.runtime}")
+        if method.refine is None and self.key is not None:
+            raise UsageError(f"--key {self.key} is for a generator, and --method alone runs none; leave it out, or add --refine K")
         if method.method == "noise" and self.device is not None:
             raise UsageError("--method noise asks no video model; leave out --device")
         if method.method != "noise" and method.refine is None and self.generator is not None:

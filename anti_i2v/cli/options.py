@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+KEY = (
+    "file of the secret that makes the protection of each photo one that others cannot compute, 16 to 4096 random bytes; or none: a public "
+    "one, so that anybody gets the same result (default: your own, in your configuration folder, made at first use)"
+)
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """All of them."""
@@ -50,6 +55,7 @@ def _how_strong(group: Group) -> None:
         help="what runs the generator: onnx starts fast and needs no torch, torch runs on GPUs (default: onnx where onnxruntime is "
         "installed and the generator has a model.onnx)",
     )
+    group.add_argument("--key", metavar="FILE", help=KEY)
     group.add_argument("--device", help="of the generator (with --runtime torch) or of the video model, such as cuda (default: cpu)")
 
 
@@ -79,7 +85,7 @@ def _many(group: Group) -> None:
         choices=("pool", "ray"),
         default="pool",
         help="pool: processes of this machine (default); ray: Ray Data, for shards and several machines, which all must see "
-        "sources, outputs and generator under the same paths (pip install 'anti-i2v[bulk]')",
+        "sources, outputs, generator and key under the same paths (pip install 'anti-i2v[bulk]')",
     )
     group.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster, such as auto (default: a new one on this machine)")
 

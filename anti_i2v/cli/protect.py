@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 HELP = "protect photos, folders of photos or tar shards"
 DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, orientation and metadata are kept. Outputs
 are lossless, so that no pixel differs from the photo by more than epsilon; JPEG photos therefore become PNG files
-unless you say --format same. Existing outputs are skipped, so an interrupted run goes on where it stopped. With
---surrogate, photos are optimised one by one against a video model instead, which takes minutes each and may want a GPU."""
+unless you say --format same. Existing outputs are skipped, so an interrupted run goes on where it stopped. What is done to
+a photo depends on your own secret key, too, which is made at first use and never leaves your configuration folder (--key).
+With --surrogate, photos are optimised one by one against a video model instead, which takes minutes each and may want a GPU."""
 
 
 def run(options: argparse.Namespace) -> int:

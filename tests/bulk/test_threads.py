@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from anti_i2v.bulk.engines import Engine, choose_engine, run_in_threads, run_in_turn
-from anti_i2v.bulk.loading import on_gpu
+from anti_i2v.bulk.loading import OnePass, on_gpu
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
@@ -20,16 +20,16 @@ from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
 from anti_i2v.generators.hub import open_folder
-from anti_i2v.inference import protect_photo
 from anti_i2v.inference.batching import BatchingBackend
 from anti_i2v.inference.torch_backend import load_generator
+from anti_i2v.keys import PUBLIC_KEY
 from tests.tiny.generator import files, smooth
 
 
 @pytest.fixture(scope="module")
 def protector() -> PhotoProtector:
     backend = BatchingBackend(load_generator(open_folder(DEFAULT_GENERATOR)), 4)
-    return PhotoProtector(partial(protect_photo, backend), "", "batches", shared=True)
+    return PhotoProtector(OnePass(backend, PUBLIC_KEY).protect, "", "batches", shared=True)
 
 
 @pytest.fixture

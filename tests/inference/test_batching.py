@@ -17,6 +17,7 @@ from anti_i2v.generators.hub import open_folder
 from anti_i2v.inference.apply import protect_photo
 from anti_i2v.inference.batching import BatchingBackend
 from anti_i2v.inference.torch_backend import TorchBackend, load_generator
+from anti_i2v.keys import PUBLIC_KEY
 from tests.tiny.generator import smooth
 
 PHOTOS = [smooth(seed, 60 + seed, 500 + 80 * seed) for seed in range(8)]
@@ -29,23 +30,23 @@ def shipped() -> Generator:
 
 def in_threads(backend: BatchingBackend, epsilon: Callable[[Image.Image], float] = lambda photo: 8) -> list[Image.Image]:
     with ThreadPoolExecutor(len(PHOTOS)) as pool:
-        return list(pool.map(lambda photo: protect_photo(backend, photo, epsilon(photo)), PHOTOS))
+        return list(pool.map(lambda photo: protect_photo(backend, photo, epsilon(photo), PUBLIC_KEY), PHOTOS))
 
 
 def test_the_bytes_of_a_photo_do_not_depend_on_its_batch(shipped: Generator) -> None:
     batching = BatchingBackend(shipped, 5)
-    alone = [protect_photo(batching, photo, 8).tobytes() for photo in PHOTOS]
+    alone = [protect_photo(batching, photo, 8, PUBLIC_KEY).tobytes() for photo in PHOTOS]
     for _ in range(3):
         assert [photo.tobytes() for photo in in_threads(batching)] == alone
     again = BatchingBackend(shipped, 5)
-    assert [protect_photo(again, photo, 8).tobytes() for photo in reversed(PHOTOS)] == alone[::-1]
+    assert [protect_photo(again, photo, 8, PUBLIC_KEY).tobytes() for photo in reversed(PHOTOS)] == alone[::-1]
 
 
 def test_it_is_what_the_torch_backend_gives_at_the_epsilon_of_each_photo(shipped: Generator) -> None:
     batching = BatchingBackend(shipped)
     found = in_threads(batching, lambda photo: 1 + photo.height % 7)
     for photo, protected in zip(PHOTOS, found, strict=True):
-        expected = np.asarray(protect_photo(TorchBackend(shipped), photo, 1 + photo.height % 7), dtype=int)
+        expected = np.asarray(protect_photo(TorchBackend(shipped), photo, 1 + photo.height % 7, PUBLIC_KEY), dtype=int)
         apart = np.abs(np.asarray(protected, dtype=int) - expected)
         assert apart.max() <= 1
         assert (apart > 0).sum() <= 3 + 1e-3 * apart.size  # where rounding is at a tie

@@ -20,6 +20,7 @@ from anti_i2v.generators.onnx import export_onnx
 from anti_i2v.inference import apply, onnx
 from anti_i2v.inference.apply import protect_photo
 from anti_i2v.inference.onnx import OnnxBackend
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from anti_i2v.resources import find_folder
 
@@ -142,7 +143,7 @@ def test_a_network_that_yields_no_numbers_is_named(shipped: tuple[Protector, Pro
             return [np.full((1, 3, 4, 4), np.nan, np.float32) for _ in names]
 
     with pytest.raises(UsageError, match="not finite"):
-        protect_photo(OnnxBackend(Broken()), photo("RGB"), 8)  # type: ignore[arg-type]
+        protect_photo(OnnxBackend(Broken()), photo("RGB"), 8, PUBLIC_KEY)  # type: ignore[arg-type]
 
 
 def test_a_folder_without_what_is_needed_says_how_to_get_it(tmp_path: Path) -> None:
