@@ -37,9 +37,9 @@ class DiffusionObjective(Objective):
         return (ERROR,)
 
     @property
-    def reads_clean(self) -> bool:
-        """See `Objective.reads_clean`."""
-        return False
+    def clean_taps(self) -> tuple[str, ...] | None:
+        """See `Objective.clean_taps`."""
+        return ()
 
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
