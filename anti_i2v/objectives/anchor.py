@@ -43,9 +43,9 @@ class AnchorObjective(Objective):
         return tuple(self.weights or ())
 
     @property
-    def reads_clean(self) -> bool:
-        """See `Objective.reads_clean`."""
-        return self.away
+    def clean_taps(self) -> tuple[str, ...] | None:
+        """See `Objective.clean_taps`."""
+        return None if self.away else ()
 
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None

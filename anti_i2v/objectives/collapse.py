@@ -40,9 +40,9 @@ class CollapseObjective(Objective):
         return (self.shallow, *self.deep)
 
     @property
-    def reads_clean(self) -> bool:
-        """See `Objective.reads_clean`."""
-        return self.normalise
+    def clean_taps(self) -> tuple[str, ...] | None:
+        """See `Objective.clean_taps`."""
+        return None if self.normalise else ()
 
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None

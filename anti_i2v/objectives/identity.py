@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,8 @@ class IdentityObjective(Objective):
         keep: Weight of the identity similarity of the photo itself.
         input_diversity: Largest random shift and scaling of each picture before embedding, as a share of its side. What misleads an
             embedder at one position only misleads no other (arXiv 1803.06978).
+        reference: What the decoded protected photo is compared with: the photo `decoded` as well, or the `photo` itself, which saves the
+            autoencoder's pass over it.
         steep: Minimise minus the distance of both embeddings on the unit sphere instead of their cosine, whose slope vanishes where
             they are equal: photos whose protection an adversary has undone would hardly count.
 
@@ -38,7 +41,8 @@ class IdentityObjective(Objective):
     """
 
     def __init__(
-        self, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, input_diversity: float = 0.0, steep: bool = False
+        self, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, input_diversity: float = 0.0, steep: bool = False,
+        reference: Literal["decoded", "photo"] = "decoded",
     ) -> None:
         super().__init__()
         if not 0 <= keep < float("inf"):
@@ -48,7 +52,7 @@ class IdentityObjective(Objective):
         if not embedders:
             raise UsageError("embedders is empty; give e.g. portrait-faces")
         self.embedders = nn.ModuleList(load_embedder(folder, "objective") for folder in embedders)
-        self.keep, self.input_diversity, self.steep = keep, input_diversity, steep
+        self.keep, self.input_diversity, self.steep, self.reference = keep, input_diversity, steep, reference
 
     def train(self, mode: bool = True) -> IdentityObjective:
         """Stay in evaluation mode: the embedders are frozen."""
@@ -69,15 +73,21 @@ class IdentityObjective(Objective):
         """See `Objective.needs`."""
         return (DECODED, PHOTO) if self.keep else (DECODED,)
 
+    @property
+    def clean_taps(self) -> tuple[str, ...] | None:
+        """See `Objective.clean_taps`."""
+        return tuple(dict.fromkeys((self.reference, *((PHOTO,) if self.keep else ()))))
+
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`; the parts are the cosines `similarity` of the decoded photos and, with `keep`, `photo_similarity`."""
-        self.check_taps(clean)
+        self.check_taps(protected)
         cosines = {}
         for tap in self.needs:
             name = "similarity" if tap == DECODED else "photo_similarity"
-            before, after = (shift_and_scale(features[tap].float(), draw, self.input_diversity) for features in (clean, protected))
+            pair = clean[self.reference if tap == DECODED else tap], protected[tap]
+            before, after = (shift_and_scale(pictures.float(), draw, self.input_diversity) for pictures in pair)
             cosines[name] = self.similarity(before, after)
         loss = (-(2 - 2 * cosines["similarity"] + FLAT).clamp_min(FLAT).sqrt() if self.steep else cosines["similarity"]).mean()
         if self.keep:

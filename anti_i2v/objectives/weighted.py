@@ -46,9 +46,10 @@ class WeightedObjective(Objective):
         return tuple(dict.fromkeys(tap for part in self.objectives.values() if isinstance(part, Objective) for tap in part.needs))
 
     @property
-    def reads_clean(self) -> bool:
-        """See `Objective.reads_clean`: whether any objective does."""
-        return any(part.reads_clean for part in self.objectives.values() if isinstance(part, Objective))
+    def clean_taps(self) -> tuple[str, ...] | None:
+        """See `Objective.clean_taps`: those of all objectives."""
+        taps = [part.clean_taps for part in self.objectives.values() if isinstance(part, Objective)]
+        return None if None in taps else tuple(dict.fromkeys(tap for part in taps for tap in part or ()))
 
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None

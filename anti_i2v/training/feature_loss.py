@@ -49,7 +49,9 @@ def feature_loss(
                 draw = surrogate.with_reference(draw, resize_to(surrogate, video[:, : surrogate.num_frames]))
             elif draw.reference is None and needs_reference(surrogate, objective):
                 draw = surrogate.with_reference(draw, photo)
-            features, target = surrogate(photo, text, draw) if objective.reads_clean else {}, None
+            taps, target = objective.clean_taps, None
+            reader = surrogate if taps is None else surrogate.with_taps(taps)
+            features = {} if taps == () else reader(photo, text, draw)
             if objective.target_image is not None:
                 picture = resize_to(surrogate, objective.target_image.to(photo)[None])
                 target = surrogate(picture.expand_as(photo), text, draw)
