@@ -32,6 +32,7 @@ from anti_i2v.spaces.frequency import cosines
 BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
 MAP = 16  # cells of the strength map along each side
+LEAST = 0.3  # smallest value of the strength map: below it a price on visibility would switch a place off for good
 
 SpaceName = Literal["dual", "rgb", "lab", "frequency"]
 
@@ -142,7 +143,7 @@ class BackboneGenerator(Generator):
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
         strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(window.dtype)
         x = self.decode(window, strength)
-        local = torch.sigmoid(self.strength_map(_scaled(x, MAP)))  # where in the window the budget goes
+        local = LEAST + (1 - LEAST) * torch.sigmoid(self.strength_map(_scaled(x, MAP)))  # where in the window the budget goes
         x = x * (1 + self.gain(strength))[:, :, None, None]
         parameters = {}
         for name, side in self.sides.items():

@@ -129,8 +129,12 @@ def _peaks(values: Map, scale_y: float, scale_x: float) -> NDArray[np.float64]:
 
 def _window(logit: float, y: float, x: float, size: float) -> Window:
     probability = 1 / (1 + math.exp(-logit))
-    side = max(1, round(SIDE_OF_FACE * size))
-    strength = min(1.0, max(0.0, (probability - THRESHOLD) / THRESHOLD))
+    return window_around(y, x, size, min(1.0, max(0.0, (probability - THRESHOLD) / THRESHOLD)))
+
+
+def window_around(y: float, x: float, face: float, strength: float = 1.0) -> Window:
+    """The window of a face: its centre and height in pixels of the photo."""
+    side = max(1, round(SIDE_OF_FACE * face))
     return Window(math.floor(y - side / 2 + 0.5), math.floor(x - side / 2 + 0.5), side, strength)
 
 

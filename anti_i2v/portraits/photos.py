@@ -59,19 +59,25 @@ class GroupPhotos(PhotoSource):
         people: Fewest and most people in a photo; where one finds no place beside the others, the photo has fewer.
         face: Smallest and largest height of a face, as a share of the photo's side.
         photos: How many validation and test photos to use, each with another first person; nobody is in the training split too.
+        kept: Train on so many photos only, and keep each in memory once it is drawn: drawing costs as much as a training step. None draws
+            new ones throughout.
 
     Raises:
         UsageError: A range that is empty or outside of what can be composed.
     """
 
-    def __init__(self, people: tuple[int, int] = (1, 4), face: tuple[float, float] = (0.12, 0.9), photos: int = 64) -> None:
+    def __init__(
+        self, people: tuple[int, int] = (1, 4), face: tuple[float, float] = (0.12, 0.9), photos: int = 64, kept: int | None = None
+    ) -> None:
         if not 1 <= people[0] <= people[1] <= MOST:
             raise UsageError(f"people is {people}; give the fewest and the most in a photo, from 1 to {MOST}")
         if not 0 < face[0] <= face[1] <= 0.95:
             raise UsageError(f"face is {face}; give the smallest and the largest height as shares of the photo's side, up to 0.95")
         if photos < 1:
             raise UsageError(f"photos is {photos}; give at least 1")
-        self.people, self.face, self.photos = people, face, photos
+        if kept is not None and kept < 1:
+            raise UsageError(f"kept is {kept}; give the number of training photos, at least 1, or null to draw new ones")
+        self.people, self.face, self.photos, self.kept = people, face, photos, kept
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -80,7 +86,7 @@ class GroupPhotos(PhotoSource):
 
     def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
         """See `PhotoSource.loader`."""
-        dataset = _GroupDataset(split, size, None if split == "train" else self.photos, self.people, self.face)
+        dataset = _GroupDataset(split, size, self.kept if split == "train" else self.photos, self.people, self.face)
         return map_loader(dataset, split, batch_size, workers, seed)
 
     def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor]:
@@ -92,6 +98,7 @@ class _GroupDataset(Dataset[Sample]):
     def __init__(self, split: Split, size: int, photos: int | None, people: tuple[int, int], face: tuple[float, float]) -> None:
         self.clips, self.size, self.people, self.face = PortraitClips(split, 1, 8, 8), size, people, face
         self.length = len(self.clips) if photos is None else min(photos, self.clips.people)
+        self.keeps, self.kept = photos is not None, dict[int, tuple[Tensor, str, Tensor]]()
 
     def __len__(self) -> int:
         return self.length
@@ -101,12 +108,19 @@ class _GroupDataset(Dataset[Sample]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """People of one size are rendered together, which is cheaper than one by one."""
-        photos = compose(self.clips, [self._request(index) for index in indices], FINEST)
-        samples = []
-        for index, photo in zip(indices, photos, strict=True):
+        known = {index: self.kept[index] for index in indices if index in self.kept}
+        missing = [index for index in dict.fromkeys(indices) if index not in known]
+        drawn = compose(self.clips, [self._request(index) for index in missing], FINEST) if missing else []
+        for index, photo in zip(missing, drawn, strict=True):
             faces = torch.zeros(MOST, 3)
             faces[: len(photo.faces)] = photo.faces
-            samples.append(Sample(image=photo.image, prompt=photo.prompts[0], identity=index % self.clips.people, faces=faces))
+            known[index] = (photo.image * 255).round().byte(), photo.prompts[0], faces
+        if self.keeps:
+            self.kept |= known
+        samples = []
+        for index in indices:
+            pixels, prompt, faces = known[index]
+            samples.append(Sample(image=pixels.float() / 255, prompt=prompt, identity=index % self.clips.people, faces=faces))
         return samples
 
     def _request(self, index: int) -> GroupRequest:

@@ -29,7 +29,7 @@ from anti_i2v.training.report import ClipReport
 from anti_i2v.training.schedule import share_of_run, warmup_cosine
 from anti_i2v.training.shipped_generator import ShippedGenerator
 from anti_i2v.training.transforms import Transform
-from anti_i2v.training.view import View, jitter
+from anti_i2v.training.view import View, around, jitter
 
 
 class ProtectionModule(LightningModule):
@@ -191,7 +191,8 @@ class ProtectionModule(LightningModule):
         share = torch.rand(len(image), generator=random).to(image)
         epsilon = self.epsilon_low + (self.epsilon_high - self.epsilon_low) * share
         key = torch.randn(len(image), KEY_SIZE, generator=random).to(image)
-        windows = jitter(self.protector.find(image), self.window_jitter, random)
+        windows = around(batch["faces"]) if "faces" in batch else self.protector.find(image)
+        windows = jitter(windows, self.window_jitter, random)
         protected = self.protector(image, epsilon, key, windows)
         other = protected if self.adversary is None else self.adversary(protected, epsilon, windows, self.protector, random)
         if self.view is None:

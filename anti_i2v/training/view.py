@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.inference.batches import Windows
-from anti_i2v.inference.windows import SIDE_OF_FACE, Window
+from anti_i2v.inference.windows import SIDE_OF_FACE, Window, window_around
 
 
 class View:
@@ -60,6 +60,11 @@ class View:
         # Sampling at one point a pixel would alias where a view is made smaller; twice as many points each way are averaged.
         grid = F.affine_grid(theta.to(image), [len(image), 3, 2 * self.size, 2 * self.size], align_corners=False)
         return F.avg_pool2d(F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False), 2)
+
+
+def around(faces: Tensor) -> list[list[Window]]:
+    """The windows around faces that the source of the photos knows: (B, N, 3) of `PhotoBatch`, heights of 0 where there is none."""
+    return [[window_around(y, x, height) for y, x, height in those if height > 0] for those in faces.tolist()]
 
 
 def jitter(windows: Windows, amount: float, random: torch.Generator) -> list[list[Window]]:
