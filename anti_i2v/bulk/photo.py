@@ -48,7 +48,7 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
     photo, notes = to_writable_mode(photo, output.suffix)
     protected, epsilon = _protect(protector, photo, request, str(source))
-    notes += _mode_notes(photo, protected)
+    notes += _change_notes(photo, protected)
     output.parent.mkdir(parents=True, exist_ok=True)
     with write_error(output, protected), atomic.write(output) as part:
         with part.open("wb") as file:
@@ -67,7 +67,7 @@ def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: 
     """
     photo, notes = to_writable_mode(read_photo(io.BytesIO(content), name), suffix)
     protected, epsilon = _protect(protector, photo, request, name)
-    notes += _mode_notes(photo, protected)
+    notes += _change_notes(photo, protected)
     file = io.BytesIO()
     notes += encode_photo(protected, file, suffix, photo, request.write_options(protector.mark(epsilon)))
     data = file.getvalue()
@@ -99,10 +99,11 @@ def _protect(protector: PhotoProtector, photo: Image.Image, request: Request, na
     return protected, epsilon
 
 
-def _mode_notes(photo: Image.Image, protected: Image.Image) -> tuple[str, ...]:
-    """What protecting makes of modes that cannot hold a protected photo."""
+def _change_notes(photo: Image.Image, protected: Image.Image) -> tuple[str, ...]:
+    """What protecting makes of modes that cannot hold a protected photo, and whether it found anybody to protect."""
     if photo.mode == protected.mode or photo.mode.startswith("I;16"):
-        return ()
+        same = photo.size == protected.size and photo.tobytes() == protected.tobytes()
+        return ("nobody was found in it, so it stays as it is",) if same else ()
     return (f"{MODES.get(photo.mode, photo.mode)} became {protected.mode}",)
 
 
