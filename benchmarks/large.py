@@ -13,7 +13,7 @@ from PIL import Image
 from anti_i2v.budget import round_down
 from anti_i2v.imaging.metrics import ciede2000
 from anti_i2v.imaging.tensors import to_tensor
-from anti_i2v.inference.apply import protect_blocks
+from anti_i2v.inference import protect_photo
 from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
@@ -50,7 +50,7 @@ def large(name: str, width: int, height: int, seed: int = 0) -> Image.Image:
 def faithfulness(protector: Protector, photo: Image.Image, epsilon: float) -> dict[str, Any]:
     """The residual in blocks beside that of every pixel for itself: both files within epsilon, how alike, also at the model's size."""
     before = np.asarray(photo)
-    exact = np.asarray(protect_blocks(protector.backend, photo, round_down(epsilon), (1, 1), PUBLIC_KEY))
+    exact = np.asarray(protect_photo(protector.backend, photo, epsilon, PUBLIC_KEY, (1, 1)))
     blocks = np.asarray(protector.protect(photo, epsilon, key="none"))
     one, other = _residual(blocks, before), _residual(exact, before)
     apart = one - other

@@ -16,8 +16,8 @@ from PIL import Image
 from anti_i2v.budget import fit_steps_to_budget, round_down
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.cielab import Floats
-from anti_i2v.inference.blocks import Steps, block_of, finding_block
-from anti_i2v.inference.planes import Pixels, Split, split
+from anti_i2v.inference.blocks import Factor, Steps, block_of, finding_block
+from anti_i2v.inference.planes import Pixels, split
 from anti_i2v.inference.windows import Window, find_windows, levels, mask
 from anti_i2v.keys import PUBLIC_KEY, photo_key
 from anti_i2v.spaces import SPACES
@@ -50,7 +50,9 @@ class Backend(Protocol):
         """
 
 
-def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: bytes = PUBLIC_KEY) -> Image.Image:
+def protect_photo(
+    backend: Backend, photo: Image.Image, epsilon: float, secret: bytes = PUBLIC_KEY, block: Factor | None = None
+) -> Image.Image:
     """Protect one photo; see `Protector.protect` for what is kept of each mode.
 
     Args:
@@ -58,6 +60,7 @@ def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: 
         photo: Any size from 1 × 1, and any mode with a defined range.
         epsilon: Budget in 1/255 steps. 0 gives the photo back.
         secret: Of the user; the photo's key is made of it.
+        block: Pixels across and down that change together; by default what the size of the people allows, see `blocks.block_of`.
 
     Returns:
         A new picture; `photo` is unchanged. Without people in it, its values are those of the photo.
@@ -65,19 +68,18 @@ def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: 
     Raises:
         UsageError: Epsilon outside 0–32, a mode without a defined range, or a generator whose values are not finite.
     """
-    bound, block = round_down(epsilon), finding_block(photo.size)
-    parts = split(photo, block)
+    bound, coarse = round_down(epsilon), finding_block(photo.size)
+    parts = split(photo, coarse)
     colour = parts.upright(parts.colour)
-    windows = [window.scaled(block[0]) for window in find_people(backend, colour)]
+    windows = [window.scaled(coarse[0]) for window in find_people(backend, colour)]
+    # Not of the blocks that change: a window that is one pixel larger must not mean another key.
     key = photo_key(secret, colour)
-    fine = block_of(photo.size, [window.side for window in windows])
-    return protect_blocks(backend, parts if fine == block else split(photo, fine), [w.scaled(1 / fine[0]) for w in windows], bound, key)
-
-
-def protect_blocks(backend: Backend, parts: Split, windows: Sequence[Window], epsilon: np.float32, key: Floats) -> Image.Image:
-    """`protect_photo` of a photo that is taken apart already, with the windows in pixels of its upright parts."""
+    fine = block or block_of(photo.size, [window.side for window in windows])
+    if fine != coarse:
+        parts = split(photo, fine)
+    seen = [window.scaled(1 / fine[0]) for window in windows]
     # The pixels of a phone's photo often lie on their side; the generator learned from upright people.
-    steps = compute_steps(backend, parts.upright(parts.colour), parts.upright(parts.stored), windows, epsilon, key)
+    steps = compute_steps(backend, parts.upright(parts.colour), parts.upright(parts.stored), seen, bound, key)
     return parts.join(parts.as_stored(steps))
 
 
