@@ -28,19 +28,23 @@ class Sample(TypedDict):
     prompt: str
     identity: NotRequired[int]
     video: NotRequired[Tensor]
+    faces: NotRequired[Tensor]
 
 
 class PhotoBatch(TypedDict):
     """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings.
 
     `identity` (B,) int64 is the person's index in the split of rendered portraits; sources that do not know who is in a photo
-    leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, from sources that have some.
+    leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, from sources that have some. `faces`
+    (B, N, 3) are the centre's y and x and the height of each face in pixels, zeros in the rows that a photo does not need; the first
+    is that of `identity`.
     """
 
     image: Tensor
     prompt: list[str]
     identity: NotRequired[Tensor]
     video: NotRequired[Tensor]
+    faces: NotRequired[Tensor]
 
 
 class PhotoSource(ABC):
@@ -79,7 +83,7 @@ class PhotoSource(ABC):
 
 
 def collate(samples: Sequence[Sample]) -> PhotoBatch:
-    """Stack samples to a batch; it has identities or clips if all of them have."""
+    """Stack samples to a batch; it has identities, clips or faces if all of them have."""
     batch = PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
     identities = [s["identity"] for s in samples if "identity" in s]
     if len(identities) == len(samples):
@@ -87,6 +91,9 @@ def collate(samples: Sequence[Sample]) -> PhotoBatch:
     clips = [s["video"] for s in samples if "video" in s]
     if len(clips) == len(samples):
         batch["video"] = torch.stack(clips)
+    faces = [s["faces"] for s in samples if "faces" in s]
+    if len(faces) == len(samples):
+        batch["faces"] = torch.stack(faces)
     return batch
 
 

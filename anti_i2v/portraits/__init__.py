@@ -2,6 +2,6 @@
 
 from anti_i2v.portraits.actions import ACTIONS, Action
 from anti_i2v.portraits.clips import Clip, ClipBatch, PortraitClips
-from anti_i2v.portraits.photos import PortraitPhotos
+from anti_i2v.portraits.photos import GroupPhotos, PortraitPhotos
 
-__all__ = ["ACTIONS", "Action", "Clip", "ClipBatch", "PortraitClips", "PortraitPhotos"]
+__all__ = ["ACTIONS", "Action", "Clip", "ClipBatch", "GroupPhotos", "PortraitClips", "PortraitPhotos"]

@@ -14,7 +14,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.portraits.actions import ACTIONS, perform
 from anti_i2v.portraits.identity import sample_identities
 from anti_i2v.portraits.render import render
-from anti_i2v.portraits.scene import sample_scenes
+from anti_i2v.portraits.scene import Scene, sample_scenes
 
 Split = Literal["train", "validation", "test"]
 
@@ -50,6 +50,17 @@ class ClipBatch:
     face_mask: Tensor
 
 
+@dataclass(frozen=True)
+class Cast:
+    """N people, the seeds of their clips, their scenes, the actions (N,) int64 and the words that ask for these."""
+
+    identity: list[int]
+    seeds: list[int]
+    scene: Scene
+    action: Tensor
+    prompts: list[str]
+
+
 class PortraitClips(Dataset[Clip]):
     """Clips of one split; the first `people` of them show each person once, so `[0 … 63]` are 64 different people.
 
@@ -77,21 +88,27 @@ class PortraitClips(Dataset[Clip]):
         b = self.batch([index])
         return Clip(b.video[0], b.prompts[0], int(b.action[0]), int(b.identity[0]), b.person_mask[0], b.face_mask[0])
 
-    def batch(self, indices: Sequence[int]) -> ClipBatch:
-        """Render the clips with these indices together; equal to rendering them one by one."""
+    def cast(self, indices: Sequence[int]) -> Cast:
+        """Who is in the clips with these indices, in which scene, and what they do."""
         identities = [self.first + int(i) % self.people for i in indices]
         seeds = [(self.first + int(i) % self.people) * 1009 + int(i) // self.people * 7 + 500_000_000 for i in indices]
-        scene = sample_scenes(seeds)
-        generators = [torch.Generator().manual_seed(seed + 3) for seed in seeds]
-        choice = torch.stack([torch.rand(2, generator=g) for g in generators])
+        choice = torch.stack([torch.rand(2, generator=torch.Generator().manual_seed(seed + 3)) for seed in seeds])
         action = (choice[:, 0] * len(ACTIONS)).long()
         prompts = [
             ACTIONS[a].prompts[int(c * len(ACTIONS[a].prompts))] for a, c in zip(action.tolist(), choice[:, 1].tolist(), strict=True)
         ]
+        return Cast(identities, seeds, sample_scenes(seeds), action, prompts)
+
+    def batch(self, indices: Sequence[int]) -> ClipBatch:
+        """Render the clips with these indices together; equal to rendering them one by one."""
+        casts = self.cast(indices)
+        generators = [torch.Generator().manual_seed(seed + 3) for seed in casts.seeds]
+        for generator in generators:
+            torch.rand(2, generator=generator)  # the action and its words, in `cast`
         texture = torch.stack([torch.randn(1, 12, 12, generator=g) for g in generators])
         # Frame by frame, so that the first frame's grain does not depend on how many follow.
         size = (1, self.height, self.width)
         grain = torch.stack([torch.stack([torch.randn(size, generator=g) for _ in range(self.num_frames)]) for g in generators])
-        motion = perform(action, scene, self.num_frames)
-        frames = render(sample_identities(identities), scene, motion, self.height, self.width, grain, texture)
-        return ClipBatch(frames.video, prompts, action, torch.tensor(identities), frames.person_mask, frames.face_mask)
+        motion = perform(casts.action, casts.scene, self.num_frames)
+        frames = render(sample_identities(casts.identity), casts.scene, motion, self.height, self.width, grain, texture)
+        return ClipBatch(frames.video, casts.prompts, casts.action, torch.tensor(casts.identity), frames.person_mask, frames.face_mask)

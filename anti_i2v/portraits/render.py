@@ -33,7 +33,7 @@ def _plane(value: Tensor) -> Tensor:
     return value.view(-1, 1, 1) if value.ndim == 1 else value.T[:, :, None, None]
 
 
-def _background(x: Tensor, y: Tensor, scene: Scene, texture: Tensor) -> Tensor:
+def draw_background(x: Tensor, y: Tensor, scene: Scene, texture: Tensor) -> Tensor:
     """(3, N, H, W): a wall with a gradient, a few objects before it, and a faint surface."""
     tilt = _plane(scene["tilt"])
     wave = 0.5 + 0.5 * torch.sin(x * torch.cos(tilt) * 1.6 + y * torch.sin(tilt) * 1.6)
@@ -68,7 +68,16 @@ def _body(
     return torch.maximum(neck, shirt)
 
 
-def render(identity: Identity, scene: Scene, motion: Motion, height: int, width: int, grain: Tensor, texture: Tensor) -> Frames:
+def render(
+    identity: Identity,
+    scene: Scene,
+    motion: Motion,
+    height: int,
+    width: int,
+    grain: Tensor,
+    texture: Tensor,
+    background: Tensor | None = None,
+) -> Frames:
     """Draw N people in N scenes over T frames.
 
     Args:
@@ -79,12 +88,14 @@ def render(identity: Identity, scene: Scene, motion: Motion, height: int, width:
         width: W in pixels.
         grain: (N, T, 1, H, W) unit noise of the sensor.
         texture: (N, 1, h, w) unit noise of the background's surface, any size.
+        background: (3, N, H, W) in [0, 1] before light and colour cast, instead of the scenes' walls.
     """
     n, t = motion.yaw.shape
     clip = torch.arange(n).repeat_interleave(t)  # frame → clip
     y = (((torch.arange(height) + 0.5) * (2 / height)) - 1).view(1, height, 1)
     x = ((torch.arange(width) + 0.5) * (2 / height) - width / height).view(1, 1, width)
-    image = _background(x, y, scene, texture)[:, clip].contiguous()
+    behind = draw_background(x, y, scene, texture) if background is None else background
+    image = behind[:, clip].contiguous()
 
     who = {name: value[clip] for name, value in identity.geometry.items()}
     what = {name: value[clip] for name, value in scene.value.items()}
