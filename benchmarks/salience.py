@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,24 +138,31 @@ def of_nobody(images: Sequence[Tensor]) -> list[FacePhoto]:
     return [FacePhoto(image, none) for image in [*images, *(i.round().to(torch.uint8) for i in small)]]
 
 
-def measure(network: SalienceNetwork, photos: int, real_faces: Path | None, pictures: Path | None) -> dict[str, dict[str, float | None]]:
-    """Name of each row → its figures."""
-    rows: dict[str, Iterable[FacePhoto]] = {
-        f"rendered people, face {share:g} of the shorter side": rendered(share, photos) for share in SHARES
-    }
-    rows["drawn backgrounds, nobody"] = empty(photos)
-    rows["scikit-image's " + ", ".join(WITHOUT_PEOPLE)] = of_nobody([skimage_photo(name) for name in WITHOUT_PEOPLE])
-    if pictures is not None:
-        rows["other pictures without people"] = of_nobody(read_pictures(pictures))
+def rows_of(photos: int, real_faces: Path | None, pictures: Path | None) -> Iterator[tuple[str, Iterable[FacePhoto]]]:
+    """Name of each row and its photos, made when they are looked at."""
+    yield "scikit-image's " + ", ".join(WITHOUT_PEOPLE), of_nobody([skimage_photo(name) for name in WITHOUT_PEOPLE])
     # By eye: eyes at y 102, x 202 and 246, mouth at y 145.
-    rows["scikit-image's astronaut"] = [FacePhoto(skimage_photo("astronaut"), torch.tensor([[119.0, 224.0, 129.0]]))]
+    yield "scikit-image's astronaut", [FacePhoto(skimage_photo("astronaut"), torch.tensor([[119.0, 224.0, 129.0]]))]
+    if pictures is not None:
+        yield "other pictures without people", of_nobody(read_pictures(pictures))
+    yield "drawn backgrounds, nobody", empty(photos)
+    for share in SHARES:
+        yield f"rendered people, face {share:g} of the shorter side", rendered(share, photos)
     if real_faces is not None:
         portraits = real_portraits(real_faces)[-50:]
-        rows["real portraits, whole"] = portraits
-        rows["real portraits, cut to the face"] = map(tight, portraits)
+        yield "real portraits, whole", portraits
+        yield "real portraits, cut to the face", map(tight, portraits)
         for share in SHARES[1:]:
-            rows[f"real portraits pasted, face {share:g} of the shorter side"] = pasted(portraits, share)
-    return {name: count(network, some).summary() for name, some in tqdm(rows.items(), unit="row")}
+            yield f"real portraits pasted, face {share:g} of the shorter side", pasted(portraits, share)
+
+
+def measure(network: SalienceNetwork, photos: int, real_faces: Path | None, pictures: Path | None) -> dict[str, dict[str, float | None]]:
+    """Name of each row → its figures; each is printed as soon as it is known."""
+    rows = {}
+    for name, some in tqdm(rows_of(photos, real_faces, pictures), unit="row"):
+        rows[name] = count(network, some).summary()
+        tqdm.write(table({name: rows[name]}).splitlines()[-1])
+    return rows
 
 
 def table(rows: dict[str, dict[str, float | None]]) -> str:
