@@ -31,6 +31,7 @@ from anti_i2v.spaces.frequency import cosines
 
 BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
+ROUNDS = 10  # singular values from a fiftieth of the largest on end within 1 % of 1
 MAP = 16  # cells of the strength map along each side
 LEAST = 0.3  # smallest value of the strength map: below it a price on visibility would switch a place off for good
 
@@ -50,8 +51,9 @@ class BackboneGenerator(Generator):
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
         frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
-        key_rank: How many numbers of the photo's key decide the pattern, 0 to 32: the last layer is linear in them, so the pattern of minus
-            a key is minus the pattern, and the mean over all keys is nothing. 0 paints one pattern for all keys.
+        key_rank: How many numbers of the photo's key decide the pattern, 0 to 32: it is their sum over as many orthonormal patterns. So two
+            patterns of a photo are as alike as their keys, that of minus a key is minus the pattern, and the mean over all keys is
+            nothing. 0 paints one pattern for all keys.
         start_from: Folder of an objective embedder, or the name of a shipped one: the backbone begins with its weights, so
             that it knows faces before its first step. Of the same backbone, with `frozen_norm`; not part of the configuration.
         salience: See `Generator`.
@@ -171,12 +173,25 @@ class BackboneGenerator(Generator):
         return x
 
     def with_key(self, patterns: Tensor, key: Tensor) -> Tensor:
-        """The sum of `key_rank` patterns, each times a number of the key: (N, rank · C, h, w) → (N, C, h, w)."""
+        """The sum of `key_rank` orthonormal patterns, each times a number of the key: (N, rank · C, h, w) → (N, C, h, w)."""
         if not self.key_rank:
             return patterns
         count, planes, height, width = patterns.shape
-        numbers = key[:, : self.key_rank, None, None, None].to(patterns.dtype)
-        return (patterns.view(count, self.key_rank, planes // self.key_rank, height, width) * numbers).sum(1)
+        rows = orthonormal(patterns.float().reshape(count, self.key_rank, -1))
+        mixed = (rows * key[:, : self.key_rank, None].float()).sum(1)
+        return mixed.view(count, planes // self.key_rank, height, width)
+
+
+def orthonormal(rows: Tensor) -> Tensor:
+    """The nearest orthonormal rows: (N, r, n) → the same shape.
+
+    Left free, the patterns of all keys become one pattern and minus it, which training finds first, and half of all wrong keys undo it. By
+    Newton and Schulz's iteration, X ← 1.5 X − 0.5 X Xᵀ X, which needs only what ONNX has.
+    """
+    x = rows / rows.square().sum((1, 2), keepdim=True).add(1e-12).sqrt()
+    for _ in range(ROUNDS):
+        x = 1.5 * x - 0.5 * (x @ x.transpose(1, 2)) @ x
+    return x
 
 
 def _pattern(x: Tensor, strength: float) -> Tensor:
