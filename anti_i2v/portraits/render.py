@@ -69,14 +69,7 @@ def _body(
 
 
 def render(
-    identity: Identity,
-    scene: Scene,
-    motion: Motion,
-    height: int,
-    width: int,
-    grain: Tensor,
-    texture: Tensor,
-    background: Tensor | None = None,
+    identity: Identity, scene: Scene, motion: Motion, height: int, width: int, grain: Tensor, texture: Tensor, behind: Tensor | None = None
 ) -> Frames:
     """Draw N people in N scenes over T frames.
 
@@ -88,14 +81,13 @@ def render(
         width: W in pixels.
         grain: (N, T, 1, H, W) unit noise of the sensor.
         texture: (N, 1, h, w) unit noise of the background's surface, any size.
-        background: (3, N, H, W) in [0, 1] before light and colour cast, instead of the scenes' walls.
+        behind: (3, N, H, W) in [0, 1] before light and colour cast, instead of the scenes' walls.
     """
     n, t = motion.yaw.shape
     clip = torch.arange(n).repeat_interleave(t)  # frame → clip
     y = (((torch.arange(height) + 0.5) * (2 / height)) - 1).view(1, height, 1)
     x = ((torch.arange(width) + 0.5) * (2 / height) - width / height).view(1, 1, width)
-    behind = draw_background(x, y, scene, texture) if background is None else background
-    image = behind[:, clip].contiguous()
+    image = (draw_background(x, y, scene, texture) if behind is None else behind)[:, clip].contiguous()
 
     who = {name: value[clip] for name, value in identity.geometry.items()}
     what = {name: value[clip] for name, value in scene.value.items()}
