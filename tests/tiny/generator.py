@@ -63,6 +63,16 @@ def tiny_network(seed: int = 0, **settings: object) -> BackboneGenerator:
         return finding(BackboneGenerator(**sizes | settings, salience=None))  # type: ignore[arg-type]
 
 
+def tiny_onnx(folder: Path, **settings: object) -> Path:
+    """Write a generator's folder with `model.onnx` and `salience.onnx`; it is returned. Some ten seconds."""
+    from anti_i2v.generators.onnx import export_onnx
+
+    protector = Protector(tiny_network(**settings).eval())
+    protector.save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test model"})
+    export_onnx(protector.generator, folder)
+    return folder
+
+
 def tiny_generator(folder: Path) -> Path:
     """Write the folder; it is returned."""
     Protector(tiny_network()).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test model"})
