@@ -35,7 +35,7 @@ SECRET_BYTES = 32  # of a secret that is made here
 SHORTEST, LONGEST = 16, 4096  # bytes of a secret in a file; shorter ones can be guessed, longer files are something else
 PURPOSE = b"anti-i2v photo key 1\0"  # changes with what is hashed, so that no key is ever that of another version
 PATIENCE, PAUSE = 50, 0.02  # looks at, and seconds between them, while another process writes the secret
-REMEDY = f"give --key FILE with {SHORTEST} to {LONGEST} random bytes, or --key {NONE} for the public key"
+REMEDY = f"give --key FILE with {SHORTEST} to {LONGEST} random bytes, or --key {NONE}"
 
 
 def default_path() -> Path:

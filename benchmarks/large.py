@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from anti_i2v.budget import round_down
 from anti_i2v.imaging.metrics import ciede2000
 from anti_i2v.imaging.tensors import to_tensor
 from anti_i2v.inference import protect_photo

@@ -27,21 +27,18 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from anti_i2v.budget import round_down
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.evaluation.report import write_texts
 from anti_i2v.generators.folder import DEFAULT_GENERATOR
 from anti_i2v.imaging.measure import measure
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import LOSSY, save_photo
-from anti_i2v.inference import apply, blocks, planes
-from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from benchmarks.large import MODEL_SIZE, PICTURES, faithfulness, large
 from benchmarks.tables import ROOT, grid
 
-STAGES = ("decode", "reduce", "network", "residual", "apply", "encode", "verify")
+STAGES = ("decode", "network", "pixels", "encode", "verify")
 CODEC = ("decode", "encode")
 PHOTOS = ["512x512.png", "512x512.jpg", "1920x1080.jpg", "4032x3024.jpg"]
 PEERS = (
@@ -83,19 +80,18 @@ def codec(source: Path, target: Path) -> Stopwatch:
 
 
 def protection(protector: Protector, source: Path, target: Path, epsilon: float) -> Stopwatch:
-    """One photo from file to file, step by step as `bulk` and `inference.apply` take them."""
-    watch, backend, network = Stopwatch(), protector.backend, protector.backend.propose
+    """One photo from file to file, as `bulk` takes it: `network` finds people and proposes, `pixels` is what applies that."""
+    watch, backend = Stopwatch(), protector.backend
+    find, propose = backend.find, backend.propose
     photo = watch("decode", lambda: read_photo(source))
-    split = watch("reduce", lambda: planes.split(photo, blocks.factor(photo.size)))
-    backend.propose = lambda *arguments: watch("network", lambda: network(*arguments))  # type: ignore[method-assign]
-    pixels, bound = (split.upright(split.colour), split.upright(split.stored)), round_down(epsilon)
+    backend.find = lambda *arguments: watch("network", lambda: find(*arguments))  # type: ignore[method-assign]
+    backend.propose = lambda *arguments: watch("network", lambda: propose(*arguments))  # type: ignore[method-assign]
     try:
-        steps = watch("residual", lambda: apply.compute_steps(backend, *pixels, bound, PUBLIC_KEY))
+        protected = watch("pixels", lambda: protector.protect(photo, epsilon, key="none"))
     finally:
-        del backend.propose
-    both, alone = watch.seconds["residual"], watch.seconds["network"]
-    watch.seconds["residual"] = both[0] - alone[0], both[1] - alone[1]
-    protected = watch("apply", lambda: split.join(split.as_stored(steps)))
+        del backend.find, backend.propose
+    both, alone = watch.seconds["pixels"], watch.seconds.get("network", (0.0, 0.0))
+    watch.seconds["network"], watch.seconds["pixels"] = alone, (both[0] - alone[0], both[1] - alone[1])
     watch("encode", lambda: save_photo(protected, target, like=photo))
     watch("verify", lambda: measure(photo, protected, read_photo(target), target.suffix in LOSSY, epsilon))
     return watch

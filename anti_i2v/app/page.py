@@ -20,7 +20,8 @@ TITLE = "Protect photos"
 ABOUT = """<h1>Protect photos</h1>
 <p>AI can make a fake video of a person out of a single photo. This page changes photos a little, in a way that is meant to make that
 harder.</p>
-<p>Everything happens on this computer: nothing is sent anywhere, and what this page has stored of your photos is deleted when you close it.</p>"""
+<p>Everything happens on this computer: nothing is sent anywhere, and what this page has stored of your photos is deleted when you
+close it.</p>"""
 LIMITS = """<div class="limits"><p><b>Know the limits.</b> The video tools that people use today are not stopped by this yet, and anyone
 who tries hard can remove it. Only a photo that you keep to yourself is safe.</p><p class="small">In exact words: {}</p></div>"""
 FORMATS = (("Keep the format: a JPEG stays a JPEG", "same"), ("Save exactly: a JPEG becomes a PNG, which is larger", "lossless"))

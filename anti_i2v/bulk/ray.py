@@ -1,7 +1,7 @@
 """Jobs on many machines, by Ray Data: one job a row, done by actors that load the generator once; Ray replaces those that die.
 
-Sources, outputs, the generator and the key must be under the same paths on all machines. A file appears complete or not at all, so a job that was
-cut off is simply done again.
+Sources, outputs, the generator and the key must be under the same paths on all machines. A file appears complete or not at all, so a job
+that was cut off is simply done again.
 """
 
 from __future__ import annotations

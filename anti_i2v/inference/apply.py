@@ -19,7 +19,7 @@ from anti_i2v.imaging.cielab import Floats
 from anti_i2v.inference.blocks import Factor, Steps, block_of, finding_block
 from anti_i2v.inference.planes import Pixels, split
 from anti_i2v.inference.windows import Window, find_windows, levels, mask
-from anti_i2v.keys import PUBLIC_KEY, photo_key
+from anti_i2v.keys import photo_key
 from anti_i2v.spaces import SPACES
 from anti_i2v.spaces.base import Field
 
@@ -51,7 +51,7 @@ class Backend(Protocol):
 
 
 def protect_photo(
-    backend: Backend, photo: Image.Image, epsilon: float, secret: bytes = PUBLIC_KEY, block: Factor | None = None
+    backend: Backend, photo: Image.Image, epsilon: float, secret: bytes, block: Factor | None = None
 ) -> Image.Image:
     """Protect one photo; see `Protector.protect` for what is kept of each mode.
 

@@ -28,7 +28,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def clean_taps(self) -> tuple[str, ...] | None:
-        """The taps that are read of the clean photos; None for all of the surrogate's. What is not computed saves up to a third of a step."""
+        """The taps that are read of the clean photos; None for all of the surrogate's. What is not computed saves time."""
         return None
 
     def check_taps(self, taps: Collection[str]) -> None:

@@ -43,9 +43,9 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Command line without the program's name; None reads it from `sys.argv`.
     """
     _silence()
-    # Lightning warns when a list is handed over while sys.argv is not empty, so the list goes where Lightning reads it.
+    # Where Lightning reads them: processes that it starts for several devices get the same command line.
     arguments = list(sys.argv[1:] if args is None else args)
-    program, sys.argv = sys.argv, [sys.argv[0]]
+    program, sys.argv = sys.argv, [sys.argv[0], *with_default_config(arguments)]
     try:
         for module in MODULES:
             import_module(module)
@@ -59,7 +59,6 @@ def main(args: Sequence[str] | None = None) -> None:
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"exit_on_error": False},
-            args=with_default_config(arguments),
         )
     except argparse.ArgumentError as mistake:
         _refuse(mistake)

@@ -149,16 +149,14 @@ def test_a_worker_that_has_no_secret_makes_none(home: Path, photos: Path, tmp_pa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_no_output_holds_the_secret_or_a_key(
-    protect: Protect, photos: Path, key: Path, tmp_path: Path, capsys: Capture, workers: int
-) -> None:
+def test_no_output_holds_the_secret_or_a_key(photos: Path, key: Path, tmp_path: Path, capsys: Capture, workers: int) -> None:
     smooth(5).save(photos / "5.jpg", exif=smooth(5).getexif())
     (photos / "bad.png").write_bytes(b"no photo")
     with tarfile.open(tmp_path / "00.tar", "w") as tar:
         tar.add(photos / "0.png", "0.png")
     out = tmp_path / "out"
     options = ("--format", "same", "--report", tmp_path / "report.json", "--workers", workers, "--key", key)
-    assert protect(photos, tmp_path / "00.tar", "--out", out, *options) == 1
+    assert main(["protect", *map(str, (photos, tmp_path / "00.tar", "--out", out, *options))]) == 1
     said = capsys.readouterr()
     texts = [said.out.encode(), said.err.encode(), (tmp_path / "report.json").read_bytes(), *files(out).values()]
     for path in out.rglob("*.png"):
@@ -211,9 +209,9 @@ def test_a_dry_run_makes_no_secret(protect: Protect, photos: Path, home: Path, t
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
-def test_a_key_that_others_may_read_is_warned_of_once(photos: Path, key: Path, generator: Path, tmp_path: Path) -> None:
+def test_a_key_that_others_may_read_is_warned_of_once(photos: Path, key: Path, tmp_path: Path) -> None:
     key.chmod(0o644)
-    command = [sys.executable, "-m", "anti_i2v", "protect", photos, "--out", tmp_path / "out", "--generator", generator, "--key", key]
+    command = [sys.executable, "-m", "anti_i2v", "protect", photos, "--out", tmp_path / "out", "--key", key]
     done = subprocess.run([*map(str, command), "--workers", "2", "--quiet"], capture_output=True, text=True, check=True)
     assert done.stderr == f"warning: others may read the key {key} (mode 644); chmod 600 it\n"
     assert len(files(tmp_path / "out")) == 4

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,11 +200,11 @@ def test_an_interrupt_leaves_no_half_file(protect: Protect, tmp_path: Path, monk
         tar.add(tmp_path / "a.png", "b.png")
     original, calls = TorchBackend.propose, []
 
-    def second_is_interrupted(self: TorchBackend, photo: Floats, epsilon: np.float32) -> dict[str, Floats]:
+    def second_is_interrupted(self: TorchBackend, photo: Floats, *arguments: Any) -> dict[str, Floats]:
         calls.append(photo)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(self, photo, epsilon)
+        return original(self, photo, *arguments)
 
     monkeypatch.setattr(TorchBackend, "propose", second_is_interrupted)
     assert protect(tmp_path / "00.tar", "--out", tmp_path / "out") == 130
