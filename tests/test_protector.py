@@ -21,10 +21,11 @@ from anti_i2v.generators import BackboneGenerator, Generator
 from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.imaging.tensors import to_tensor
 from anti_i2v.inference import blocks
-from anti_i2v.inference.apply import find_people, protect_blocks
+from anti_i2v.inference.apply import find_people, protect_photo
 from anti_i2v.inference.onnx import OnnxBackend
 from anti_i2v.inference.planes import split
 from anti_i2v.inference.windows import Window
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from tests.tiny.generator import tiny_network
 from tests.tiny.profiles import DISPLAY_P3
@@ -84,16 +85,11 @@ def windows_of(protector: Protector, photo: Image.Image) -> list[Window]:
     return [window.scaled(block[0]) for window in find_people(protector.backend, split(photo, block).colour)]
 
 
-def of_every_pixel(protector: Protector, photo: Image.Image, windows: list[Window]) -> Image.Image:
-    """`protect` without blocks; the tests' network has no use for a key."""
-    return protect_blocks(protector.backend, split(photo), windows, np.float32(8), np.zeros(32, np.float32))
-
-
 def test_a_large_photo_gets_nearly_the_residual_of_every_pixel_for_itself(protector: Protector) -> None:
     photo = astronaut(*LARGE)
     before = values(photo)
     assert blocks.block_of(photo.size, [w.side for w in windows_of(protector, photo)]) == (9, 9)
-    exact = values(of_every_pixel(protector, photo, windows_of(protector, photo))) - before
+    exact = values(protect_photo(protector.backend, photo, 8, PUBLIC_KEY, (1, 1))) - before
     residual = values(protector.protect(photo, 8.0)) - before
     assert np.corrcoef(residual.ravel(), exact.ravel())[0, 1] > 0.98
     assert residual.std() / exact.std() == pytest.approx(1, abs=0.03)
@@ -347,6 +343,7 @@ def test_protecting_imports_no_diffusion_and_no_trainer() -> None:
     code = """
 import sys
 from PIL import Image
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from anti_i2v.generators import BackboneGenerator, Generator
 photo = Image.new('RGB', (40, 30), (90, 120, 60))

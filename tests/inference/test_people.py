@@ -12,10 +12,11 @@ from skimage import data
 
 from anti_i2v.imaging.tensors import to_tensor
 from anti_i2v.inference import batches, blocks
-from anti_i2v.inference.apply import Patch, blend, find_people, protect_blocks, protect_photo
+from anti_i2v.inference.apply import Patch, blend, compute_steps, find_people, protect_photo
 from anti_i2v.inference.planes import split
 from anti_i2v.inference.torch_backend import TorchBackend
 from anti_i2v.inference.windows import Window
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from tests.tiny.generator import smooth, tiny_network
 from tests.tiny.people import DiscBackend, middle_face, scene
@@ -26,7 +27,7 @@ KEY = np.random.default_rng(7).standard_normal(32).astype(np.float32)
 
 def change(photo: Image.Image) -> np.ndarray:
     """What protecting changes, in steps."""
-    return np.asarray(protect_photo(BACKEND, photo, 8)).astype(int) - np.asarray(photo)
+    return np.asarray(protect_photo(BACKEND, photo, 8, PUBLIC_KEY)).astype(int) - np.asarray(photo)
 
 
 def test_only_the_window_around_a_person_changes() -> None:
@@ -64,7 +65,7 @@ def test_nor_on_the_size_at_which_the_photo_is_kept() -> None:
 
 def test_a_photo_without_people_stays_as_it_is() -> None:
     for photo in (scene(400, 500), scene(2000, 1500), scene(12, 9)):
-        assert protect_photo(BACKEND, photo, 8).tobytes() == photo.tobytes()
+        assert protect_photo(BACKEND, photo, 8, PUBLIC_KEY).tobytes() == photo.tobytes()
     network = tiny_network()
     torch.nn.init.constant_(network.salience.head.bias, -4.0)  # type: ignore[arg-type]
     image = to_tensor(smooth(0))[None]
@@ -83,7 +84,7 @@ def test_a_large_photo_changes_in_blocks_where_its_people_are(lying: bool) -> No
     windows = [window.scaled(3) for window in found]
     assert [abs(v - e) <= 3 for w in windows for v, e in zip((w.top, w.left, w.side), (460, 1060, 480), strict=True)] == [True] * 3
     assert blocks.block_of(photo.size, [window.side for window in windows])[0] in (2, 3)
-    exact = np.asarray(protect_blocks(BACKEND, split(photo), windows, np.float32(8), KEY)).astype(int) - np.asarray(photo)
+    exact = np.asarray(protect_photo(BACKEND, photo, 8, PUBLIC_KEY, (1, 1))).astype(int) - np.asarray(photo)
     residual = change(photo)
     assert np.abs(exact).max() >= 3
     assert np.abs(residual - exact).max() <= 3
@@ -107,13 +108,14 @@ WINDOWS = [
 def test_tensors_get_what_files_get_in_windows_of_any_place_and_strength(epsilon: float, space: str) -> None:
     protector = Protector(tiny_network(backbone="test_resnet", key_rank=4, space=space).eval())
     photo = Image.fromarray(data.astronaut()).resize((96, 80))
-    files = protect_blocks(TorchBackend(protector.generator), split(photo), WINDOWS, np.float32(epsilon), KEY)
+    pixels = np.asarray(photo)
+    of_bytes = compute_steps(TorchBackend(protector.generator), pixels, pixels, WINDOWS, np.float32(epsilon), KEY)
     image = to_tensor(photo)[None]
     with torch.no_grad():
         tensors = protector(image.repeat(2, 1, 1, 1), epsilon, torch.from_numpy(np.stack((KEY, KEY))), [[], WINDOWS])
     assert torch.equal(tensors[:1], image)  # the other photo of the batch has no window
-    steps = tensors[1].mul(255).round().permute(1, 2, 0).numpy() - np.asarray(photo)
-    apart = np.abs(steps - (np.asarray(files).astype(int) - np.asarray(photo)))
+    steps = tensors[1].mul(255).round().permute(1, 2, 0).numpy() - pixels
+    apart = np.abs(steps - of_bytes)
     assert np.abs(steps).max() >= min(3, epsilon)
     assert apart.max() <= 1
     assert (apart > 0).sum() <= 3 + 1e-3 * apart.size
