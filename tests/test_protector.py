@@ -17,24 +17,37 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from anti_i2v.errors import UsageError
-from anti_i2v.generators import BackboneGenerator
+from anti_i2v.generators import BackboneGenerator, Generator
 from anti_i2v.generators.backbone import SpaceName
 from anti_i2v.imaging.tensors import to_tensor
-from anti_i2v.inference.apply import protect_blocks
+from anti_i2v.inference import blocks
+from anti_i2v.inference.apply import find_people, protect_photo
 from anti_i2v.inference.onnx import OnnxBackend
+from anti_i2v.inference.planes import split
+from anti_i2v.inference.windows import Window
 from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
+from tests.tiny.generator import tiny_network
 from tests.tiny.profiles import DISPLAY_P3
 
 
 @pytest.fixture(scope="module")
 def protector() -> Protector:
-    torch.manual_seed(0)
-    return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16).eval())
+    return Protector(network().eval())
+
+
+def network(**settings: object) -> BackboneGenerator:
+    """A small network that finds a face everywhere."""
+    return tiny_network(backbone="test_resnet", chroma_size=8, cutoff=8, **settings)
 
 
 def astronaut(width: int = 60, height: int = 44) -> Image.Image:
     return Image.fromarray(data.astronaut()).resize((width, height))
+
+
+def trained(generator: Generator) -> list[tuple[str, torch.nn.Parameter]]:
+    """The parameters that training changes: all but those that find people."""
+    return [(name, value) for name, value in generator.named_parameters() if not name.startswith("salience.")]
 
 
 def values(image: Image.Image) -> np.ndarray:
@@ -55,21 +68,28 @@ def test_any_size_within_the_budget(protector: Protector, size: tuple[int, int],
 
 
 @pytest.mark.parametrize("size", [(64, 64), (700, 400), (959, 30)])
-def test_files_and_tensors_are_protected_alike(protector: Protector, size: tuple[int, int]) -> None:
+def test_files_and_tensors_are_protected_alike(size: tuple[int, int]) -> None:
     """Strips and memory savings of `protect` change nothing up to 959 pixels a side (one step where rounding is at a tie)."""
-    photo = astronaut(*size)
+    photo, keyed = astronaut(*size), Protector(network(key_rank=8).eval())
     with torch.no_grad():
-        batch = protector(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
-    difference = np.abs(values(protector.protect(photo, 8.0)) - batch)
+        batch = keyed(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
+    difference = np.abs(values(keyed.protect(photo, 8.0, "none")) - batch)
     assert difference.max() <= 1
     assert (difference > 0).sum() <= 3 + 1e-4 * difference.size
     assert np.abs(batch - values(photo)).max() >= 3  # it does something
 
 
+def windows_of(protector: Protector, photo: Image.Image) -> list[Window]:
+    """Where `protect` finds people, in pixels of the photo."""
+    block = blocks.finding_block(photo.size)
+    return [window.scaled(block[0]) for window in find_people(protector.backend, split(photo, block).colour)]
+
+
 def test_a_large_photo_gets_nearly_the_residual_of_every_pixel_for_itself(protector: Protector) -> None:
     photo = astronaut(*LARGE)
     before = values(photo)
-    exact = values(protect_blocks(protector.backend, photo, np.float32(8), (1, 1), PUBLIC_KEY)) - before
+    assert blocks.block_of(photo.size, [w.side for w in windows_of(protector, photo)]) == (9, 9)
+    exact = values(protect_photo(protector.backend, photo, 8, PUBLIC_KEY, (1, 1))) - before
     residual = values(protector.protect(photo, 8.0)) - before
     assert np.corrcoef(residual.ravel(), exact.ravel())[0, 1] > 0.98
     assert residual.std() / exact.std() == pytest.approx(1, abs=0.03)
@@ -200,7 +220,7 @@ def test_tensors_keep_shape_and_pass_gradient(protector: Protector) -> None:
     torch.testing.assert_close(protector.residual(image, 4.0), protector(image, 4.0) - image)
     protector.generator.zero_grad()
     protected.square().sum().backward()
-    missing = [n for n, p in protector.generator.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    missing = [n for n, p in trained(protector.generator) if p.grad is None or not torch.isfinite(p.grad).all()]
     assert missing == []
     with torch.autocast("cpu", torch.bfloat16):
         halved = protector(image, 8.0)
@@ -215,8 +235,8 @@ def test_wrong_input_is_refused_with_the_remedy(protector: Protector) -> None:
         protector.protect(astronaut(), 33)
     with pytest.raises(UsageError, match="epsilon -1"):
         Protector(protector.generator, -1)  # type: ignore[arg-type]
-    broken = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16))
-    next(broken.generator.parameters()).data.fill_(math.nan)
+    broken = Protector(network())
+    next(broken.generator.backbone.parameters()).data.fill_(math.nan)  # type: ignore[union-attr, operator]
     with pytest.raises(UsageError, match="not finite"):
         broken.protect(astronaut())
 
@@ -232,7 +252,7 @@ def test_it_does_not_matter_which_backend_a_protector_was_loaded_with() -> None:
 
 
 def test_an_update_of_the_generator_changes_the_protection_at_once() -> None:
-    generator = BackboneGenerator("test_resnet", 32, 8, 8, 16)
+    generator = network()
     protector = Protector(generator)
     before = protector.protect(astronaut())
     with torch.no_grad():
@@ -249,7 +269,7 @@ def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path:
     assert [p.name for p in folder.parent.iterdir()] == ["mine"]
     assert (folder / "README.md").read_text() == "# second"
     config = json.loads((folder / "config.json").read_text())
-    assert (config["format"], config["class"], config["epsilon"], config["seed"]) == (1, "BackboneGenerator", 8.0, 8)
+    assert (config["format"], config["class"], config["epsilon"], config["seed"]) == (2, "BackboneGenerator", 8.0, 8)
     state = torch.get_rng_state()
     loaded = Protector.from_pretrained(folder)
     assert torch.equal(torch.get_rng_state(), state)
@@ -288,7 +308,8 @@ def test_damaged_or_foreign_folders_are_refused_with_the_remedy(protector: Prote
     protector.save_pretrained(folder, "# card")
     good = (folder / "config.json").read_text()
     for entries, message in (
-        ({"format": 2}, "format 2 and this version reads 1"),
+        ({"format": 1}, "has format 1 and this version reads format 2; train and export it again"),
+        ({"format": 3}, "has format 3 and this version reads format 2; update anti-i2v"),
         ({"class": "os.system"}, "class 'os.system'; known: BackboneGenerator"),
         ({"class": "Generator"}, "known: BackboneGenerator"),
         ({"class": ["x"]}, "known: BackboneGenerator"),
@@ -322,11 +343,11 @@ def test_protecting_imports_no_diffusion_and_no_trainer() -> None:
     code = """
 import sys
 from PIL import Image
+from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
-from anti_i2v.generators import BackboneGenerator
-from anti_i2v.generators.backbone import SpaceName
+from anti_i2v.generators import BackboneGenerator, Generator
 photo = Image.new('RGB', (40, 30), (90, 120, 60))
-Protector(BackboneGenerator('test_resnet', 32, 8, 8, 16)).protect(photo)
+Protector(tiny_network(backbone='test_resnet')).protect(photo)
 print([m for m in ('diffusers', 'lightning', 'pytorch_lightning', 'transformers', 'webdataset') if m in sys.modules])
 """
     root = Path(__file__).parents[1]
@@ -336,8 +357,7 @@ print([m for m in ('diffusers', 'lightning', 'pytorch_lightning', 'transformers'
 
 @pytest.mark.parametrize("space", ["rgb", "lab", "frequency"])
 def test_a_generator_of_one_space_protects_and_comes_back_from_its_folder(space: SpaceName, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    protector = Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16, space=space).eval())
+    protector = Protector(network(space=space).eval())
     image = (torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(1)) * 255).round() / 255
     protector.save_pretrained(tmp_path / "generator", card="")
     again = Protector.from_pretrained(tmp_path / "generator")

@@ -135,7 +135,8 @@ def compute_steps(backend: Backend, colour: Pixels, stored: Pixels, windows: Seq
         Shape of `stored`, whole numbers from −⌊ε⌋ to ⌊ε⌋.
     """
     height, width, bands = stored.shape
-    patches = [Patch.of(window, propose(backend, colour, window, epsilon, key), height, width) for window in windows]
+    within = [window for window in windows if window.meets(height, width)]
+    patches = [Patch.of(window, propose(backend, colour, window, epsilon, key), height, width) for window in within]
     steps = np.zeros(stored.shape, np.int8)
     rows = max(1, STRIP // width)
     for top in range(0, height, rows):

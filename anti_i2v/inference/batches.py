@@ -67,6 +67,8 @@ def lay(image: Tensor, windows: Windows, parameters: Mapping[str, Tensor], epsil
     for those in windows:
         power, total = image.new_zeros(height, width, dtype=torch.float32), {name: _nothing(image, name) for name in parameters}
         for number, window in enumerate(those, first):
+            if not window.meets(height, width):
+                continue
             weight = _soft(window, image)
             power = power + _place(weight[None, None] ** 2, window, height, width)[0, 0]
             for name, values in parameters.items():

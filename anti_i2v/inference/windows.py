@@ -52,6 +52,10 @@ class Window:
     side: int
     strength: float
 
+    def meets(self, height: int, width: int) -> bool:
+        """Whether any of it lies within a photo of so many pixels."""
+        return -self.side < self.top < height and -self.side < self.left < width
+
     def scaled(self, factor: float) -> Window:
         """This window in a copy of the photo whose sides are `factor` times as long."""
         top, left, side = (round(value * factor) for value in (self.top, self.left, self.side))

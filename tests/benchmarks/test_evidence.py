@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from anti_i2v.embedders import save_embedder
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.protector import Protector
 from benchmarks.evidence import VERSIONS, main, parse
+from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH
 from tests.tiny.judges import tiny_judge
 from tests.tiny.training import BACKBONE
@@ -24,9 +24,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, judges: list[str]) -> list[
     """Options that name an untrained generator, untrained judges and an identity embedder to attack."""
     folder = tmp_path_factory.mktemp("inputs")
     save_embedder(tiny_judge(), folder / "faces", "objective")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator = BackboneGenerator(**BACKBONE)  # type: ignore[arg-type]
+    generator = tiny_network(**BACKBONE)
     Protector(generator).save_pretrained(folder / "generator", card="", extra={"surrogate": "other"})
     return ["--generator", str(folder / "generator"), "--faces", str(folder / "faces"), *judges]
 

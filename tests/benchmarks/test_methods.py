@@ -8,17 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.protector import Protector
 from benchmarks import methods
+from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH
 from tests.tiny.training import BACKBONE
 
 
 def test_all_versions_are_made_judged_and_timed(wan: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator = BackboneGenerator(**BACKBONE)  # type: ignore[arg-type]
+    generator = tiny_network(**BACKBONE)
     Protector(generator).save_pretrained(tmp_path / "generator", card="", extra={"surrogate": "wan"})
     sizes = f"--size {HEIGHT}x{WIDTH} --num-frames {FRAMES} --photo-size 32 --people 2 --seeds 0 --steps 1 --steps-each 1"
     common = ["--surrogate", str(wan), "--generator", str(tmp_path / "generator"), *judges, "--out", str(tmp_path / "out")]

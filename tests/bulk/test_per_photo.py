@@ -20,6 +20,7 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.training.feature_loss import feature_loss
+from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.unet import FRAMES as UNET_FRAMES
 from tests.tiny.unet import tiny_portrait_unet
@@ -45,11 +46,7 @@ def video_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generators") / "tiny"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
-    Protector(network).save_pretrained(folder, card="# tiny\n", extra={"protects_against": "a test model"})
-    return folder
+    return tiny_generator(folder)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from anti_i2v.evaluation.noise import random_residual, white_noise
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.protector import Protector
+from tests.tiny.generator import tiny_network
 
 EPSILON = 8.0
 
@@ -37,10 +37,7 @@ def test_an_rms_beyond_the_budget_ends_at_the_budget(photos: Tensor) -> None:
 
 
 def test_random_parameters_match_the_rms_and_are_not_the_learned_ones(photos: Tensor) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator = BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
-    protector = Protector(generator.eval(), EPSILON)
+    protector = Protector(tiny_network().eval(), EPSILON)
     with torch.no_grad():
         learned = protector(photos) - photos
     other = random_residual(protector, photos, torch.tensor([3.0, 3.0]), EPSILON, torch.Generator().manual_seed(1)) - photos

@@ -11,11 +11,11 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import VERSIONS
 from anti_i2v.evaluation.judging import Judges, Reading
 from anti_i2v.evaluation.runner import Trial, as_jpeg, as_saved, photo_measures, run_trial, with_identity
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import psnr, rms255
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
+from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.judges import tiny_actions, tiny_judge
 
@@ -30,9 +30,7 @@ def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
 
 @pytest.fixture(scope="module")
 def protector() -> Protector:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Protector(BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16).eval())
+    return Protector(tiny_network().eval())
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.tiny.generator import tiny_generator
 from tests.tiny.hub import TinyHub, commit, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = json.dumps({"format": 1, "class": "BackboneGenerator", "generator": {}, "epsilon": 8.0, "seed": 7}).encode()
+CONFIG = json.dumps({"format": 2, "class": "BackboneGenerator", "generator": {}, "epsilon": 8.0, "seed": 7}).encode()
 OURS = {"config.json": CONFIG, "model.safetensors": b"numbers", "model.onnx": b"a network", "README.md": b"# card\n"}
 OTHERS = {"pytorch_model.bin": b"a pickle", "modeling.py": b"print('code')", "nested/config.json": b"{}", ".gitattributes": b""}
 

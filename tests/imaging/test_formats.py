@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image, features
 
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import BACK, read_photo
 from anti_i2v.imaging.writing import save_photo
 from anti_i2v.protector import Protector
+from tests.tiny.generator import tiny_network
 from tests.tiny.photos import CMYK, GREY, IIM, WIDE, XMP, directories, exif, exif_entries, smooth
 
 EPSILON = 4
@@ -36,9 +36,7 @@ PROFILES = {"L": GREY, "LA": GREY, "I;16": GREY, "1": GREY, "CMYK": CMYK}
 
 @pytest.fixture(scope="module")
 def protector() -> Protector:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Protector(BackboneGenerator("test_resnet", 32, 8, 8, 16).eval())
+    return Protector(tiny_network(backbone="test_resnet", chroma_size=8, cutoff=8).eval())
 
 
 def make(path: Path, format: str, mode: str, **also: object) -> Image.Image:

@@ -27,7 +27,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.imaging.containers import has_c2pa, kind
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.reading import read_photo
-from anti_i2v.inference.blocks import factor
+from anti_i2v.inference.blocks import finding_block
 from anti_i2v.inference.planes import split
 from tests.tiny.photos import IIM, WIDE, XMP, directories, exif, smooth
 
@@ -123,7 +123,7 @@ def is_one_line(error: UsageError, name: str) -> None:
 
 def one_step(photo: Image.Image, epsilon: float) -> Image.Image:
     """Every pixel a step lighter: what protecting is without its network."""
-    parts = split(photo, factor(photo.size))
+    parts = split(photo, finding_block(photo.size))
     return parts.join(np.ones(parts.stored.shape, np.int8))
 
 

@@ -16,4 +16,4 @@ def test_a_photo_shrinks_as_in_torch(size: tuple[int, int], strip: int, monkeypa
     monkeypatch.setattr(apply, "SHRUNK", strip)
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     expected = resize(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255, 32, 32)[0]
-    np.testing.assert_allclose(apply.shrink(pixels, 32), expected.numpy(), rtol=0, atol=1e-5)  # sums of up to 64 products
+    np.testing.assert_allclose(apply.shrink(pixels, 32, 32), expected.numpy(), rtol=0, atol=1e-5)  # sums of up to 64 products

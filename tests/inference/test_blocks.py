@@ -9,11 +9,19 @@ from PIL import Image
 from anti_i2v.inference import blocks
 
 
-def test_a_side_keeps_its_pixels_up_to_959_and_480_blocks_beyond() -> None:
-    assert blocks.factor((959, 1)) == (1, 1)
-    assert blocks.factor((960, 479)) == (2, 1)
-    assert blocks.factor((4032, 3024)) == (8, 6)  # a phone's 12 megapixels: 504 × 504 blocks
-    assert blocks.factor((1, 5000)) == (1, 10)
+def test_people_are_sought_in_a_copy_of_480_pixels_or_somewhat_more() -> None:
+    assert blocks.finding_block((4000, 959)) == (1, 1)
+    assert blocks.finding_block((960, 4000)) == (2, 2)
+    assert blocks.finding_block((4032, 3024)) == (6, 6)  # a phone's 12 megapixels: 672 × 504 blocks
+    assert blocks.finding_block((1, 5000)) == (1, 1)
+
+
+def test_the_smallest_person_decides_how_fine_a_photo_is_changed() -> None:
+    assert blocks.block_of((4000, 3000), [1600, 2000]) == (10, 10)  # 160 blocks along a window of 1600 pixels
+    assert blocks.block_of((4000, 3000), [1600, 319]) == (1, 1)
+    assert blocks.block_of((4000, 3000), [320]) == (2, 2)
+    assert blocks.block_of((4000, 3000), []) == blocks.finding_block((4000, 3000))
+    assert blocks.block_of((8000, 6001), [100]) == (3, 3)  # 48 megapixels: no more than 12 are floats at once
 
 
 def test_blocks_change_and_stop_at_black_and_white() -> None:

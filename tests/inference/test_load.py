@@ -116,7 +116,7 @@ def test_torch_proposes_the_same_on_any_number_of_cores() -> None:
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            proposals.append(backend.propose(photo, np.float32(8)))
+            proposals.append(backend.propose(photo, np.float32(8), np.ones(32, np.float32)))
     finally:
         torch.set_num_threads(threads)
     for name, values in proposals[0].items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from anti_i2v.spaces import SPACES, sum_residuals
+from anti_i2v.spaces import SPACES
 from anti_i2v.spaces.base import bicubic
 
 
@@ -38,11 +38,15 @@ def test_bytes_get_the_residual_that_tensors_get_in_strips_of_any_height(name: s
         assert np.abs(expected).max() < 3e-5
 
 
-def test_residuals_of_several_spaces_add_up() -> None:
+@pytest.mark.parametrize("name", SPACES)
+def test_a_residual_is_the_field_applied_and_twice_the_parameters_are_twice_the_field(name: str) -> None:
+    """So that fields of several windows can be blended before one residual is made of them."""
+    space, values = SPACES[name], torch.from_numpy(parameters(name, 1))[None]
     image, epsilon = torch.from_numpy(pixels()).permute(2, 0, 1)[None] / 255, torch.tensor([4.0])
-    given = {name: torch.from_numpy(parameters(name, 1))[None] for name in SPACES}
-    expected = sum(SPACES[name].residual(image, values, epsilon) for name, values in given.items())
-    torch.testing.assert_close(sum_residuals(image, given, epsilon), expected)
+    field = space.expand(values, 60, 44)
+    assert field.shape == (1, space.channels, 60, 44)
+    torch.testing.assert_close(space.expand(2 * values, 60, 44), 2 * field)
+    torch.testing.assert_close(space.residual(image, values, epsilon), space.from_field(image, field, epsilon))
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 64), (5, 64), (64, 64), (65, 64), (3001, 64), (32, 504), (32, 7), (16, 1), (8, 959)])

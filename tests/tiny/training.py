@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
-import torch
 import yaml
 
 from anti_i2v.data import PhotoDataModule
-from anti_i2v.generators import BackboneGenerator
+from anti_i2v.generators.salience import SalienceNetwork, save_salience
 from anti_i2v.objectives import FeatureObjective
 from anti_i2v.portraits import PortraitPhotos
 from anti_i2v.training.module import ProtectionModule
 from anti_i2v.training.transforms import Identity
 from tests.tiny import FRAMES, HEIGHT, WIDTH
+from tests.tiny.generator import all_faces, tiny_network
 
 TAPS = ["blocks.1", "blocks.2"]
 BACKBONE = {"backbone": "resnet10t", "working_size": 32, "chroma_size": 4, "cutoff": 4, "width": 16}
@@ -38,9 +38,7 @@ def tiny_module(video_model: Path, **changes: object) -> ProtectionModule:
         "actions": None,
     }
     if "generator" not in changes:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            settings["generator"] = BackboneGenerator(**BACKBONE)  # type: ignore[arg-type]
+        settings["generator"] = tiny_network(**BACKBONE)  # type: ignore[arg-type]
     return ProtectionModule(**{**settings, **changes})  # type: ignore[arg-type]
 
 
@@ -70,11 +68,12 @@ def tiny_trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **changes:
 
 def tiny_config(path: Path, video_model: Path, **trainer: object) -> Path:
     """Write a config file of the same run; `video_model` is stated relative to the file."""
+    save_salience(all_faces(SalienceNetwork(2, (1,))), path.parent / "salience")
     config = {
         "model": {
             "class_path": "anti_i2v.training.module.ProtectionModule",
             "init_args": {
-                "generator": {"class_path": "anti_i2v.generators.BackboneGenerator", "init_args": BACKBONE},
+                "generator": {"class_path": "anti_i2v.generators.BackboneGenerator", "init_args": BACKBONE | {"salience": str(path.parent / "salience")}},
                 "objective": {"class_path": "anti_i2v.objectives.FeatureObjective"},
                 "transform": {"class_path": "anti_i2v.training.transforms.Identity"},
                 "taps": TAPS,

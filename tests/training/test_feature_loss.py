@@ -61,14 +61,24 @@ def test_a_target_image_gets_the_same_draw(surrogate: Surrogate) -> None:
 
 def test_clean_features_are_not_computed_for_objectives_that_do_not_read_them(surrogate: Surrogate) -> None:
     class Blind(Recorder):
-        reads_clean = False
+        clean_taps = ()
 
     assert set(arguments_of(surrogate, Recorder())["clean"]) == {"latent", "error"}  # type: ignore[call-overload]
     assert arguments_of(surrogate, Blind())["clean"] == {}
     away, toward, diffusion = AnchorObjective(away=True), AnchorObjective(), DiffusionObjective()
-    assert [part.reads_clean for part in (away, toward, diffusion)] == [True, False, False]
-    assert not WeightedObjective({"a": toward, "b": diffusion}).reads_clean
-    assert WeightedObjective({"a": away, "b": diffusion}).reads_clean
+    assert [part.clean_taps for part in (away, toward, diffusion)] == [None, (), ()]
+    assert WeightedObjective({"a": toward, "b": diffusion}).clean_taps == ()
+    assert WeightedObjective({"a": away, "b": diffusion}).clean_taps is None
+
+
+def test_of_the_clean_photo_only_the_taps_that_are_read_are_computed(surrogate: Surrogate) -> None:
+    class Sparing(Recorder):
+        clean_taps = ("latent",)
+
+    clean, found = arguments_of(surrogate, Recorder())["clean"], arguments_of(surrogate, Sparing())
+    assert set(found["clean"]) == {"latent"}  # type: ignore[call-overload]
+    assert set(found["protected"]) == {"latent", "error"}  # type: ignore[call-overload]
+    torch.testing.assert_close(found["clean"]["latent"], clean["latent"])  # type: ignore[index]
 
 
 def test_both_versions_get_noise_on_the_same_clip(surrogate: Surrogate) -> None:

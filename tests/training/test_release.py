@@ -15,13 +15,12 @@ from PIL import Image
 from anti_i2v.__main__ import main
 from anti_i2v.generators import BackboneGenerator
 from anti_i2v.protector import Protector
+from tests.tiny.generator import tiny_network
 
 
 def network(seed: int) -> BackboneGenerator:
     """A small generator with its own weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return BackboneGenerator("resnet10t", working_size=32, chroma_size=4, cutoff=4, width=16)
+    return tiny_network(seed)
 
 
 def checkpoint(path: Path, is_average: bool = True) -> Path:
