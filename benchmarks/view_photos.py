@@ -38,6 +38,8 @@ PICTURES = ("coffee", "chelsea", "rocket", "retina", "brick", "grass", "gravel",
 
 REGIONS = ("face", "person", "background")
 
+SQUARE = 2.4  # faces: as much of a person as portraits show of theirs, which is what the judge knows
+
 SAMPLE = 2**15  # pixels of each region whose colour difference is computed
 
 Protect = Callable[[Image.Image], Image.Image]
@@ -131,7 +133,7 @@ def cut(view: str, subject: Subject, chance: random.Random) -> tuple[int, int, i
     """What the adversary cuts out of a photo: top, left, height, width; None where the view makes no sense.
 
     * `whole`: the photo as it is, squeezed to the model's shape; only of faces from 1/3 of the shorter side, and of shapes up to 4:3.
-    * `square`: the video model's aspect, around the person: three faces high, or as much as the photo has.
+    * `square`: the video model's aspect, around the person: 2.4 faces high, or as much as the photo has.
     * `crop75`: 75 % of that, anywhere around the face.
     * `shoulders`: head and shoulders, two faces high ± 20 %, off the middle by up to 20 % of a face.
     * `tight`: the face, 1.35 times its height.
@@ -140,8 +142,8 @@ def cut(view: str, subject: Subject, chance: random.Random) -> tuple[int, int, i
     short = min(height, width)
     if view == "whole":
         return (0, 0, height, width) if tall >= short / 3 and max(height, width) <= 1.34 * short else None
-    share = {"square": 3.0, "crop75": 2.25, "shoulders": 2 * chance.uniform(0.8, 1.2), "tight": 1.35}[view]
-    whole = min(short, round(3.0 * tall))
+    share = {"square": SQUARE, "crop75": 0.75 * SQUARE, "shoulders": 2 * chance.uniform(0.8, 1.2), "tight": 1.35}[view]
+    whole = min(short, round(SQUARE * tall))
     side = min(short, round(0.75 * whole) if view == "crop75" else round(share * tall))
     free = max(0.0, (side - 1.1 * tall) / 2)
     reach = {"crop75": free, "shoulders": 0.2 * tall}.get(view, 0.0)
