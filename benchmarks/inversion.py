@@ -1,32 +1,38 @@
-"""The adversary who has a generator: they take its residual of the protected photo off again; part of `views`.
+"""The adversary who has a generator: they take its residual of the protected photo off again; part of `views` and `remover`.
 
 An estimate of the clean photo x from the protected photo y is the fixed point of x ← y − f (G(x) − x), begun at x = y: one step is
 y − f (G(y) − y). With a keyed generator the adversary has not the photo's key: they try others, keep the best, or subtract the mean.
+
+There are many such estimates, and a clip costs a hundred times what an estimate costs. So all of them are ranked by how much the photo that
+the video model's autoencoder makes of them is like that of the clean photo (objective embedders), and only the most like are animated.
+Which key is best for a photo is also decided by that: an adversary who has the clean photo to compare with, so more than they can know.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.errors import UsageError
-from anti_i2v.evaluation.report import Interval, Summary, summarise
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
+from anti_i2v.evaluation.report import Interval, Summary, interval, summarise
 from anti_i2v.evaluation.runner import as_saved
+from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.imaging.tensors import resize, to_pil, to_tensor
+from anti_i2v.inference.batches import Windows
+from anti_i2v.keys import KEY_SIZE
+from anti_i2v.objectives import IdentityObjective
 from anti_i2v.protector import Protector
+from anti_i2v.surrogates import Surrogate
 from benchmarks.tables import cell as figure
 from benchmarks.tables import grid, percent
-from benchmarks.view_photos import Protect, subjects
+from benchmarks.view_photos import subjects
 
 if TYPE_CHECKING:
     from benchmarks.views import Animator
@@ -34,90 +40,194 @@ if TYPE_CHECKING:
 FACTORS = (0.5, 1.0, 1.5, 2.0)
 STEPS = (1, 5, 20)
 
+MEAN = 8
+"""Keys whose mean residual is taken off in several steps; in one step it is that of all."""
 
-def invert(photo: Tensor, guesses: Sequence[Protect], factor: float, steps: Sequence[int] = STEPS) -> dict[int, Tensor]:
-    """Estimates of the clean photo after some numbers of steps.
+BEST = "best for each photo"
+"""Whichever estimate is most like the person, photo by photo."""
+
+Like = Callable[[Tensor], Tensor]
+"""Photos (B, 3, H, W) → how like the persons their repainted versions are, (B,) in [-1, 1]."""
+
+
+class Inverted(TypedDict):
+    """What one adversary reaches: `likeness` of each estimate in the repainted photo, and `results` of the clips of the worst of them."""
+
+    keys: int
+    likeness: dict[str, Interval]
+    results: Summary
+
+
+class Likeness:
+    """How like the persons the photos are that the video model's autoencoder makes of other photos; see `IdentityObjective`."""
+
+    def __init__(self, surrogate: Surrogate, clean: Tensor, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, batch: int = 16) -> None:
+        self.surrogate, self.batch, self.objective = surrogate, batch, IdentityObjective(embedders)
+        self.clean = self.repaint(clean)
+
+    @torch.no_grad()
+    def repaint(self, photos: Tensor) -> Tensor:
+        """Photos as the autoencoder reconstructs them: (B, 3, H, W) in [0, 1] → the same."""
+        return torch.cat([self.surrogate.reconstruct(self.surrogate.condition(part)) for part in photos.split(self.batch)])
+
+    @torch.no_grad()
+    def __call__(self, photos: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B,)."""
+        return self.objective.similarity(self.clean, self.repaint(photos))
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """A generator as somebody runs it who has not the key.
+
+    Attributes:
+        epsilon: What they believe the budget to be, in 1/255.
+        keys: (N, 32) that they try.
+        windows: Of the photos; a residual does not move a face.
+    """
+
+    protector: Protector
+    epsilon: float
+    keys: Tensor
+    windows: Windows
+    batch: int = 16
+
+    @torch.no_grad()
+    def residual(self, photos: Tensor, key: Tensor) -> Tensor:
+        """What the generator adds to photos (B, 3, H, W) with one key (32,), or with one (B, 32) for each."""
+        keys, parts = key.expand(len(photos), -1), []
+        for first in range(0, len(photos), self.batch):
+            rows = slice(first, first + self.batch)
+            parts.append(self.protector(photos[rows], self.epsilon, keys[rows], self.windows[rows]) - photos[rows])
+        return torch.cat(parts)
+
+    def mean_residual(self, photos: Tensor) -> Tensor:
+        """The mean over the first `MEAN` keys."""
+        return torch.stack([self.residual(photos, key) for key in self.keys[:MEAN]]).mean(0)
+
+
+def invert(photos: Tensor, residual: Callable[[Tensor], Tensor], factor: float, steps: Sequence[int] = STEPS) -> dict[int, Tensor]:
+    """Estimates of clean photos after some numbers of steps.
 
     Args:
-        photo: (3, H, W) in [0, 1], the protected photo y.
-        guesses: The adversary's generator, once a key that they try; their mean residual is taken off.
+        photos: (B, 3, H, W) in [0, 1], the protected photos y.
+        residual: What the adversary's generator adds to photos.
         factor: f.
         steps: Numbers of steps.
 
     Returns:
-        Number → (3, H, W) in [0, 1].
+        Number → (B, 3, H, W) in [0, 1].
     """
-    estimate, estimates = photo, {}
+    estimate, estimates = photos, {}
     for step in range(1, max(steps) + 1):
-        seen = to_pil(estimate)
-        before = to_tensor(seen)
-        residual = torch.stack([to_tensor(protect(seen)) - before for protect in guesses]).mean(0)
-        estimate = (photo - factor * residual).clamp(0, 1)
+        estimate = (photos - factor * residual(estimate)).clamp(0, 1)
         if step in steps:
             estimates[step] = estimate
     return estimates
 
 
-@contextmanager
-def guesses(protector: Protector, epsilon: float, keys: int) -> Iterator[list[Protect]]:
-    """A generator as the adversary runs it: once, or once for each of `keys` keys that are not the photo's.
+def estimates(adversary: Adversary, photos: Tensor, like: Like, steps: Sequence[int] = STEPS) -> Iterator[tuple[str, Tensor]]:
+    """All that an adversary tries: the name of an estimate, and the photos (B, 3, H, W)."""
+    count = len(adversary.keys)
+    words = "a wrong key, " if count > 1 else ""
+    key, mean = adversary.keys[0], torch.zeros_like(photos)
+    if count > 1:
+        best, strength = torch.full((len(photos),), -torch.inf), 0.0
+        best_key = key.expand(len(photos), -1).clone()
+        for tried in tqdm(adversary.keys, desc="keys", unit="key", mininterval=5.0):
+            residual = adversary.residual(photos, tried)
+            mean, strength = mean + residual / count, strength + float(residual.square().mean()) / count
+            likeness = like((photos - residual).clamp(0, 1))
+            better = likeness > best
+            best, best_key[better] = torch.where(better, likeness, best), tried
+        for factor in FACTORS:
+            yield f"mean of {count} keys, factor {factor:g}", (photos - factor * mean).clamp(0, 1)
+        # The mean over keys is weaker than each: an adversary takes off as much as a residual has.
+        full = (strength / max(float(mean.square().mean()), 1e-12)) ** 0.5
+        yield f"mean of {count} keys, at full strength", (photos - full * mean).clamp(0, 1)
+    for factor in FACTORS:
+        ways = {words: lambda estimate: adversary.residual(estimate, key)}
+        if count > 1:
+            ways[f"best of {count} keys, "] = lambda estimate: adversary.residual(estimate, best_key)
+            ways[f"mean of {min(count, MEAN)} keys, "] = adversary.mean_residual
+        for way, residual_of in ways.items():
+            for step, estimate in invert(photos, residual_of, factor, steps).items():
+                yield f"{way}factor {factor:g}, {step} step{'s' * (step > 1)}", estimate
 
-    Raises:
-        UsageError: Keys are asked for, and this generator takes none.
+
+def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Try all estimates, keep the worst few.
+
+    Args:
+        adversary: Who.
+        photos: (B, 3, H, W), protected.
+        like: See `Like`.
+        worst: How many estimates to keep.
+        label: Of the progress bar.
+
+    Returns:
+        Estimate → likeness (B,), of all, and estimate → photos (B, 3, H, W) of the worst: those most like the persons, `BEST` first.
     """
-    keyed = "key" in inspect.signature(protector.protect).parameters
-    if keys and not keyed:
-        raise UsageError(f"--wrong-keys {keys}, but photos are protected without a key; leave it out")
-    if not keys:
-        yield [lambda photo: protector.protect(photo, epsilon)]
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for number in range(keys):
-            files.append(Path(folder) / f"{number}.key")
-            files[-1].write_bytes(f"the adversary's key number {number:06d}".encode())
-            files[-1].chmod(0o600)
-        protect: Any = protector.protect
-        yield [_with_key(protect, epsilon, str(file)) for file in files]
+    likeness: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
+    best, best_photos = torch.full((len(photos),), -torch.inf), photos.clone()
+    for name, estimate in tqdm(estimates(adversary, photos, like), desc=label, unit="estimate", mininterval=5.0):
+        likeness[name] = found = like(estimate)
+        better = found > best
+        best, best_photos[better] = torch.where(better, found, best), estimate[better]
+        kept[name] = estimate
+        if len(kept) > worst:
+            del kept[min(kept, key=lambda one: float(likeness[one].mean()))]
+    ranked = sorted(kept, key=lambda one: -float(likeness[one].mean()))
+    return {BEST: best, **likeness}, {BEST: best_photos, **{name: kept[name] for name in ranked}}
 
 
-def _with_key(protect: Any, epsilon: float, key: str) -> Protect:  # noqa: ANN401  # has a key only from some version on
-    def protect_with(photo: Image.Image) -> Image.Image:
-        result: Image.Image = protect(photo, epsilon, key=key)
-        return result
-
-    return protect_with
+def wrong_keys(protector: Protector, count: int, seed: int = 1) -> Tensor:
+    """Keys that an adversary tries, (N, 32); one where the generator's pattern does not depend on it."""
+    keyed = bool(protector.generator.config().get("key_rank", KEY_SIZE))
+    return torch.randn(max(1, count) if keyed else 1, KEY_SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def run(options: argparse.Namespace, protector: Protector, animator: Animator) -> dict[str, Summary]:
-    """Adversary → version → measures, of photos that a face fills, seen whole.
+def try_generators(
+    options: argparse.Namespace, animator: Animator, clean: Tensor, protected: Tensor, windows: Windows | None = None
+) -> dict[str, Inverted]:
+    """What somebody reaches with each generator of `options.adversary`.
 
-    Versions are `clean`, `protected`, and an estimate each by factor and steps; of several keys the mean residual (`mean`) and each of
-    the first eight alone.
+    Args:
+        options: `adversary`, `epsilon`, `wrong_keys`, `animate`, `people`, `batch`.
+        animator: Makes and judges the clips.
+        clean: (B, 3, S, S) in [0, 1] at the video model's size.
+        protected: Same shape.
+        windows: Known ones; by default each generator finds its own.
     """
-    clean, protected = [], []
-    for subject in subjects("1", range(options.people), options.sizes, []):
-        clean.append(subject.image)
-        protected.append(as_saved(to_tensor(protector.protect(to_pil(subject.image), options.epsilon))[None])[0])
-    small = {name: _small(photos, animator.size) for name, photos in (("clean", clean), ("protected", protected))}
-    results: dict[str, Summary] = {}
+    like, rows, results = Likeness(animator.surrogate, clean, batch=options.batch), list(range(len(clean))), dict[str, Inverted]()
     for name in options.adversary:
-        adversary = Protector.from_pretrained(name, backend=options.backend)
-        versions = dict(small)
-        with guesses(adversary, options.epsilon, options.wrong_keys) as tried:
-            sets = {"": tried} if len(tried) == 1 else {"mean of keys, ": tried} | {f"key {i}, ": [one] for i, one in enumerate(tried[:8])}
-            for words, some in sets.items():
-                for factor in FACTORS:
-                    label = f"inversion by {Path(name).name}, {words}factor {factor:g}"
-                    made = [invert(photo, some, factor) for photo in tqdm(protected, desc=label, unit="photo", mininterval=5.0)]
-                    for steps in STEPS:
-                        versions[f"{words}factor {factor:g}, {steps} steps"] = _small([one[steps] for one in made], animator.size)
-        results[Path(name).name] = summarise([animator.measure(list(range(options.people)), versions, f"inverted by {Path(name).name}")])
+        protector, label = Protector.from_pretrained(name, backend="torch"), _label(name, results)
+        protector.generator.eval()
+        keys = wrong_keys(protector, options.wrong_keys)
+        adversary = Adversary(protector, options.epsilon, keys, windows or protector.find(protected), options.batch)
+        likeness, worst_few = attack(adversary, protected, like, options.animate, f"inversion by {label}")
+        likeness = {"protected": like(protected), **likeness}
+        measured = animator.measure(rows, {"clean": clean, "protected": protected, **worst_few}, f"inverted by {label}")
+        shares = {estimate: interval(mean_interval(value)) for estimate, value in likeness.items()}
+        results[label] = Inverted(keys=len(keys), likeness=shares, results=summarise([measured]))
     return results
 
 
-def _small(photos: Sequence[Tensor], size: int) -> Tensor:
-    return torch.cat([resize(photo[None], size, size) for photo in photos])
+def _label(name: str, taken: Mapping[str, object]) -> str:
+    """The folder's name, or as much of its path as sets it apart from the others."""
+    parts = Path(name).parts
+    return next((label for n in range(1, len(parts) + 1) if (label := "/".join(parts[-n:])) not in taken), name)
+
+
+def run(options: argparse.Namespace, protector: Protector, animator: Animator) -> dict[str, Inverted]:
+    """`try_generators` on photos that a face fills, protected as files and seen whole."""
+    clean, protected = [], []
+    for subject in subjects("1", range(options.people), options.sizes, []):
+        file = as_saved(to_tensor(protector.protect(to_pil(subject.image), options.epsilon, key="none"))[None])
+        clean.append(resize(subject.image[None], animator.size, animator.size))
+        protected.append(resize(file, animator.size, animator.size))
+    return try_generators(options, animator, torch.cat(clean), torch.cat(protected))
 
 
 def worst(of: Summary) -> tuple[str, Interval]:
@@ -127,12 +237,18 @@ def worst(of: Summary) -> tuple[str, Interval]:
     return name, shifts[name]
 
 
-def lines(results: Mapping[str, Summary]) -> list[str]:
-    """The section of `views.md`."""
-    if not results:
+def lines(inverted: Mapping[str, Inverted]) -> list[str]:
+    """The section of `views.md` and `remover.md`."""
+    if not inverted:
         return []
-    rows = []
-    for name, of in results.items():
-        rows += [[name, version, figure(row["identity_shift"]), percent(row["rank1"])] for version, row in of.items() if version != "clean"]
-        rows.append([name, f"**worst: {worst(of)[0]}**", figure(worst(of)[1]), ""])
-    return ["## Inversion", "", grid(["adversary", "version", "identity shift", "rank-1 accuracy"], rows, 2), ""]
+    rows, tried = [], []
+    for name, of in inverted.items():
+        for version, row in of["results"].items():
+            like = figure(of["likeness"].get(version))
+            rows += [[name, version, figure(row["identity_shift"]), percent(row["rank1"]), like]] if version != "clean" else []
+        estimate, shift = worst(of["results"])
+        rows.append([name, f"**worst: {estimate}**", figure(shift), "", ""])
+        tried += [[name, estimate, figure(value)] for estimate, value in of["likeness"].items()]
+    headings = ["adversary", "version", "identity shift", "rank-1 accuracy", "likeness in the repainted photo"]
+    text = ["## Inversion", "", grid(headings, rows, 2), "", "All that was tried:", ""]
+    return [*text, grid(["adversary", "estimate", headings[-1]], tried, 2), ""]

@@ -39,7 +39,7 @@ from benchmarks.tables import cell as figure
 from benchmarks.tables import grid, percent
 from benchmarks.view_photos import CELLS, REGIONS, SIZES, VIEWS, Cell, make, pictures
 
-QUICK = {"people": 16, "seeds": [0], "steps": 8, "sizes": ["512x512", "1024x768", "768x1024", "1080x1920"]}
+QUICK = {"people": 16, "seeds": [0], "steps": 8, "wrong_keys": 12, "animate": 1, "sizes": ["512x512", "1024x768", "768x1024", "1080x1920"]}
 """What `--quick` sets where nothing else is given."""
 
 NOTES = (
@@ -161,7 +161,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=", ".join(f"--{name} {value}" for name, value in QUICK.items()))
     parser.add_argument("--plain", action="store_true", help="rendered backgrounds only, no pictures of scikit-image")
     parser.add_argument("--adversary", nargs="*", default=[], help="generators whose residual an adversary subtracts; in the first cell")
-    parser.add_argument("--wrong-keys", type=int, default=0, help="of keyed adversaries: how many keys they try")
+    parser.add_argument("--wrong-keys", type=int, default=100, help="of keyed adversaries: how many keys they try")
+    parser.add_argument("--animate", type=int, default=3, help="of each adversary's estimates: how many of the worst")
     parser.add_argument("--out", type=Path, default=Path("docs/views"))
     if parser.parse_args(arguments).quick:
         parser.set_defaults(**QUICK)  # what is given in words counts all the same
@@ -180,12 +181,10 @@ def main(arguments: list[str] | None = None) -> None:
     results: dict[str, dict[str, Summary]] = {}
 
     def protect(photo: Image.Image) -> Image.Image:
-        return protector.protect(photo, options.epsilon)
+        return protector.protect(photo, options.epsilon, key="none")  # the same photos whoever measures
 
     for name in options.cells:
-        made = make(
-            name, range(options.people), options.sizes, behind, lambda photo: protector.protect(photo, options.epsilon), animator.size
-        )
+        made = make(name, range(options.people), options.sizes, behind, protect, animator.size)
         data["visibility"] |= {name: {m: interval(mean_interval(v[~v.isnan()])) for m, v in made.visibility.items()}}  # type: ignore[operator]
         data["photos"] |= {name: {"people": made.people, "sizes": made.sizes}}  # type: ignore[operator]
         results[name] = judge_cell(animator, made, f"face {name}")
