@@ -31,7 +31,7 @@ from anti_i2v.spaces.frequency import cosines
 
 BOUND = 1.5  # largest value of both heads' pattern in units of its root mean square, about
 STRENGTH = 1.6  # that root mean square before the bound, in units of epsilon; the budget's tanh makes about 0.8 of both heads together
-ROUNDS = 10  # singular values from a fiftieth of the largest on end within 1 % of 1
+PLANES, CELLS = 16, 8  # of what a key paints into the decoder's coarsest map: planes, cells along each side
 MAP = 16  # cells of the strength map along each side
 LEAST = 0.3  # smallest value of the strength map: below it a price on visibility would switch a place off for good
 
@@ -51,9 +51,7 @@ class BackboneGenerator(Generator):
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
         frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
-        key_rank: How many numbers of the photo's key decide the pattern, 0 to 32: it is their sum over as many orthonormal patterns. So two
-            patterns of a photo are as alike as their keys, that of minus a key is minus the pattern, and the mean over all keys is
-            nothing. 0 paints one pattern for all keys.
+        keyed: Whether the photo's key decides the pattern, too: it scales and shifts the decoder's channels and adds a coarse random picture.
         start_from: Folder of an objective embedder, or the name of a shipped one: the backbone begins with its weights, so
             that it knows faces before its first step. Of the same backbone, with `frozen_norm`; not part of the configuration.
         salience: See `Generator`.
@@ -74,12 +72,10 @@ class BackboneGenerator(Generator):
         frozen_norm: bool = False,
         start_from: str | None = None,
         space: SpaceName = "dual",
-        key_rank: int = 0,
+        keyed: bool = False,
         salience: str | None = SALIENCE,
     ) -> None:
         super().__init__(salience)
-        if not 0 <= key_rank <= KEY_SIZE:
-            raise UsageError(f"key_rank {key_rank} must be between 0 and {KEY_SIZE}, the numbers of a key")
         if space not in get_args(SpaceName):
             raise UsageError(f"space is {space!r}; choose one of {', '.join(get_args(SpaceName))}")
         self.space, names = space, ("lab", "frequency") if space == "dual" else (space,)
@@ -120,8 +116,13 @@ class BackboneGenerator(Generator):
         self.context = nn.Linear(channels[self.used[0]] + 1, width)
         self.gain = nn.Linear(1, widths[-1])
         for name in names:
-            setattr(self, f"{name}_head", _head(widths[-1], SPACES[name].channels * max(1, key_rank)))
-        self.key_rank = key_rank
+            setattr(self, f"{name}_head", _head(widths[-1], SPACES[name].channels))
+        self.keyed = keyed
+        if keyed:
+            self.key_planes = _random_linear(KEY_SIZE, PLANES * CELLS * CELLS, 1.0)
+            self.key_mix = nn.Conv2d(PLANES, width, 1)
+            nn.init.normal_(self.key_mix.weight, std=0.3 / math.sqrt(PLANES))
+            self.key_channels = nn.ModuleList(_random_linear(KEY_SIZE, 2 * channels, 0.3) for channels in widths[1:])
         self.strength_map = _strength_map(widths[-1])
         # One head alone changes pixels as strongly as two that are independent of one another.
         self.strength = STRENGTH * math.sqrt(2 / len(names))
@@ -138,19 +139,19 @@ class BackboneGenerator(Generator):
             "backbone_width": self.backbone_width,
             "frozen_norm": self.frozen_norm,
             "space": self.space,
-            "key_rank": self.key_rank,
+            "keyed": self.keyed,
         }
 
     def forward(self, window: Tensor, epsilon: Tensor, key: Tensor) -> dict[str, Tensor]:
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
         strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(window.dtype)
-        x = self.decode(window, strength)
+        x = self.decode(window, strength, key.to(window.dtype))
         local = LEAST + (1 - LEAST) * torch.sigmoid(self.strength_map(_scaled(x, MAP)))  # where in the window the budget goes
         x = x * (1 + self.gain(strength))[:, :, None, None]
         parameters = {}
         for name, side in self.sides.items():
-            pattern = self.with_key(self.get_submodule(f"{name}_head")(_scaled(x, side)), key)
-            parameters[name] = (_pattern(pattern, self.strength) * _scaled(local, side)).float()
+            pattern = _pattern(self.get_submodule(f"{name}_head")(_scaled(x, side)), self.strength)
+            parameters[name] = (pattern * _scaled(local, side)).float()
         if "frequency" in parameters:
             # The head draws a K × K picture (what convolutions are good at); its DCT is what is handed on. In fp32, since
             # half precision loses more than the budget here.
@@ -158,7 +159,7 @@ class BackboneGenerator(Generator):
                 parameters["frequency"] = self.basis.T @ parameters["frequency"] @ self.basis
         return parameters
 
-    def decode(self, window: Tensor, strength: Tensor) -> Tensor:
+    def decode(self, window: Tensor, strength: Tensor, key: Tensor) -> Tensor:
         """The finest map of the decoder, (N, channels, h, w); `strength` (N, 1) says how large epsilon is."""
         plane = strength[:, :, None, None].expand(-1, 1, *window.shape[-2:])
         stacked = torch.cat(((window - 0.5) * 4, plane), dim=1)
@@ -166,32 +167,17 @@ class BackboneGenerator(Generator):
         deepest = features[self.used[0]]
         context = self.context(torch.cat((deepest.mean((2, 3)), strength), dim=1))
         x: Tensor = self.laterals[0](deepest) + context[:, :, None, None]
+        if self.keyed:
+            planes = self.key_planes(key).view(-1, PLANES, CELLS, CELLS)
+            x = x + self.key_mix(F.interpolate(planes, x.shape[-2:], mode="bilinear", align_corners=False))
         skips = [lateral(features[i]) for lateral, i in zip(self.laterals[1:], self.used[1:], strict=True)]
         skips += [stem(stacked) for stem in self.stems]
-        for narrow, merge, skip in zip(self.narrow, self.merges, skips, strict=True):
+        for step, (narrow, merge, skip) in enumerate(zip(self.narrow, self.merges, skips, strict=True)):
             x = merge(F.interpolate(narrow(x), skip.shape[-2:], mode="bilinear", align_corners=False) + skip)
+            if self.keyed:
+                scale, shift = self.key_channels[step](key)[:, :, None, None].chunk(2, 1)
+                x = x * (1 + scale) + shift
         return x
-
-    def with_key(self, patterns: Tensor, key: Tensor) -> Tensor:
-        """The sum of `key_rank` orthonormal patterns, each times a number of the key: (N, rank · C, h, w) → (N, C, h, w)."""
-        if not self.key_rank:
-            return patterns
-        count, planes, height, width = patterns.shape
-        rows = orthonormal(patterns.float().reshape(count, self.key_rank, -1))
-        mixed = (rows * key[:, : self.key_rank, None].float()).sum(1)
-        return mixed.view(count, planes // self.key_rank, height, width)
-
-
-def orthonormal(rows: Tensor) -> Tensor:
-    """The nearest orthonormal rows: (N, r, n) → the same shape.
-
-    Left free, the patterns of all keys become one pattern and minus it, which training finds first, and half of all wrong keys undo it. By
-    Newton and Schulz's iteration, X ← 1.5 X − 0.5 X Xᵀ X, which needs only what ONNX has.
-    """
-    x = rows / rows.square().sum((1, 2), keepdim=True).add(1e-12).sqrt()
-    for _ in range(ROUNDS):
-        x = 1.5 * x - 0.5 * (x @ x.transpose(1, 2)) @ x
-    return x
 
 
 def _pattern(x: Tensor, strength: float) -> Tensor:
@@ -225,6 +211,14 @@ def _head(width: int, outputs: int) -> nn.Sequential:
     # GELU of a normalised map has a mean square of about 0.42.
     nn.init.normal_(last.weight, std=1 / math.sqrt(0.42 * 9 * width))
     return nn.Sequential(_block(width, width), last)
+
+
+def _random_linear(inputs: int, outputs: int, deviation: float) -> nn.Linear:
+    """A layer whose outputs have such a standard deviation for standard normal inputs."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=deviation / math.sqrt(inputs))
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _strength_map(width: int) -> nn.Sequential:

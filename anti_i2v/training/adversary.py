@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.inference.batches import Windows
+from anti_i2v.keys import KEY_SIZE
 from anti_i2v.protector import Protector
 
 
@@ -26,13 +28,15 @@ class Inversion:
         share: Of the photos in each batch that are inverted, by each generator alike, in [0, 1].
         factor: Smallest and largest f, drawn for each photo.
         own: Whether the generator in training, with another key, is one of the adversary's.
+        independence: Weight in the loss of how alike the own residuals of photo and protected photo are.
 
     Raises:
         UsageError: A share or factor out of its range, nothing to invert with, or a generator that cannot be loaded.
     """
 
     def __init__(
-        self, generators: Sequence[Path] = (), share: float = 0.5, factor: tuple[float, float] = (0.4, 1.8), own: bool = True
+        self, generators: Sequence[Path] = (), share: float = 0.5, factor: tuple[float, float] = (0.4, 1.8), own: bool = True,
+        independence: float = 1.0,
     ) -> None:
         if not 0 <= share <= 1:
             raise UsageError(f"share is {share}; give the share of photos that are inverted, from 0 to 1")
@@ -40,7 +44,7 @@ class Inversion:
             raise UsageError(f"factor {tuple(factor)} must be a smallest and a largest value within 0–8")
         if not generators and not own:
             raise UsageError("an inversion needs generators; name some, or set own: true")
-        self.share, self.factor, self.own = share, factor, own
+        self.share, self.factor, self.own, self.independence = share, factor, own, independence
         self.foreign = [Protector.from_pretrained(folder, backend="torch") for folder in generators]
         for protector in self.foreign:
             protector.generator.requires_grad_(False).eval()
@@ -50,33 +54,39 @@ class Inversion:
         for protector in self.foreign:
             protector.generator.to(device)
 
-    def __call__(self, protected: Tensor, epsilon: Tensor, windows: Windows, protector: Protector, random: torch.Generator) -> Tensor:
+    def __call__(
+        self, image: Tensor, protected: Tensor, epsilon: Tensor, windows: Windows, protector: Protector, random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Protected photos, some of them inverted.
 
         Args:
-            protected: (B, 3, H, W) in [0, 1], with a graph.
+            image: (B, 3, H, W) in [0, 1].
+            protected: Its protected version, with a graph.
             epsilon: (B,) in 1/255 steps.
             windows: Of the photos; a residual does not move a face.
             protector: The one in training.
             random: Decides photos, factors and keys.
 
         Returns:
-            Same shape. The gradient passes as if the adversary subtracted a constant: a residual is to withstand, not to mislead, them.
+            Photos of the same shape. The gradient passes as if a foreign generator subtracted a constant: a residual is to withstand, not to
+            mislead, them. And how alike the own residuals of photo and protected photo are: the mean of their squared cosine.
         """
         count = len(protected)
         draws = torch.rand(3, count, generator=random)
-        keys = torch.randn(count, 32, generator=random)
-        pool = [*self.foreign, *([protector] if self.own else [])]
-        factor = self.factor[0] + (self.factor[1] - self.factor[0]) * draws[1]
-        change = torch.zeros_like(protected)
-        for number, adversary in enumerate(pool):
-            chosen = (draws[0] < self.share) & ((draws[2] * len(pool)).long() == number)
-            rows = chosen.nonzero()[:, 0].tolist()
+        keys = torch.randn(count, KEY_SIZE, generator=random).to(protected)
+        factor = (self.factor[0] + (self.factor[1] - self.factor[0]) * draws[1]).to(protected)
+        chosen, number = draws[0] < self.share, (draws[2] * (len(self.foreign) + self.own)).long()
+        change, alike = torch.zeros_like(protected), protected.new_zeros(())
+        if self.own:
+            again = protector(protected.detach(), epsilon, keys, windows) - protected.detach()
+            alike = F.cosine_similarity(again.flatten(1), (protected - image).flatten(1)).square().mean()
+            change = torch.where((chosen & (number == len(self.foreign))).to(change.device).view(-1, 1, 1, 1), again, change)
+        for i, adversary in enumerate(self.foreign):
+            rows = (chosen & (number == i)).nonzero()[:, 0].tolist()
             if not rows:
                 continue
             photo = protected[rows].detach()
-            key, bound = keys[rows].to(photo), epsilon[rows]
             with torch.no_grad():
-                residual = adversary(photo, bound, key, [windows[row] for row in rows]) - photo
-            change[rows] = factor[rows].view(-1, 1, 1, 1).to(photo) * residual
-        return unit(protected - change)
+                residual = adversary(photo, epsilon[rows], keys[rows], [windows[row] for row in rows]) - photo
+            change = change.index_copy(0, torch.tensor(rows, device=change.device), residual)
+        return unit(protected - factor.view(-1, 1, 1, 1) * change), alike

@@ -194,13 +194,17 @@ class ProtectionModule(LightningModule):
         windows = around(batch["faces"]) if "faces" in batch else self.protector.find(image)
         windows = jitter(windows, self.window_jitter, random)
         protected = self.protector(image, epsilon, key, windows)
-        other = protected if self.adversary is None else self.adversary(protected, epsilon, windows, self.protector, random)
+        other, alike = protected, image.new_zeros(())
+        if self.adversary is not None:
+            other, alike = self.adversary(image, protected, epsilon, windows, self.protector, random)
         if self.view is None:
             clean, other = self._transform_both(image, other, random)
         else:
             boxes = self.view.sample(windows, image.shape[-2], image.shape[-1], random)
             clean, other = self._transform_both(self.view(image, boxes), self.view(other, boxes), random)
         loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
+        if self.adversary is not None and self.adversary.own:
+            loss, parts = loss + self.adversary.independence * alike, parts | {"alike": alike.detach()}
         if not bool(loss.isfinite()):
             where = ", ".join(name for name, value in parts.items() if not bool(value.isfinite())) or "none of its parts alone"
             raise UsageError(
