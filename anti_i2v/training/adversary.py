@@ -28,6 +28,8 @@ class Inversion:
         share: Of the photos in each batch that are inverted, by each generator alike, in [0, 1].
         factor: Smallest and largest f, drawn for each photo.
         own: Whether the generator in training, with another key, is one of the adversary's.
+        added: Share of those for which the residual is added instead. Without it, training finds residuals that are the opposite of what the
+            adversary's generators would add, and whoever protects the photo once more has the person back.
         independence: Weight in the loss of how alike the own residuals of photo and protected photo are.
 
     Raises:
@@ -36,6 +38,7 @@ class Inversion:
 
     def __init__(
         self, generators: Sequence[Path] = (), share: float = 0.5, factor: tuple[float, float] = (0.4, 1.8), own: bool = True,
+        added: float = 0.4,
         independence: float = 1.0,
     ) -> None:
         if not 0 <= share <= 1:
@@ -44,7 +47,8 @@ class Inversion:
             raise UsageError(f"factor {tuple(factor)} must be a smallest and a largest value within 0–8")
         if not generators and not own:
             raise UsageError("an inversion needs generators; name some, or set own: true")
-        self.share, self.factor, self.own, self.independence = share, factor, own, independence
+        self.share, self.factor, self.own = share, factor, own
+        self.added, self.independence = added, independence
         self.foreign = [Protector.from_pretrained(folder, backend="torch") for folder in generators]
         for protector in self.foreign:
             protector.generator.requires_grad_(False).eval()
@@ -72,9 +76,10 @@ class Inversion:
             mislead, them. And how alike the own residuals of photo and protected photo are: the mean of their squared cosine.
         """
         count = len(protected)
-        draws = torch.rand(3, count, generator=random)
+        draws = torch.rand(4, count, generator=random)
         keys = torch.randn(count, KEY_SIZE, generator=random).to(protected)
-        factor = (self.factor[0] + (self.factor[1] - self.factor[0]) * draws[1]).to(protected)
+        factor = self.factor[0] + (self.factor[1] - self.factor[0]) * draws[1]
+        factor = torch.where(draws[3] < self.added, -factor, factor).to(protected)
         chosen, number = draws[0] < self.share, (draws[2] * (len(self.foreign) + self.own)).long()
         change, alike = torch.zeros_like(protected), protected.new_zeros(())
         if self.own:
