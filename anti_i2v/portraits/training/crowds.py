@@ -107,9 +107,9 @@ class SalienceData(LightningDataModule):
         return FacePhoto(places.to_bytes(image), torch.zeros(0, 3))
 
     def add(self) -> None:
-        """Make one more photo: of five, two rendered, two of pasted portraits where there are some (else rendered), one of nobody."""
-        kind = self.made % 5
-        if kind == 4:
+        """Make one more photo: of six, two rendered, two of pasted portraits where there are some (else rendered), two of nobody."""
+        kind = self.made % 6
+        if kind >= 4:
             photo = self._empty(self.random)
         elif kind >= 2 and self.portraits:
             photo = places.pasted_portraits(self.portraits, places.background(self.behind, self.random), self.random)

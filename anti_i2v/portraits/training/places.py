@@ -66,9 +66,9 @@ def rendered_group(clips: PortraitClips, random: torch.Generator, background: Te
 
 
 def background(pictures: list[Tensor], random: torch.Generator) -> Tensor:
-    """(3, H, W) in [0, 1] without people: drawn, or in half of the cases a part of one of the pictures."""
+    """(3, H, W) in [0, 1] without people: drawn, or in two of three cases a part of one of the pictures."""
     height, width = size_of_photo(random)
-    picture = pictures[below(len(pictures), random)] if pictures and below(2, random) else None
+    picture = pictures[below(len(pictures), random)] if pictures and below(3, random) else None
     if picture is not None:
         share = log_uniform(0.3, 1.0, random)
         h, w = (max(16, round(side * share)) for side in picture.shape[-2:])

@@ -63,6 +63,8 @@ def test_a_few_steps_write_a_folder_that_loads(tmp_path: Path) -> None:
     assert load_salience(tmp_path / "out").width == 8
     assert 0 <= float(trainer.callback_metrics["val/recall"]) <= 1
     again = SalienceModule(str(tmp_path / "out"), width=8, start_from=str(tmp_path / "out"))
-    torch.testing.assert_close(again.network.head.weight, load_salience(tmp_path / "out").head.weight)
+    weight, bias = again.network.head.weight, again.network.head.bias
+    torch.testing.assert_close(weight, load_salience(tmp_path / "out").head.weight)
+    torch.testing.assert_close(bias, load_salience(tmp_path / "out").head.bias + torch.tensor([1.1, 0, 0, 0]), atol=0.01, rtol=0)
     assert again.network.training
     assert all(p.requires_grad for p in again.network.parameters())
