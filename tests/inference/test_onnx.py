@@ -22,7 +22,7 @@ from anti_i2v.inference.apply import protect_photo
 from anti_i2v.inference.onnx import OnnxBackend
 from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
-from tests.tiny.generator import finding, tiny_onnx
+from tests.tiny.generator import finding
 
 pytest.importorskip("onnxruntime")
 
@@ -46,16 +46,15 @@ class AllSpaces(Generator):
         return {"frequency": seen["frequency"][:, :3], "lab": seen["lab"][:, 3:5], "rgb": seen["rgb"][:, 5:]}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(onnx_generator: Path) -> Path:
     """A generator with a key, and with a face everywhere."""
-    pytest.importorskip("onnxscript")
-    return tiny_onnx(tmp_path_factory.mktemp("onnx") / "generator", backbone="test_resnet", key_rank=8)
+    return onnx_generator
 
 
 @pytest.fixture(scope="module")
-def both(folder: Path) -> tuple[Protector, Protector]:
-    return Protector.from_pretrained(folder, backend="torch"), Protector.from_pretrained(folder, backend="onnx")
+def both(onnx_generator: Path) -> tuple[Protector, Protector]:
+    return Protector.from_pretrained(onnx_generator, backend="torch"), Protector.from_pretrained(onnx_generator, backend="onnx")
 
 
 def photo(kind: str, size: tuple[int, int] = (160, 120)) -> Image.Image:
