@@ -40,12 +40,6 @@ def video_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))
 
 
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generators") / "tiny"
-    return tiny_generator(folder)
-
-
 @pytest.fixture
 def protect() -> Run:
     """Run `protect`; returns the exit status."""
