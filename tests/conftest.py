@@ -22,7 +22,7 @@ if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
     os.environ["ONEDNN_MAX_CPU_ISA"] = os.environ["MKL_ENABLE_INSTRUCTIONS"] = "AVX2"
 
 from anti_i2v.__main__ import main
-from tests.tiny.generator import EPSILON, Protect, tiny_generator
+from tests.tiny.generator import EPSILON, Protect, tiny_generator, tiny_onnx
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -56,6 +56,13 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator folder with random weights."""
     return tiny_generator(tmp_path_factory.mktemp("generators") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def onnx_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator folder with `model.onnx` and `salience.onnx`; its patterns follow the key."""
+    pytest.importorskip("onnxscript")
+    return tiny_onnx(tmp_path_factory.mktemp("generators") / "tiny-onnx", backbone="test_resnet", key_rank=8)
 
 
 @pytest.fixture

@@ -50,9 +50,7 @@ class Backend(Protocol):
         """
 
 
-def protect_photo(
-    backend: Backend, photo: Image.Image, epsilon: float, secret: bytes, block: Factor | None = None
-) -> Image.Image:
+def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: bytes, block: Factor | None = None) -> Image.Image:
     """Protect one photo; see `Protector.protect` for what is kept of each mode.
 
     Args:

@@ -41,7 +41,11 @@ class IdentityObjective(Objective):
     """
 
     def __init__(
-        self, embedders: Sequence[str] = OBJECTIVE_EMBEDDERS, keep: float = 1.0, input_diversity: float = 0.0, steep: bool = False,
+        self,
+        embedders: Sequence[str] = OBJECTIVE_EMBEDDERS,
+        keep: float = 1.0,
+        input_diversity: float = 0.0,
+        steep: bool = False,
         reference: Literal["decoded", "photo"] = "decoded",
     ) -> None:
         super().__init__()

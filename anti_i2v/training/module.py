@@ -16,6 +16,7 @@ from anti_i2v.data import PhotoBatch, PhotoDataModule
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.imaging.metrics import psnr
+from anti_i2v.inference.windows import window_around
 from anti_i2v.keys import KEY_SIZE
 from anti_i2v.objectives import Objective
 from anti_i2v.protector import Protector
@@ -192,6 +193,8 @@ class ProtectionModule(LightningModule):
         epsilon = self.epsilon_low + (self.epsilon_high - self.epsilon_low) * share
         key = torch.randn(len(image), KEY_SIZE, generator=random).to(image)
         windows = around(batch["faces"]) if "faces" in batch else self.protector.find(image)
+        if not any(windows):  # a step needs something to learn from: the middle of these photos, as if a face filled it
+            windows = [[window_around(side / 2, other / 2, min(side, other))] for side, other in [image.shape[-2:]] * len(image)]
         windows = jitter(windows, self.window_jitter, random)
         protected = self.protector(image, epsilon, key, windows)
         other, alike = protected, image.new_zeros(())

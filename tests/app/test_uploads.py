@@ -21,8 +21,8 @@ from tests.tiny.photos import exif, smooth
 
 
 @pytest.fixture(scope="module")
-def protector() -> PhotoProtector:
-    return one_pass()
+def protector(generator: Path) -> PhotoProtector:
+    return one_pass(str(generator))
 
 
 @pytest.fixture
@@ -56,12 +56,19 @@ def request_into(folder: Path, format: str = "same", epsilon: float = 8, **more:
     ],
 )
 def test_files_are_those_of_the_command_line(
-    protector: PhotoProtector, storage: Storage, photos: list[Upload], tmp_path: Path, settings: dict[str, Any], options: list[str]
+    protector: PhotoProtector,
+    generator: Path,
+    storage: Storage,
+    photos: list[Upload],
+    tmp_path: Path,
+    settings: dict[str, Any],
+    options: list[str],
 ) -> None:
     begun: list[str] = []
     results = list(protect_uploads(photos, request_into(storage.new_folder("page"), **settings), protector, storage, begun.append))
     assert begun == [photo.name for photo in photos]
-    assert main(["protect", *(str(photo.path) for photo in photos), "--out", str(tmp_path / "out"), "--quiet", *options]) == 1
+    command = ["protect", *(str(photo.path) for photo in photos), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--generator", str(generator), *options]) == 1
     done = [result for result in results if isinstance(result, ProtectedPhoto)]
     rejected = [result for result in results if isinstance(result, RejectedPhoto)]
     assert rejected == [RejectedPhoto("empty.jpg", "the file is empty; copy it again")]

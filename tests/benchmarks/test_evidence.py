@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from anti_i2v.embedders import save_embedder
 from anti_i2v.protector import Protector
 from benchmarks.evidence import VERSIONS, main, parse
-from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH
+from tests.tiny.generator import tiny_network
 from tests.tiny.judges import tiny_judge
 from tests.tiny.training import BACKBONE
 from tests.tiny.unet import FRAMES as UNET_FRAMES

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from anti_i2v.protector import Protector
 from benchmarks import methods
-from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH
+from tests.tiny.generator import tiny_network
 from tests.tiny.training import BACKBONE
 
 

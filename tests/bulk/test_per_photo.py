@@ -13,14 +13,11 @@ from PIL import Image
 from anti_i2v.__main__ import main
 from anti_i2v.attacks import named_method
 from anti_i2v.attacks.photo import colours, smallest
-from anti_i2v.generators import BackboneGenerator
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.portraits import PortraitClips
-from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.training.feature_loss import feature_loss
-from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
 from tests.tiny.unet import FRAMES as UNET_FRAMES
 from tests.tiny.unet import tiny_portrait_unet
@@ -41,12 +38,6 @@ def smooth(seed: int, height: int = 40, width: int = 56) -> Image.Image:
 @pytest.fixture(scope="module")
 def video_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_portrait_dit(tmp_path_factory.mktemp("video_model"))
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generators") / "tiny"
-    return tiny_generator(folder)
 
 
 @pytest.fixture

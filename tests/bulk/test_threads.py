@@ -18,17 +18,14 @@ from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
 from anti_i2v.bulk.results import Result
 from anti_i2v.bulk.run import run_jobs
-from anti_i2v.generators.folder import DEFAULT_GENERATOR
-from anti_i2v.generators.hub import open_folder
 from anti_i2v.inference.batching import BatchingBackend
-from anti_i2v.inference.torch_backend import load_generator
 from anti_i2v.keys import PUBLIC_KEY
-from tests.tiny.generator import files, smooth
+from tests.tiny.generator import files, smooth, tiny_network
 
 
 @pytest.fixture(scope="module")
 def protector() -> PhotoProtector:
-    backend = BatchingBackend(load_generator(open_folder(DEFAULT_GENERATOR)), 4)
+    backend = BatchingBackend(tiny_network(key_rank=8), 4)
     return PhotoProtector(OnePass(backend, PUBLIC_KEY).protect, "", "batches", shared=True)
 
 

@@ -15,8 +15,8 @@ from anti_i2v.imaging.metrics import psnr, rms255
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
-from tests.tiny.generator import tiny_network
 from tests.tiny import FRAMES, HEIGHT, WIDTH, tiny_portrait_dit
+from tests.tiny.generator import tiny_network
 from tests.tiny.judges import tiny_actions, tiny_judge
 
 PROMPTS = ["a person nods", "a person smiles"]

@@ -23,20 +23,30 @@ def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path) -> None
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    generator = BackboneGenerator(chroma_size=20, cutoff=32)  # a chroma field that is resized, in one export: each takes ten seconds
+    generator = BackboneGenerator(
+        chroma_size=20, cutoff=32, key_rank=4
+    )  # a chroma field that is resized, in one export: each takes ten seconds
     path = export_onnx(generator, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "salience.onnx"]
     assert str(ROOT).encode() not in path.read_bytes(), "a path of the machine that exported"
     session = onnxruntime.InferenceSession(path)
     for batch in (1, 3):
         size = generator.working_size
         image = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(batch))
         epsilon = torch.linspace(2, 16, batch)
-        lab, frequency = session.run(["lab", "frequency"], {"image": image.numpy(), "epsilon": epsilon.numpy()})
+        key = torch.randn(batch, 32, generator=torch.Generator().manual_seed(batch))
+        lab, frequency = session.run(["lab", "frequency"], {"window": image.numpy(), "epsilon": epsilon.numpy(), "key": key.numpy()})
         with torch.no_grad():
-            expected = generator(image, epsilon)
+            expected = generator(image, epsilon, key)
         np.testing.assert_allclose(lab, expected["lab"].numpy(), atol=1e-4)
         np.testing.assert_allclose(frequency, expected["frequency"].numpy(), atol=1e-4)
+    salience = onnxruntime.InferenceSession(tmp_path / "salience.onnx")
+    for height, width in ((24, 32), (37, 51), (97, 16), (8, 200)):
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height))
+        with torch.no_grad():
+            expected_map = generator.salience(image).numpy()
+        assert expected_map.shape == (1, 4, -(-height // 4), -(-width // 4))
+        np.testing.assert_allclose(salience.run(["found"], {"image": image.numpy()})[0], expected_map, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -48,6 +58,7 @@ def test_weights_beside_the_network_are_not_written_twice(tmp_path: Path) -> Non
     path = export_onnx(generator, folder)
     alone = export_onnx(generator, tmp_path)
     given = {"image": np.full((1, 3, 32, 32), 0.3, np.float32), "epsilon": np.array([8], np.float32)}
+    given["key"] = np.ones((1, 32), np.float32)
     results = [onnxruntime.InferenceSession(file).run(None, given) for file in (path, alone)]  # any runtime, by the file's path
     assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
     weights = (folder / "model.safetensors").stat().st_size

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, features
 
 from anti_i2v.imaging.metadata.options import WriteOptions

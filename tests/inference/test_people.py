@@ -151,7 +151,7 @@ def test_fields_that_overlap_are_added_and_are_together_as_strong_as_one() -> No
 def test_all_windows_of_a_batch_are_cut_out_in_order_and_go_on_beyond_the_frame() -> None:
     image = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5).float()
     windows = [[Window(1, 2, 2, 1.0)], [Window(0, 0, 4, 1.0), Window(-1, 3, 4, 1.0)]]
-    assert torch.equal(batches.cut(image, windows[:1] + [[]], 2), image[:1, :, 1:3, 2:4])
+    assert torch.equal(batches.cut(image, [*windows[:1], []], 2), image[:1, :, 1:3, 2:4])
     parts = batches.cut(image, windows, 4)
     assert torch.equal(parts[1], image[1, :, :4, :4])
     assert torch.equal(parts[2], image[1][:, [0, 0, 1, 2]][:, :, [3, 4, 4, 4]])
@@ -176,6 +176,8 @@ def test_the_key_reaches_the_network_and_decides_the_pattern() -> None:
 
     photo = smooth(3, 64, 64)
     keyed, plain = (OneFace(tiny_network(backbone="test_resnet", key_rank=rank)) for rank in (8, 0))
-    first, second = (np.asarray(protect_photo(keyed, photo, 8, secret)).astype(int) - np.asarray(photo) for secret in (b"a" * 16, b"b" * 16))
+    first, second = (
+        np.asarray(protect_photo(keyed, photo, 8, secret)).astype(int) - np.asarray(photo) for secret in (b"a" * 16, b"b" * 16)
+    )
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.9
     assert protect_photo(plain, photo, 8, b"a" * 16).tobytes() == protect_photo(plain, photo, 8, b"b" * 16).tobytes()

@@ -63,6 +63,45 @@ def test_several_embedders_are_averaged(folders: list[str]) -> None:
     assert float(loss) == pytest.approx(sum(each) / 2, abs=1e-5)
 
 
+def test_the_reference_can_be_the_photo_itself(folders: list[str]) -> None:
+    clean, protected = pictures(0), pictures(1)
+    expected = cosine(folders[0], clean["photo"], protected["decoded"])
+    objective = IdentityObjective(folders[:1], keep=0.0, reference="photo")
+    assert objective.clean_taps == ("photo",)
+    assert objective.needs == ("decoded",)
+    loss, parts = objective({"photo": clean["photo"]}, protected, DRAW)  # nothing is decoded of the clean photo
+    assert float(loss) == float(parts["similarity"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_read_of_clean_photos(folders: list[str]) -> None:
+    taps = [IdentityObjective(folders, keep, reference=r).clean_taps for keep in (0.0, 1.0) for r in ("decoded", "photo")]  # type: ignore[arg-type]
+    assert taps == [("decoded",), ("photo",), ("decoded", "photo"), ("photo",)]
+
+
+def test_steep_is_minus_the_distance_on_the_sphere(folders: list[str]) -> None:
+    clean, protected = pictures(0), pictures(1)
+    network = load_embedder(folders[0], "objective")
+    cosines = F.cosine_similarity(network(clean["decoded"][:, None]), network(protected["decoded"][:, None]), dim=1)
+    loss, parts = IdentityObjective(folders[:1], keep=0.0, steep=True)(clean, protected, DRAW)
+    assert float(loss) == pytest.approx(-float((2 - 2 * cosines).sqrt().mean()), abs=5e-3)
+    assert float(parts["similarity"]) == pytest.approx(float(cosines.mean()), abs=1e-5)  # what is logged stays a cosine
+
+
+def test_steep_has_a_slope_where_the_cosine_has_hardly_any(folders: list[str]) -> None:
+    clean = pictures(0)
+    lengths = {}
+    for steep in (False, True):
+        leaf = (clean["decoded"] + 1e-3 * pictures(1)["decoded"]).requires_grad_()
+        loss, _ = IdentityObjective(folders[:1], keep=0.0, steep=steep)(clean, {"decoded": leaf}, DRAW)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        assert bool(gradient.isfinite().all())
+        lengths[steep] = float(gradient.norm())
+    assert lengths[True] > 3 * lengths[False]
+    same = clean["decoded"].clone().requires_grad_()
+    loss, _ = IdentityObjective(folders[:1], keep=0.0, steep=True)(clean, {"decoded": same}, DRAW)
+    assert bool(torch.autograd.grad(loss, same)[0].isfinite().all())
+
+
 def test_without_keep_the_photo_is_not_needed(folders: list[str]) -> None:
     clean, protected = pictures(0), pictures(1)
     del clean["photo"], protected["photo"]

@@ -79,12 +79,30 @@ def test_a_larger_residual_has_a_higher_loss() -> None:
     assert prices == sorted(set(prices))
 
 
+def test_squares_of_two_pixels_are_judged_as_one() -> None:
+    """As the picture at half its size; what differs within a square is not seen."""
+    random = torch.Generator().manual_seed(4)
+    photo, residual = torch.rand(1, 3, 12, 16, generator=random), 0.02 * torch.randn(1, 3, 12, 16, generator=random)
+    wide = [picture.repeat_interleave(2, 2).repeat_interleave(2, 3) for picture in (photo, photo + residual)]
+    found, parts = VisibilityObjective(0.5, reduce=2)({"photo": wide[0]}, {"photo": wide[1]}, DRAW)
+    expected, expected_parts = VisibilityObjective(0.5)({"photo": photo}, {"photo": photo + residual}, DRAW)
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+    assert {k: float(v) for k, v in parts.items()} == pytest.approx({k: float(v) for k, v in expected_parts.items()}, rel=1e-4)
+    board = 6 / 255 * (1 - 2 * ((torch.arange(16)[:, None] + torch.arange(16)) % 2)).float()
+    grey = torch.full((1, 3, 16, 16), 0.5)
+    loss, _ = VisibilityObjective(0.0, reduce=2)({"photo": grey}, {"photo": grey + board}, DRAW)
+    assert float(loss) == pytest.approx(0, abs=1e-3)
+    assert VisibilityObjective().clean_taps == ("photo",)
+
+
 def test_bad_input_is_refused() -> None:
     for bad in (-1.0, math.nan, math.inf):
         with pytest.raises(UsageError, match=f"threshold is {bad}; give a finite number from 0 on"):
             VisibilityObjective(threshold=bad)
         with pytest.raises(UsageError, match=f"flat_weight is {bad}; give a finite number from 0 on"):
             VisibilityObjective(flat_weight=bad)
+    with pytest.raises(UsageError, match="reduce is 0; give 1 for every pixel, or 2"):
+        VisibilityObjective(reduce=0)
     with pytest.raises(UsageError, match="VisibilityObjective needs the taps photo; add photo to the taps"):
         VisibilityObjective()({"decoded": GREY}, {"decoded": GREY}, DRAW)
     with pytest.raises(UsageError, match="photos of 3 x 12 are too small for a window of 7"):

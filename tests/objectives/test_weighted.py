@@ -70,6 +70,24 @@ def test_it_needs_what_its_parts_need() -> None:
         objective.check_taps(["a"])
 
 
+class Reads(FeatureObjective):
+    """Says that it reads these taps of clean photos."""
+
+    def __init__(self, *taps: str) -> None:
+        super().__init__()
+        self.taps = taps
+
+    @property
+    def clean_taps(self) -> tuple[str, ...] | None:
+        return self.taps
+
+
+def test_it_reads_of_clean_photos_what_its_parts_read() -> None:
+    assert WeightedObjective({"one": Reads("a", "b"), "two": Reads("b", "c"), "none": Reads()}).clean_taps == ("a", "b", "c")
+    assert WeightedObjective({"none": Reads()}).clean_taps == ()
+    assert WeightedObjective({"one": Reads("a"), "all": FeatureObjective()}).clean_taps is None
+
+
 def test_only_parts_with_a_target_image_see_its_features() -> None:
     anchor = AnchorObjective("grey", weights={"a": 1.0}, balance=False)
     objective = WeightedObjective({"away": FeatureObjective(), "anchor": anchor}, {"away": 1.0, "anchor": 2.0})

@@ -68,12 +68,15 @@ def tiny_trainer(folder: Path, callbacks: Sequence[pl.Callback] = (), **changes:
 
 def tiny_config(path: Path, video_model: Path, **trainer: object) -> Path:
     """Write a config file of the same run; `video_model` is stated relative to the file."""
-    save_salience(all_faces(SalienceNetwork(2, (1,))), path.parent / "salience")
+    save_salience(all_faces(SalienceNetwork()), path.parent / "salience")
     config = {
         "model": {
             "class_path": "anti_i2v.training.module.ProtectionModule",
             "init_args": {
-                "generator": {"class_path": "anti_i2v.generators.BackboneGenerator", "init_args": BACKBONE | {"salience": str(path.parent / "salience")}},
+                "generator": {
+                    "class_path": "anti_i2v.generators.BackboneGenerator",
+                    "init_args": BACKBONE | {"salience": str(path.parent / "salience")},
+                },
                 "objective": {"class_path": "anti_i2v.objectives.FeatureObjective"},
                 "transform": {"class_path": "anti_i2v.training.transforms.Identity"},
                 "taps": TAPS,

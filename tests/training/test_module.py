@@ -12,9 +12,13 @@ from torch import Tensor
 
 import anti_i2v.resources
 from anti_i2v.errors import UsageError
+from anti_i2v.portraits import GroupPhotos
+from anti_i2v.training.adversary import Inversion
 from anti_i2v.training.module import ProtectionModule
-from anti_i2v.training.transforms import Jpeg
+from anti_i2v.training.transforms import Identity, Jpeg
+from anti_i2v.training.view import View
 from tests.tiny import tiny_portrait_dit
+from tests.tiny.generator import tiny_network
 from tests.tiny.judges import write_judges
 from tests.tiny.training import TAPS, tiny_data, tiny_module, tiny_trainer
 
@@ -37,8 +41,9 @@ def trained(video_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_training_changes_the_generator_and_not_the_surrogate(video_model: Path, trained: tuple[ProtectionModule, Path]) -> None:
     module, fresh = trained[0], tiny_module(video_model)
     fresh.configure_model()
-    changed = [not torch.equal(a, b) for a, b in zip(module.generator.parameters(), fresh.generator.parameters(), strict=True)]
-    assert all(changed)
+    fresh_weights = dict(fresh.generator.named_parameters())
+    changed = {name: not torch.equal(value, fresh_weights[name]) for name, value in module.generator.named_parameters()}
+    assert {name for name, value in changed.items() if not value} == {name for name in changed if name.startswith("salience.")}
     for a, b in zip(module.surrogate.parameters(), fresh.surrogate.parameters(), strict=True):
         assert torch.equal(a, b)
         assert not a.requires_grad
@@ -113,6 +118,11 @@ def test_the_surrogate_is_loaded_once(video_model: Path) -> None:
     assert module.surrogate is loaded
 
 
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether two networks have the same weights."""
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 def loss_of(module: ProtectionModule, image: Tensor, protected: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """What a step minimises, after the step's transform."""
     clean, changed = module._transform_both(image, protected, torch.Generator())
@@ -127,7 +137,10 @@ def test_the_gradient_reaches_every_weight_of_the_generator(video_model: Path) -
     loss.backward()  # type: ignore[no-untyped-call]
     assert set(parts) == {"blocks.1", "blocks.2"}
     assert loss < 0
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in module.generator.parameters())
+    trained = {name: p.grad for name, p in module.generator.named_parameters() if p.requires_grad}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in trained.values())
+    # The last layer of the strength map begins at zero, so those before it learn from the second step on.
+    assert {name for name, gradient in trained.items() if not gradient.any()} == {name for name in trained if "strength_map.0." in name}
 
 
 def test_an_unchanged_photo_has_no_damage_even_behind_a_random_transform(video_model: Path) -> None:
@@ -185,9 +198,7 @@ def test_bad_settings_are_named(video_model: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_network_is_refused_by_name(
     video_model: Path, trained: tuple[ProtectionModule, Path], tmp_path: Path
 ) -> None:
-    from anti_i2v.generators import BackboneGenerator
-
-    other = tiny_module(video_model, generator=BackboneGenerator("resnet10t", working_size=32, chroma_size=8, cutoff=4, width=16))
+    other = tiny_module(video_model, generator=tiny_network(chroma_size=8))
     with pytest.raises(UsageError, match="the checkpoint holds"):
         tiny_trainer(tmp_path).validate(other, tiny_data(), ckpt_path=trained[1])
 
@@ -202,12 +213,12 @@ def test_evaluation_without_weights_takes_the_shipped_generator_or_names_the_opt
     shipped.save_pretrained(tmp_path / "checkpoints" / "portrait-generator", card="", extra={})
     module = tiny_module(video_model)
     with torch.no_grad():
-        next(module.ema.parameters()).add_(1.0)
+        next(module.ema.backbone.parameters()).add_(1.0)  # type: ignore[union-attr, operator]
     tiny_trainer(tmp_path).validate(module, tiny_data(), verbose=False)
     assert "judging the shipped generator" in capsys.readouterr().out
-    assert torch.equal(next(module.ema.parameters()), next(shipped.generator.parameters()))
+    assert same(module.ema, shipped.generator)
     chosen = tiny_module(video_model, weights=tmp_path / "checkpoints" / "portrait-generator")
-    assert torch.equal(next(chosen.generator.parameters()), next(shipped.generator.parameters()))
+    assert same(chosen.generator, shipped.generator)
 
 
 def test_test_writes_a_table_and_pictures(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,5 +258,33 @@ def test_muon_trains_too_and_learns_from_the_first_step(video_model: Path, tmp_p
     before = {name: value.clone() for name, value in module.generator.state_dict().items()}
     tiny_trainer(tmp_path).fit(module, tiny_data())
     assert type(module.optimizers().optimizer).__name__ == "Muon"  # type: ignore[union-attr]
+    trained = [name for name, value in module.generator.named_parameters() if value.requires_grad]
     changed = [name for name, value in module.generator.state_dict().items() if not torch.equal(value, before[name])]
-    assert len(changed) > len(before) / 2
+    assert len(changed) > len(trained) / 2
+    assert set(changed) <= set(trained)
+
+
+def test_views_of_people_inverted_or_not_are_what_the_surrogate_sees(video_model: Path, tmp_path: Path) -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    class Seen(Identity):
+        def forward(self, image: Tensor, generator: torch.Generator) -> Tensor:
+            sizes.append(tuple(image.shape))
+            return image
+
+    data = tiny_data()
+    data.source, data.photo_size = GroupPhotos(people=(1, 2), photos=2, kept=2), 48
+    module = tiny_module(video_model, transform=Seen(), view=View(size=24), adversary=Inversion(share=1.0))
+    before = {name: value.clone() for name, value in module.generator.named_parameters()}
+    tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, data)
+    assert sizes == [(2, 3, 24, 24)] * 2
+    assert any(not torch.equal(value, before[name]) for name, value in module.generator.named_parameters())
+
+
+def test_a_batch_in_which_nobody_is_found_still_trains(video_model: Path, tmp_path: Path) -> None:
+    """In its middle."""
+    module = tiny_module(video_model)
+    torch.nn.init.constant_(module.generator.salience.head.bias, -4.0)  # type: ignore[arg-type]
+    before = {name: value.clone() for name, value in module.generator.named_parameters()}
+    tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, tiny_data())
+    assert any(not torch.equal(value, before[name]) for name, value in module.generator.named_parameters())

@@ -1,0 +1,112 @@
+"""An adversary who subtracts what a generator adds: exact where the residual does not depend on the photo, invisible to the gradient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from anti_i2v.budget import fit_to_budget
+from anti_i2v.errors import UsageError
+from anti_i2v.generators import Generator
+from anti_i2v.inference.batches import lay
+from anti_i2v.inference.windows import Window
+from anti_i2v.protector import Protector
+from anti_i2v.training.adversary import Inversion
+from tests.tiny.generator import tiny_generator
+
+WINDOWS = [[Window(4, 4, 32, 1.0)], [Window(0, 8, 32, 1.0), Window(20, 20, 24, 1.0)]]
+EPSILON = torch.tensor([8.0, 4.0])
+
+
+class Blind(Generator):
+    """Paints the same field in every window, whatever it shows; with `keyed`, times the first number of the key."""
+
+    def __init__(self, keyed: bool = False) -> None:
+        super().__init__(salience=None)
+        self.working_size, self.keyed = 32, keyed
+        self.field = torch.nn.Parameter(torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+    def config(self) -> dict[str, str | int | float]:
+        return {}
+
+    def forward(self, window: Tensor, epsilon: Tensor, key: Tensor) -> dict[str, Tensor]:
+        number = key[:, :1] if self.keyed else torch.ones_like(key[:, :1])
+        return {"rgb": self.field * number[:, :, None, None]}
+
+
+def grey() -> Tensor:
+    """Photos with room in every direction."""
+    return torch.randint(80, 170, (2, 3, 48, 48), generator=torch.Generator().manual_seed(1)) / 255
+
+
+def inverted(inversion: Inversion, protector: Protector, protected: Tensor, seed: int = 0) -> Tensor:
+    return inversion(protected, EPSILON, WINDOWS, protector, torch.Generator().manual_seed(seed))
+
+
+def test_who_has_the_very_generator_gets_the_photo_back_where_residuals_do_not_depend_on_it() -> None:
+    protector, photo = Protector(Blind()), grey()
+    protected = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS)
+    assert (protected - photo).abs().amax((1, 2, 3)).mul(255).round().tolist() == [8, 4]
+    back = inverted(Inversion(share=1.0, factor=(1.0, 1.0)), protector, protected)
+    torch.testing.assert_close(back, photo, atol=1e-6, rtol=0)
+
+
+def test_twice_the_factor_subtracts_twice_the_residual() -> None:
+    protector, photo = Protector(Blind()), grey()
+    residual = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS) - photo
+    found = inverted(Inversion(share=1.0, factor=(2.0, 2.0)), protector, photo)
+    torch.testing.assert_close(found, photo - 2 * residual, atol=1e-6, rtol=0)
+
+
+def test_the_adversary_has_another_key() -> None:
+    protector, photo, key = Protector(Blind(keyed=True)), grey(), torch.full((2, 32), 1.5)
+    protected = protector(photo, EPSILON, key, WINDOWS)
+    random = torch.Generator().manual_seed(0)
+    torch.rand(3, 2, generator=random)
+    theirs = torch.randn(2, 32, generator=random)
+    field = protector.propose(protected, WINDOWS, EPSILON, theirs)
+    expected = protected - (fit_to_budget(protected, lay(protected, WINDOWS, field, EPSILON), EPSILON) - protected)
+    found = inverted(Inversion(share=1.0, factor=(1.0, 1.0)), protector, protected)
+    torch.testing.assert_close(found, expected)
+    assert (found - photo).abs().max() > 3 / 255  # not undone
+
+
+def test_gradient_passes_as_if_nothing_had_been_subtracted() -> None:
+    protector, leaf = Protector(Blind()), grey().requires_grad_()
+    weights = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(2))
+    (weights * inverted(Inversion(share=1.0), protector, leaf)).sum().backward()
+    assert torch.equal(leaf.grad, weights)  # type: ignore[arg-type]
+    assert protector.generator.field.grad is None
+
+
+def test_a_share_of_the_photos_is_inverted() -> None:
+    protector, photo = Protector(Blind()), grey()
+    assert torch.equal(inverted(Inversion(share=0.0), protector, photo), photo)
+    inversion = Inversion(share=0.5)
+    changed = [(inverted(inversion, protector, photo, seed) != photo).any((1, 2, 3)) for seed in range(60)]
+    assert float(torch.cat([row[None] for row in changed]).float().mean()) == pytest.approx(0.5, abs=0.15)
+
+
+def test_generators_of_folders_are_inverted_too_and_stay_as_they_are(tmp_path: Path) -> None:
+    folder = tiny_generator(tmp_path / "public")
+    inversion, photo = Inversion([folder], share=1.0, factor=(1.0, 1.0), own=False), grey()
+    public = Protector.from_pretrained(folder, backend="torch")
+    found = inverted(inversion, Protector(Blind()), photo)
+    expected = photo - (public(photo, EPSILON, torch.zeros(2, 32), WINDOWS) - photo)  # this generator has no use for a key
+    torch.testing.assert_close(found, expected.detach().clamp(0, 1), atol=1e-6, rtol=0)
+    assert not any(p.requires_grad for protector in inversion.foreign for p in protector.generator.parameters())
+    both = Inversion([folder], share=1.0, own=True)
+    results = [inverted(both, Protector(Blind()), photo, seed)[0] for seed in range(8)]
+    assert len({round(float((result - photo[0]).abs().sum()), 3) for result in results}) > 2
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"share is 1\.5; give the share of photos that are inverted, from 0 to 1"):
+        Inversion(share=1.5)
+    with pytest.raises(UsageError, match=r"factor \(0, 1\) must be a smallest and a largest value within 0–8"):
+        Inversion(factor=(0, 1))
+    with pytest.raises(UsageError, match="an inversion needs generators; name some, or set own: true"):
+        Inversion(own=False)
