@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 FACTORS = (0.5, 1.0, 1.5, 2.0)
 STEPS = (1, 5, 20)
 
-MEAN = 8
-"""Keys whose mean residual is taken off in several steps; in one step it is that of all."""
+MEAN = 8  # keys whose mean residual is taken off in several steps; in one step it is that of all
 
 BEST = "best for each photo"
 """Whichever estimate is most like the person, photo by photo."""
@@ -111,12 +110,12 @@ def invert(photos: Tensor, residual: Callable[[Tensor], Tensor], factor: float, 
 
     Args:
         photos: (B, 3, H, W) in [0, 1], the protected photos y.
-        residual: What the adversary's generator adds to photos.
+        residual: What the adversary's generator adds to photos: G(x) − x.
         factor: f.
         steps: Numbers of steps.
 
     Returns:
-        Number → (B, 3, H, W) in [0, 1].
+        Number → estimates, of the same shape.
     """
     estimate, estimates = photos, {}
     for step in range(1, max(steps) + 1):
@@ -159,9 +158,7 @@ def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: 
     """Try all estimates, keep the worst few.
 
     Args:
-        adversary: Who.
         photos: (B, 3, H, W), protected.
-        like: See `Like`.
         worst: How many estimates to keep.
         label: Of the progress bar.
 
@@ -194,13 +191,13 @@ def try_generators(
     """What somebody reaches with each generator of `options.adversary`.
 
     Args:
-        options: `adversary`, `epsilon`, `wrong_keys`, `animate`, `people`, `batch`.
+        options: `adversary`, `epsilon`, `wrong_keys`, `animate`, `batch`.
         animator: Makes and judges the clips.
         clean: (B, 3, S, S) in [0, 1] at the video model's size.
         protected: Same shape.
         windows: Known ones; by default each generator finds its own.
     """
-    like, rows, results = Likeness(animator.surrogate, clean, batch=options.batch), list(range(len(clean))), dict[str, Inverted]()
+    like, rows, results = Likeness(animator.surrogate, clean, batch=options.batch), [*range(len(clean))], dict[str, Inverted]()
     for name in options.adversary:
         protector, label = Protector.from_pretrained(name, backend="torch"), _label(name, results)
         protector.generator.eval()
@@ -244,11 +241,11 @@ def lines(inverted: Mapping[str, Inverted]) -> list[str]:
     rows, tried = [], []
     for name, of in inverted.items():
         for version, row in of["results"].items():
-            like = figure(of["likeness"].get(version))
-            rows += [[name, version, figure(row["identity_shift"]), percent(row["rank1"]), like]] if version != "clean" else []
+            likeness = figure(of["likeness"].get(version))
+            rows += [[name, version, figure(row["identity_shift"]), percent(row["rank1"]), likeness]] if version != "clean" else []
         estimate, shift = worst(of["results"])
         rows.append([name, f"**worst: {estimate}**", figure(shift), "", ""])
         tried += [[name, estimate, figure(value)] for estimate, value in of["likeness"].items()]
-    headings = ["adversary", "version", "identity shift", "rank-1 accuracy", "likeness in the repainted photo"]
-    text = ["## Inversion", "", grid(headings, rows, 2), "", "All that was tried:", ""]
-    return [*text, grid(["adversary", "estimate", headings[-1]], tried, 2), ""]
+    headings, like = ["adversary", "version", "identity shift", "rank-1 accuracy"], "likeness in the repainted photo"
+    tables = grid([*headings, like], rows, 2), grid(["adversary", "estimate", like], tried, 2)
+    return ["## Inversion", "", tables[0], "", "All that was tried:", "", tables[1], ""]
