@@ -3,9 +3,8 @@
 An estimate of the clean photo x from the protected photo y is the fixed point of x ← y − f (G(x) − x), begun at x = y: one step is
 y − f (G(y) − y). With a keyed generator the adversary has not the photo's key: they try others, keep the best, or subtract the mean.
 
-There are many such estimates, and a clip costs a hundred times what an estimate costs. So all of them are ranked by how much the photo that
-the video model's autoencoder makes of them is like that of the clean photo (objective embedders), and only the most like are animated.
-Which key is best for a photo is also decided by that: an adversary who has the clean photo to compare with, so more than they can know.
+Clips cost far more than estimates: all are ranked by how like the person the video model's autoencoder makes them (objective embedders),
+and only the most like are animated. The best key is chosen like that too, which is more than an adversary can know.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Likeness:
     @torch.no_grad()
     def repaint(self, photos: Tensor) -> Tensor:
         """Photos as the autoencoder reconstructs them: (B, 3, H, W) in [0, 1] → the same."""
-        return torch.cat([self.surrogate.reconstruct(self.surrogate.condition(part)) for part in photos.split(self.batch)])
+        return torch.cat([self.surrogate.reconstruct(self.surrogate.condition(part)) for part in torch.split(photos, self.batch)])
 
     @torch.no_grad()
     def __call__(self, photos: Tensor) -> Tensor:
@@ -131,8 +130,7 @@ def estimates(adversary: Adversary, photos: Tensor, like: Like, steps: Sequence[
     words = "a wrong key, " if count > 1 else ""
     key, mean = adversary.keys[0], torch.zeros_like(photos)
     if count > 1:
-        best, strength = torch.full((len(photos),), -torch.inf), 0.0
-        best_key = key.expand(len(photos), -1).clone()
+        best, best_key, strength = torch.full((len(photos),), -torch.inf), key.expand(len(photos), -1).clone(), 0.0
         for tried in tqdm(adversary.keys, desc="keys", unit="key", mininterval=5.0):
             residual = adversary.residual(photos, tried)
             mean, strength = mean + residual / count, strength + float(residual.square().mean()) / count
@@ -158,7 +156,9 @@ def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: 
     """Try all estimates, keep the worst few.
 
     Args:
+        adversary: Who has a generator.
         photos: (B, 3, H, W), protected.
+        like: See `Like`.
         worst: How many estimates to keep.
         label: Of the progress bar.
 
@@ -173,10 +173,9 @@ def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: 
         better = found > best
         best, best_photos[better] = torch.where(better, found, best), estimate[better]
         kept[name] = estimate
-        if len(kept) > worst:
-            del kept[min(kept, key=lambda one: float(likeness[one].mean()))]
-    ranked = sorted(kept, key=lambda one: -float(likeness[one].mean()))
-    return {BEST: best, **likeness}, {BEST: best_photos, **{name: kept[name] for name in ranked}}
+        ranked = sorted(kept, key=lambda one: -float(likeness[one].mean()))[:worst]
+        kept = {one: kept[one] for one in ranked}
+    return {BEST: best, **likeness}, {BEST: best_photos, **kept}
 
 
 def wrong_keys(protector: Protector, count: int, seed: int = 1) -> Tensor:
@@ -238,7 +237,7 @@ def lines(inverted: Mapping[str, Inverted]) -> list[str]:
     """The section of `views.md` and `remover.md`."""
     if not inverted:
         return []
-    rows, tried = [], []
+    rows, tried = [], list[list[str]]()
     for name, of in inverted.items():
         for version, row in of["results"].items():
             likeness = figure(of["likeness"].get(version))
@@ -247,5 +246,5 @@ def lines(inverted: Mapping[str, Inverted]) -> list[str]:
         rows.append([name, f"**worst: {estimate}**", figure(shift), "", ""])
         tried += [[name, estimate, figure(value)] for estimate, value in of["likeness"].items()]
     headings, like = ["adversary", "version", "identity shift", "rank-1 accuracy"], "likeness in the repainted photo"
-    tables = grid([*headings, like], rows, 2), grid(["adversary", "estimate", like], tried, 2)
-    return ["## Inversion", "", tables[0], "", "All that was tried:", "", tables[1], ""]
+    first, second = grid([*headings, like], rows, 2), grid(["adversary", "estimate", like], tried, 2)
+    return ["## Inversion", "", first, "", "All that was tried:", "", second, ""]

@@ -59,7 +59,7 @@ class Remover(nn.Module):
     def remove(self, photos: Tensor, factor: float = 1.0, passes: int = 1, batch: int = 16) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] less `factor` times the residual that it sees, `passes` times one after the other."""
         parts = []
-        for part in photos.split(batch):
+        for part in torch.split(photos, batch):
             for _ in range(passes):
                 part = (part - factor * self(part)).clamp(0, 1)
             parts.append(part)
