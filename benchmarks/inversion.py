@@ -3,9 +3,8 @@
 An estimate of the clean photo x from the protected photo y is the fixed point of x ← y − f (G(x) − x), begun at x = y: one step is
 y − f (G(y) − y). With a keyed generator the adversary has not the photo's key: they try others, keep the best, or subtract the mean.
 
-There are many such estimates, and a clip costs a hundred times what an estimate costs. So all of them are ranked by how much the photo that
-the video model's autoencoder makes of them is like that of the clean photo (objective embedders), and only the most like are animated.
-Which key is best for a photo is also decided by that: an adversary who has the clean photo to compare with, so more than they can know.
+Clips cost far more than estimates: all are ranked by how like the person the video model's autoencoder makes them (objective embedders),
+and only the most like are animated. The best key is chosen like that too, which is more than an adversary can know.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 FACTORS = (0.5, 1.0, 1.5, 2.0)
 STEPS = (1, 5, 20)
 
-MEAN = 8
-"""Keys whose mean residual is taken off in several steps; in one step it is that of all."""
+MEAN = 8  # keys whose mean residual is taken off in several steps; in one step it is that of all
 
 BEST = "best for each photo"
 """Whichever estimate is most like the person, photo by photo."""
@@ -68,7 +66,7 @@ class Likeness:
     @torch.no_grad()
     def repaint(self, photos: Tensor) -> Tensor:
         """Photos as the autoencoder reconstructs them: (B, 3, H, W) in [0, 1] → the same."""
-        return torch.cat([self.surrogate.reconstruct(self.surrogate.condition(part)) for part in photos.split(self.batch)])
+        return torch.cat([self.surrogate.reconstruct(self.surrogate.condition(part)) for part in torch.split(photos, self.batch)])
 
     @torch.no_grad()
     def __call__(self, photos: Tensor) -> Tensor:
@@ -111,12 +109,12 @@ def invert(photos: Tensor, residual: Callable[[Tensor], Tensor], factor: float, 
 
     Args:
         photos: (B, 3, H, W) in [0, 1], the protected photos y.
-        residual: What the adversary's generator adds to photos.
+        residual: What the adversary's generator adds to photos: G(x) − x.
         factor: f.
         steps: Numbers of steps.
 
     Returns:
-        Number → (B, 3, H, W) in [0, 1].
+        Number → estimates, of the same shape.
     """
     estimate, estimates = photos, {}
     for step in range(1, max(steps) + 1):
@@ -132,8 +130,7 @@ def estimates(adversary: Adversary, photos: Tensor, like: Like, steps: Sequence[
     words = "a wrong key, " if count > 1 else ""
     key, mean = adversary.keys[0], torch.zeros_like(photos)
     if count > 1:
-        best, strength = torch.full((len(photos),), -torch.inf), 0.0
-        best_key = key.expand(len(photos), -1).clone()
+        best, best_key, strength = torch.full((len(photos),), -torch.inf), key.expand(len(photos), -1).clone(), 0.0
         for tried in tqdm(adversary.keys, desc="keys", unit="key", mininterval=5.0):
             residual = adversary.residual(photos, tried)
             mean, strength = mean + residual / count, strength + float(residual.square().mean()) / count
@@ -159,7 +156,7 @@ def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: 
     """Try all estimates, keep the worst few.
 
     Args:
-        adversary: Who.
+        adversary: Who has a generator.
         photos: (B, 3, H, W), protected.
         like: See `Like`.
         worst: How many estimates to keep.
@@ -176,10 +173,9 @@ def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: 
         better = found > best
         best, best_photos[better] = torch.where(better, found, best), estimate[better]
         kept[name] = estimate
-        if len(kept) > worst:
-            del kept[min(kept, key=lambda one: float(likeness[one].mean()))]
-    ranked = sorted(kept, key=lambda one: -float(likeness[one].mean()))
-    return {BEST: best, **likeness}, {BEST: best_photos, **{name: kept[name] for name in ranked}}
+        ranked = sorted(kept, key=lambda one: -float(likeness[one].mean()))[:worst]
+        kept = {one: kept[one] for one in ranked}
+    return {BEST: best, **likeness}, {BEST: best_photos, **kept}
 
 
 def wrong_keys(protector: Protector, count: int, seed: int = 1) -> Tensor:
@@ -194,13 +190,13 @@ def try_generators(
     """What somebody reaches with each generator of `options.adversary`.
 
     Args:
-        options: `adversary`, `epsilon`, `wrong_keys`, `animate`, `people`, `batch`.
+        options: `adversary`, `epsilon`, `wrong_keys`, `animate`, `batch`.
         animator: Makes and judges the clips.
         clean: (B, 3, S, S) in [0, 1] at the video model's size.
         protected: Same shape.
         windows: Known ones; by default each generator finds its own.
     """
-    like, rows, results = Likeness(animator.surrogate, clean, batch=options.batch), list(range(len(clean))), dict[str, Inverted]()
+    like, rows, results = Likeness(animator.surrogate, clean, batch=options.batch), [*range(len(clean))], dict[str, Inverted]()
     for name in options.adversary:
         protector, label = Protector.from_pretrained(name, backend="torch"), _label(name, results)
         protector.generator.eval()
@@ -241,14 +237,14 @@ def lines(inverted: Mapping[str, Inverted]) -> list[str]:
     """The section of `views.md` and `remover.md`."""
     if not inverted:
         return []
-    rows, tried = [], []
+    rows, tried = [], list[list[str]]()
     for name, of in inverted.items():
         for version, row in of["results"].items():
-            like = figure(of["likeness"].get(version))
-            rows += [[name, version, figure(row["identity_shift"]), percent(row["rank1"]), like]] if version != "clean" else []
+            likeness = figure(of["likeness"].get(version))
+            rows += [[name, version, figure(row["identity_shift"]), percent(row["rank1"]), likeness]] if version != "clean" else []
         estimate, shift = worst(of["results"])
         rows.append([name, f"**worst: {estimate}**", figure(shift), "", ""])
         tried += [[name, estimate, figure(value)] for estimate, value in of["likeness"].items()]
-    headings = ["adversary", "version", "identity shift", "rank-1 accuracy", "likeness in the repainted photo"]
-    text = ["## Inversion", "", grid(headings, rows, 2), "", "All that was tried:", ""]
-    return [*text, grid(["adversary", "estimate", headings[-1]], tried, 2), ""]
+    headings, like = ["adversary", "version", "identity shift", "rank-1 accuracy"], "likeness in the repainted photo"
+    first, second = grid([*headings, like], rows, 2), grid(["adversary", "estimate", like], tried, 2)
+    return ["## Inversion", "", first, "", "All that was tried:", "", second, ""]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ class Remover(nn.Module):
     def remove(self, photos: Tensor, factor: float = 1.0, passes: int = 1, batch: int = 16) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] less `factor` times the residual that it sees, `passes` times one after the other."""
         parts = []
-        for part in photos.split(batch):
+        for part in torch.split(photos, batch):
             for _ in range(passes):
                 part = (part - factor * self(part)).clamp(0, 1)
             parts.append(part)
@@ -81,7 +82,7 @@ class Remover(nn.Module):
             weights = load_file(file)
             remover = Remover(len(weights["last.weight"][0]))
             remover.load_state_dict(weights)
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise UsageError(f"cannot read a remover from {file}: {error}; give a file that --save wrote") from error
         return remover.eval()
 

@@ -55,7 +55,7 @@ def windows_of(protector: Protector, images: Tensor, faces: Sequence[tuple[float
     """The windows that a generator finds in photos (P, 3, H, W) in [0, 1], or those around known `faces` (y, x, height)."""
     if faces is not None:
         return [[window_around(*face)] for face in faces]
-    return [windows for part in images.split(batch) for windows in protector.find(part)]
+    return [windows for part in torch.split(images, batch) for windows in protector.find(part)]
 
 
 def draw_faces(protector: Protector, photos: int, size: int, seed: int, known: bool) -> Faces:
