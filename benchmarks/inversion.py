@@ -36,7 +36,9 @@ from benchmarks.view_photos import subjects
 if TYPE_CHECKING:
     from benchmarks.views import Animator
 
-FACTORS = (0.5, 1.0, 1.5, 2.0)
+FACTORS = (-1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
+"""Below 0: whoever protects the photo once more; that would restore it if the generator did the opposite to a protected photo."""
+
 STEPS = (1, 5, 20)
 
 MEAN = 8  # keys whose mean residual is taken off in several steps; in one step it is that of all
@@ -180,7 +182,7 @@ def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: 
 
 def wrong_keys(protector: Protector, count: int, seed: int = 1) -> Tensor:
     """Keys that an adversary tries, (N, 32); one where the generator's pattern does not depend on it."""
-    keyed = bool(protector.generator.config().get("key_rank", KEY_SIZE))
+    keyed = bool(protector.generator.config().get("keyed", True))
     return torch.randn(max(1, count) if keyed else 1, KEY_SIZE, generator=torch.Generator().manual_seed(seed))
 
 

@@ -70,7 +70,7 @@ def test_any_size_within_the_budget(protector: Protector, size: tuple[int, int],
 @pytest.mark.parametrize("size", [(64, 64), (700, 400), (959, 30)])
 def test_files_and_tensors_are_protected_alike(size: tuple[int, int]) -> None:
     """Strips and memory savings of `protect` change nothing up to 959 pixels a side (one step where rounding is at a tie)."""
-    photo, keyed = astronaut(*size), Protector(network(key_rank=8).eval())
+    photo, keyed = astronaut(*size), Protector(network(keyed=True).eval())
     with torch.no_grad():
         batch = keyed(to_tensor(photo)[None], 8.0)[0].mul(255).round().permute(1, 2, 0).numpy()
     difference = np.abs(values(keyed.protect(photo, 8.0, "none")) - batch)

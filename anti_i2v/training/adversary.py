@@ -37,7 +37,11 @@ class Inversion:
     """
 
     def __init__(
-        self, generators: Sequence[Path] = (), share: float = 0.5, factor: tuple[float, float] = (0.4, 1.8), own: bool = True,
+        self,
+        generators: Sequence[Path] = (),
+        share: float = 0.5,
+        factor: tuple[float, float] = (0.4, 1.8),
+        own: bool = True,
         added: float = 0.4,
         independence: float = 1.0,
     ) -> None:

@@ -15,10 +15,10 @@ from tests.tiny.training import BACKBONE
 WINDOWS = [[Window(2, 2, 28, 1.0)]] * 2
 
 
-def keyed(key_rank: int = 4) -> Protector:
+def tiny(keyed: bool = True) -> Protector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Protector(BackboneGenerator(**BACKBONE, key_rank=key_rank, salience=None).eval())  # type: ignore[arg-type]
+        return Protector(BackboneGenerator(**BACKBONE, keyed=keyed, salience=None).eval())  # type: ignore[arg-type]
 
 
 def test_one_step_undoes_what_does_not_depend_on_the_photo() -> None:
@@ -31,7 +31,7 @@ def test_one_step_undoes_what_does_not_depend_on_the_photo() -> None:
 
 def test_the_key_of_a_photo_undoes_more_than_another_and_the_best_of_all_keys_is_found() -> None:
     """The photo's own key among those that are tried is the best for it, since nothing else comes as near to the clean photo."""
-    protector, clean = keyed(), torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) / 2 + 0.25
+    protector, clean = tiny(), torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) / 2 + 0.25
     keys = wrong_keys(protector, 4)
     assert keys.shape == (4, 32)
     with torch.no_grad():
@@ -47,13 +47,13 @@ def test_the_key_of_a_photo_undoes_more_than_another_and_the_best_of_all_keys_is
     assert (likeness[BEST] >= torch.stack(list(likeness.values()))).all()
     assert (likeness["best of 4 keys, factor 1, 1 step"] > likeness["a wrong key, factor 1, 1 step"]).all()
     assert (likeness["best of 4 keys, factor 1, 1 step"] > like(protected)).all()
-    assert len(likeness) == 1 + 5 + 4 * 3 * 3  # BEST, means of all keys, then factors, ways and numbers of steps
+    assert len(likeness) == 1 + 7 + 6 * 3 * 3  # BEST, means of all keys, then factors, ways and numbers of steps
 
 
 def test_a_generator_without_keys_is_subtracted_once_whatever_number_is_asked_for() -> None:
-    protector = keyed(key_rank=0)
+    protector = tiny(keyed=False)
     assert wrong_keys(protector, 100).shape == (1, 32)
     adversary = Adversary(protector, 8.0, wrong_keys(protector, 100), WINDOWS)
     names = [name for name, _ in estimates(adversary, torch.full((2, 3, 32, 32), 0.5), lambda photos: photos.flatten(1).mean(1), (1, 2))]
-    assert names[:2] == ["factor 0.5, 1 step", "factor 0.5, 2 steps"]
-    assert len(names) == 8
+    assert names[:2] == ["factor -1, 1 step", "factor -1, 2 steps"]
+    assert len(names) == 12

@@ -18,10 +18,10 @@ from tests.tiny import FRAMES, HEIGHT
 from tests.tiny.training import BACKBONE
 
 
-def keyed(key_rank: int) -> Protector:
+def tiny(keyed: bool) -> Protector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        generator = BackboneGenerator(**BACKBONE, key_rank=key_rank, salience=None)  # type: ignore[arg-type]
+        generator = BackboneGenerator(**BACKBONE, keyed=keyed, salience=None)  # type: ignore[arg-type]
     return Protector(generator.requires_grad_(False).eval())
 
 
@@ -36,7 +36,7 @@ def test_a_remover_has_half_to_one_million_weights() -> None:
 
 
 def test_a_short_training_takes_most_of_a_keyless_residual_away() -> None:
-    protector = keyed(0)
+    protector = tiny(False)
     faces = draw_faces(protector, 4, 32, 0, known=True)
     assert faces.images.shape == (4, 3, 32, 32)
     _, facts = train(protector, faces, Plan(minutes=10, most_steps=60, batch=4), 16, None)
@@ -47,7 +47,7 @@ def test_a_short_training_takes_most_of_a_keyless_residual_away() -> None:
 
 def test_a_generator_that_finds_nobody_is_refused() -> None:
     with pytest.raises(UsageError, match="finds nobody in 2 photos"):
-        draw_faces(keyed(0), 2, 32, 0, known=False)
+        draw_faces(tiny(False), 2, 32, 0, known=False)
 
 
 def test_a_file_that_holds_no_remover_is_refused(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_a_file_that_holds_no_remover_is_refused(tmp_path: Path) -> None:
 
 
 def test_it_trains_removes_animates_and_writes(wan: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keyed(4).save_pretrained(tmp_path / "generator", card="")
-    keyed(0).save_pretrained(tmp_path / "theirs", card="")
+    tiny(True).save_pretrained(tmp_path / "generator", card="")
+    tiny(False).save_pretrained(tmp_path / "theirs", card="")
     sizes = f"--model-size {HEIGHT} --frames {FRAMES} --people 2 --seeds 0 1 --steps 1 --batch 2 --known-faces --width 8"
     words = [*sizes.split(), "--surrogate", str(wan), *judges[:2], "--generator", str(tmp_path / "generator"), "--wrong-keys", "2"]
     file, out = tmp_path / "remover.safetensors", tmp_path / "out"

@@ -25,7 +25,7 @@ from tests.tiny.generator import files, smooth, tiny_network
 
 @pytest.fixture(scope="module")
 def protector() -> PhotoProtector:
-    backend = BatchingBackend(tiny_network(key_rank=8), 4)
+    backend = BatchingBackend(tiny_network(keyed=True), 4)
     return PhotoProtector(OnePass(backend, PUBLIC_KEY).protect, "", "batches", shared=True)
 
 

@@ -24,7 +24,7 @@ def test_onnxruntime_agrees_with_torch_at_any_batch_size(tmp_path: Path) -> None
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     generator = BackboneGenerator(
-        chroma_size=20, cutoff=32, key_rank=4
+        chroma_size=20, cutoff=32, keyed=True
     )  # a chroma field that is resized, in one export: each takes ten seconds
     path = export_onnx(generator, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "salience.onnx"]

@@ -32,7 +32,7 @@ class OneFace(BatchingBackend):
 
 @pytest.fixture(scope="module")
 def network() -> Generator:
-    return tiny_network(key_rank=8)
+    return tiny_network(keyed=True)
 
 
 def in_threads(backend: BatchingBackend, epsilon: Callable[[Image.Image], float] = lambda photo: 8) -> list[Image.Image]:
