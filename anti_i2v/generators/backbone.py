@@ -51,7 +51,7 @@ class BackboneGenerator(Generator):
         width: Channels of the decoder.
         backbone_width: Channels of the first of a ResNet's four stages, each further having twice as many; 0 leaves the backbone as it is.
         frozen_norm: Keep the backbone's batch norms, with fixed statistics, instead of group norms; for `start_from`.
-        keyed: Whether the photo's key decides the pattern, too: it scales and shifts the decoder's channels and adds a coarse random picture.
+        keyed: Whether the photo's key decides the pattern, too: it scales and shifts channels of the decoder and adds a coarse picture.
         start_from: Folder of an objective embedder, or the name of a shipped one: the backbone begins with its weights, so
             that it knows faces before its first step. Of the same backbone, with `frozen_norm`; not part of the configuration.
         salience: See `Generator`.

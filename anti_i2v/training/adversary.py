@@ -28,8 +28,8 @@ class Inversion:
         share: Of the photos in each batch that are inverted, by each generator alike, in [0, 1].
         factor: Smallest and largest f, drawn for each photo.
         own: Whether the generator in training, with another key, is one of the adversary's.
-        added: Share of those for which the residual is added instead. Without it, training finds residuals that are the opposite of what the
-            adversary's generators would add, and whoever protects the photo once more has the person back.
+        added: Share of those for which the residual is added instead. Without it, training finds residuals that are the opposite of what
+            these generators would add, and whoever protects the photo once more has the person back.
         independence: Weight in the loss of how alike the own residuals of photo and protected photo are.
 
     Raises:
@@ -76,8 +76,7 @@ class Inversion:
             random: Decides photos, factors and keys.
 
         Returns:
-            Photos of the same shape. The gradient passes as if a foreign generator subtracted a constant: a residual is to withstand, not to
-            mislead, them. And how alike the own residuals of photo and protected photo are: the mean of their squared cosine.
+            Photos of the same shape; the gradient passes as if a foreign generator subtracted a constant. And how alike the own residuals of photo and protected photo are: the mean of their squared cosine.
         """
         count = len(protected)
         draws = torch.rand(4, count, generator=random)
