@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from PIL import Image
 
 from anti_i2v.imaging.metrics import ciede2000
-from anti_i2v.imaging.tensors import to_tensor
+from anti_i2v.imaging.tensors import to_pil, to_tensor
 from anti_i2v.inference import protect_photo
 from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.portraits import PortraitClips
+from anti_i2v.portraits.groups import GroupRequest, compose
 from anti_i2v.protector import Protector
 
-PICTURES = ("astronaut", "coffee", "rocket", "portrait")
-"""Public photographs that come with scikit-image, and a rendered person."""
+PICTURES = ("astronaut", "coffee", "rocket", "portrait", "group")
+"""Public photographs that come with scikit-image, a rendered person and four of them."""
 
 MODEL_SIZE = 128  # pixels a side of the input of `portrait-dit`
 
@@ -30,6 +31,9 @@ def small(name: str) -> Image.Image:
     if name == "portrait":
         frame = PortraitClips(split="test")[0].video[0]
         return Image.fromarray(frame.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+    if name == "group":
+        request = GroupRequest([0, 1, 2, 3], [1 / 3, 1 / 4, 1 / 6, 1 / 8], 756, 1008, seed=5)
+        return to_pil(compose(PortraitClips("test", 1, 8, 8), [request])[0].image)
     from skimage import data
 
     return Image.fromarray(getattr(data, name)()).convert("RGB")

@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in tqdm(options.photos, unit="photo"):
             source = Path(folder) / name
-            large("portrait", *map(int, source.stem.split("x"))).save(source, quality=92)
+            large("group", *map(int, source.stem.split("x"))).save(source, quality=92)
             for runtime, protector in protectors.items():
                 row = {"size": source.stem, "format": source.suffix[1:].upper(), "bytes": source.stat().st_size, "runtime": runtime}
                 row |= compare_codec(protector, source, options.epsilon, options.runs)

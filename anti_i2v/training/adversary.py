@@ -83,18 +83,16 @@ class Inversion:
         keys = torch.randn(count, KEY_SIZE, generator=random).to(protected)
         factor = self.factor[0] + (self.factor[1] - self.factor[0]) * draws[1]
         factor = torch.where(draws[3] < self.added, -factor, factor).to(protected)
-        chosen, number = draws[0] < self.share, (draws[2] * (len(self.foreign) + self.own)).long()
+        number = torch.where(draws[0] < self.share, (draws[2] * (len(self.foreign) + self.own)).long(), -1)
         change, alike = torch.zeros_like(protected), protected.new_zeros(())
-        if self.own:
-            again = protector(protected.detach(), epsilon, keys, windows) - protected.detach()
-            alike = F.cosine_similarity(again.flatten(1), (protected - image).flatten(1)).square().mean()
-            change = torch.where((chosen & (number == len(self.foreign))).to(change.device).view(-1, 1, 1, 1), again, change)
-        for i, adversary in enumerate(self.foreign):
-            rows = (chosen & (number == i)).nonzero()[:, 0].tolist()
+        for i, adversary in enumerate([*self.foreign, *([protector] if self.own else [])]):
+            rows = (number == i).nonzero()[:, 0].tolist()
             if not rows:
                 continue
-            photo = protected[rows].detach()
-            with torch.no_grad():
+            photo, own = protected[rows].detach(), adversary is protector
+            with torch.set_grad_enabled(own and torch.is_grad_enabled()):
                 residual = adversary(photo, epsilon[rows], keys[rows], [windows[row] for row in rows]) - photo
+            if own:
+                alike = F.cosine_similarity(residual.flatten(1), (protected - image)[rows].flatten(1)).square().mean()
             change = change.index_copy(0, torch.tensor(rows, device=change.device), residual)
         return unit(protected - factor.view(-1, 1, 1, 1) * change), alike
