@@ -43,21 +43,21 @@ def grey() -> Tensor:
 
 
 def inverted(inversion: Inversion, protector: Protector, protected: Tensor, seed: int = 0) -> Tensor:
-    return inversion(protected, EPSILON, WINDOWS, protector, torch.Generator().manual_seed(seed))
+    return inversion(grey(), protected, EPSILON, WINDOWS, protector, torch.Generator().manual_seed(seed))[0]
 
 
 def test_who_has_the_very_generator_gets_the_photo_back_where_residuals_do_not_depend_on_it() -> None:
     protector, photo = Protector(Blind()), grey()
     protected = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS)
     assert (protected - photo).abs().amax((1, 2, 3)).mul(255).round().tolist() == [8, 4]
-    back = inverted(Inversion(share=1.0, factor=(1.0, 1.0)), protector, protected)
+    back = inverted(Inversion(share=1.0, factor=(1.0, 1.0), added=0), protector, protected)
     torch.testing.assert_close(back, photo, atol=1e-6, rtol=0)
 
 
 def test_twice_the_factor_subtracts_twice_the_residual() -> None:
     protector, photo = Protector(Blind()), grey()
     residual = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS) - photo
-    found = inverted(Inversion(share=1.0, factor=(2.0, 2.0)), protector, photo)
+    found = inverted(Inversion(share=1.0, factor=(2.0, 2.0), added=0), protector, photo)
     torch.testing.assert_close(found, photo - 2 * residual, atol=1e-6, rtol=0)
 
 
@@ -65,21 +65,37 @@ def test_the_adversary_has_another_key() -> None:
     protector, photo, key = Protector(Blind(keyed=True)), grey(), torch.full((2, 32), 1.5)
     protected = protector(photo, EPSILON, key, WINDOWS)
     random = torch.Generator().manual_seed(0)
-    torch.rand(3, 2, generator=random)
+    torch.rand(4, 2, generator=random)
     theirs = torch.randn(2, 32, generator=random)
     field = protector.propose(protected, WINDOWS, EPSILON, theirs)
     expected = protected - (fit_to_budget(protected, lay(protected, WINDOWS, field, EPSILON), EPSILON) - protected)
-    found = inverted(Inversion(share=1.0, factor=(1.0, 1.0)), protector, protected)
+    found = inverted(Inversion(share=1.0, factor=(1.0, 1.0), added=0), protector, protected)
     torch.testing.assert_close(found, expected)
     assert (found - photo).abs().max() > 3 / 255  # not undone
 
 
-def test_gradient_passes_as_if_nothing_had_been_subtracted() -> None:
+def test_gradient_passes_to_the_photo_as_if_nothing_had_been_subtracted() -> None:
     protector, leaf = Protector(Blind()), grey().requires_grad_()
     weights = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(2))
     (weights * inverted(Inversion(share=1.0), protector, leaf)).sum().backward()
     assert torch.equal(leaf.grad, weights)  # type: ignore[arg-type]
-    assert protector.generator.field.grad is None
+    assert protector.generator.field.grad is not None  # the generator in training learns to be of no use to an adversary
+
+
+def test_an_adversary_who_adds_the_residual_doubles_it_and_is_told_from_one_who_subtracts() -> None:
+    protector, photo = Protector(Blind()), grey()
+    residual = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS) - photo
+    found = inverted(Inversion(share=1.0, factor=(1.0, 1.0), added=1.0), protector, photo)
+    torch.testing.assert_close(found, photo + residual, atol=1e-6, rtol=0)
+
+
+def test_residuals_that_do_not_depend_on_the_photo_are_wholly_alike() -> None:
+    protector, photo = Protector(Blind()), grey()
+    protected = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS)
+    random = torch.Generator().manual_seed(0)
+    for share, expected in ((1.0, 1.0), (0.0, 0.0)):
+        alike = Inversion(share=share)(photo, protected, EPSILON, WINDOWS, protector, random)[1]
+        assert float(alike.detach()) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_share_of_the_photos_is_inverted() -> None:
@@ -92,7 +108,7 @@ def test_a_share_of_the_photos_is_inverted() -> None:
 
 def test_generators_of_folders_are_inverted_too_and_stay_as_they_are(tmp_path: Path) -> None:
     folder = tiny_generator(tmp_path / "public")
-    inversion, photo = Inversion([folder], share=1.0, factor=(1.0, 1.0), own=False), grey()
+    inversion, photo = Inversion([folder], share=1.0, factor=(1.0, 1.0), own=False, added=0), grey()
     public = Protector.from_pretrained(folder, backend="torch")
     found = inverted(inversion, Protector(Blind()), photo)
     expected = photo - (public(photo, EPSILON, torch.zeros(2, 32), WINDOWS) - photo)  # this generator has no use for a key
@@ -100,7 +116,7 @@ def test_generators_of_folders_are_inverted_too_and_stay_as_they_are(tmp_path: P
     assert not any(p.requires_grad for protector in inversion.foreign for p in protector.generator.parameters())
     both = Inversion([folder], share=1.0, own=True)
     results = [inverted(both, Protector(Blind()), photo, seed)[0] for seed in range(8)]
-    assert len({round(float((result - photo[0]).abs().sum()), 3) for result in results}) > 2
+    assert len({round(float((result - photo[0]).detach().abs().sum()), 3) for result in results}) > 2
 
 
 def test_impossible_settings_are_refused() -> None:
