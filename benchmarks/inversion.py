@@ -38,11 +38,9 @@ if TYPE_CHECKING:
 
 FACTORS = (0.5, 1.0, 1.5, 2.0)
 STEPS = (1, 5, 20)
-
 MEAN = 8  # keys whose mean residual is taken off in several steps; in one step it is that of all
 
-BEST = "best for each photo"
-"""Whichever estimate is most like the person, photo by photo."""
+BEST = "best for each photo"  # whichever estimate is most like the person
 
 Like = Callable[[Tensor], Tensor]
 """Photos (B, 3, H, W) → how like the persons their repainted versions are, (B,) in [-1, 1]."""

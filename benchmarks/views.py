@@ -39,15 +39,9 @@ from benchmarks.tables import cell as figure
 from benchmarks.tables import grid, percent
 from benchmarks.view_photos import CELLS, REGIONS, SIZES, VIEWS, Cell, make, pictures
 
-QUICK = {
-    "people": 16,
-    "seeds": [0],
-    "steps": 8,
-    "wrong_keys": 12,
-    "inversion_steps": [1, 5],
-    "animate": 1,
-    "sizes": ["512x512", "1024x768", "768x1024", "1080x1920"],
-}
+QUICK_SIZES = ["512x512", "1024x768", "768x1024", "1080x1920"]
+
+QUICK = {"people": 16, "seeds": [0], "steps": 8, "sizes": QUICK_SIZES, "wrong_keys": 12, "inversion_steps": [1, 5], "animate": 1}
 """What `--quick` sets where nothing else is given."""
 
 NOTES = (
