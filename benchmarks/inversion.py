@@ -40,11 +40,9 @@ FACTORS = (-1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
 """Below 0: whoever protects the photo once more; that would restore it if the generator did the opposite to a protected photo."""
 
 STEPS = (1, 5, 20)
-
 MEAN = 8  # keys whose mean residual is taken off in several steps; in one step it is that of all
 
-BEST = "best for each photo"
-"""Whichever estimate is most like the person, photo by photo."""
+BEST = "best for each photo"  # whichever estimate is most like the person
 
 Like = Callable[[Tensor], Tensor]
 """Photos (B, 3, H, W) → how like the persons their repainted versions are, (B,) in [-1, 1]."""
@@ -84,12 +82,14 @@ class Adversary:
         epsilon: What they believe the budget to be, in 1/255.
         keys: (N, 32) that they try.
         windows: Of the photos; a residual does not move a face.
+        steps: Numbers of steps that they try.
     """
 
     protector: Protector
     epsilon: float
     keys: Tensor
     windows: Windows
+    steps: Sequence[int] = STEPS
     batch: int = 16
 
     @torch.no_grad()
@@ -106,7 +106,7 @@ class Adversary:
         return torch.stack([self.residual(photos, key) for key in self.keys[:MEAN]]).mean(0)
 
 
-def invert(photos: Tensor, residual: Callable[[Tensor], Tensor], factor: float, steps: Sequence[int] = STEPS) -> dict[int, Tensor]:
+def invert(photos: Tensor, residual: Callable[[Tensor], Tensor], factor: float, steps: Sequence[int]) -> dict[int, Tensor]:
     """Estimates of clean photos after some numbers of steps.
 
     Args:
@@ -126,7 +126,7 @@ def invert(photos: Tensor, residual: Callable[[Tensor], Tensor], factor: float, 
     return estimates
 
 
-def estimates(adversary: Adversary, photos: Tensor, like: Like, steps: Sequence[int] = STEPS) -> Iterator[tuple[str, Tensor]]:
+def estimates(adversary: Adversary, photos: Tensor, like: Like) -> Iterator[tuple[str, Tensor]]:
     """All that an adversary tries: the name of an estimate, and the photos (B, 3, H, W)."""
     count = len(adversary.keys)
     words = "a wrong key, " if count > 1 else ""
@@ -150,7 +150,7 @@ def estimates(adversary: Adversary, photos: Tensor, like: Like, steps: Sequence[
             ways[f"best of {count} keys, "] = lambda estimate: adversary.residual(estimate, best_key)
             ways[f"mean of {min(count, MEAN)} keys, "] = adversary.mean_residual
         for way, residual_of in ways.items():
-            for step, estimate in invert(photos, residual_of, factor, steps).items():
+            for step, estimate in invert(photos, residual_of, factor, adversary.steps).items():
                 yield f"{way}factor {factor:g}, {step} step{'s' * (step > 1)}", estimate
 
 
@@ -192,7 +192,7 @@ def try_generators(
     """What somebody reaches with each generator of `options.adversary`.
 
     Args:
-        options: `adversary`, `epsilon`, `wrong_keys`, `animate`, `batch`.
+        options: `adversary`, `epsilon`, `wrong_keys`, `inversion_steps`, `animate`, `batch`.
         animator: Makes and judges the clips.
         clean: (B, 3, S, S) in [0, 1] at the video model's size.
         protected: Same shape.
@@ -202,8 +202,8 @@ def try_generators(
     for name in options.adversary:
         protector, label = Protector.from_pretrained(name, backend="torch"), _label(name, results)
         protector.generator.eval()
-        keys = wrong_keys(protector, options.wrong_keys)
-        adversary = Adversary(protector, options.epsilon, keys, windows or protector.find(protected), options.batch)
+        keys, places = wrong_keys(protector, options.wrong_keys), windows or protector.find(protected)
+        adversary = Adversary(protector, options.epsilon, keys, places, options.inversion_steps, options.batch)
         likeness, worst_few = attack(adversary, protected, like, options.animate, f"inversion by {label}")
         likeness = {"protected": like(protected), **likeness}
         measured = animator.measure(rows, {"clean": clean, "protected": protected, **worst_few}, f"inverted by {label}")

@@ -38,7 +38,7 @@ from benchmarks.tables import grid, percent
 from benchmarks.view_photos import face_box
 from benchmarks.views import Animator
 
-QUICK = {"people": 16, "seeds": [0], "steps": 8, "minutes": 4.0, "wrong_keys": 12, "animate": 1, "photos": 300}
+QUICK = {"people": 16, "seeds": [0], "steps": 8, "minutes": 4.0, "wrong_keys": 12, "inversion_steps": [1, 5], "animate": 1, "photos": 300}
 """What `--quick` sets where nothing else is given; to be compared with other quick runs only."""
 
 WAYS = {
@@ -144,6 +144,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--adversary-trains", nargs="*", default=[], dest="adversary", help="generators whose residual is subtracted")
     parser.add_argument("--only-inversion", action="store_true", help="no remover")
     parser.add_argument("--wrong-keys", type=int, default=100, help="keys that an adversary tries")
+    parser.add_argument("--inversion-steps", type=int, nargs="+", default=list(inversion.STEPS), help="that an adversary tries")
     parser.add_argument("--animate", type=int, default=3, help="of each adversary's estimates: how many of the worst")
     parser.add_argument("--people", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the clips' noise")

@@ -39,7 +39,9 @@ from benchmarks.tables import cell as figure
 from benchmarks.tables import grid, percent
 from benchmarks.view_photos import CELLS, REGIONS, SIZES, VIEWS, Cell, make, pictures
 
-QUICK = {"people": 16, "seeds": [0], "steps": 8, "wrong_keys": 12, "animate": 1, "sizes": ["512x512", "1024x768", "768x1024", "1080x1920"]}
+QUICK_SIZES = ["512x512", "1024x768", "768x1024", "1080x1920"]
+
+QUICK = {"people": 16, "seeds": [0], "steps": 8, "sizes": QUICK_SIZES, "wrong_keys": 12, "inversion_steps": [1, 5], "animate": 1}
 """What `--quick` sets where nothing else is given."""
 
 NOTES = (
@@ -162,6 +164,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="rendered backgrounds only, no pictures of scikit-image")
     parser.add_argument("--adversary", nargs="*", default=[], help="generators whose residual an adversary subtracts; in the first cell")
     parser.add_argument("--wrong-keys", type=int, default=100, help="of keyed adversaries: how many keys they try")
+    parser.add_argument("--inversion-steps", type=int, nargs="+", default=list(inversion.STEPS), help="that an adversary tries")
     parser.add_argument("--animate", type=int, default=3, help="of each adversary's estimates: how many of the worst")
     parser.add_argument("--out", type=Path, default=Path("docs/views"))
     if parser.parse_args(arguments).quick:

@@ -149,7 +149,7 @@ def mask(side: int) -> NDArray[np.float32]:
         side: Of the window in pixels, ≥ 1.
 
     Returns:
-        (side,): 1 within the middle half, falling to 0 at the edges as a raised cosine.
+        (side,): 1 within the middle 70 %, falling to 0 at the edges as a raised cosine.
     """
     distance = np.abs((np.arange(side) + 0.5) / side - 0.5)  # 0 in the middle, 0.5 at the edges
-    return (0.5 + 0.5 * np.cos(np.pi * (4 * distance - 1).clip(0, 1))).astype(np.float32)
+    return (0.5 + 0.5 * np.cos(np.pi * ((distance - 0.35) / 0.15).clip(0, 1))).astype(np.float32)

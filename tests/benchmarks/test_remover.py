@@ -64,7 +64,7 @@ def test_it_trains_removes_animates_and_writes(wan: Path, judges: list[str], tmp
     sizes = f"--model-size {HEIGHT} --frames {FRAMES} --people 2 --seeds 0 1 --steps 1 --batch 2 --known-faces --width 8"
     words = [*sizes.split(), "--surrogate", str(wan), *judges[:2], "--generator", str(tmp_path / "generator"), "--wrong-keys", "2"]
     file, out = tmp_path / "remover.safetensors", tmp_path / "out"
-    short = "--train-steps 2 --train-batch 2 --photos 4 --likeness 0.1 --animate 1"
+    short = "--train-steps 2 --train-batch 2 --photos 4 --likeness 0.1 --animate 1 --inversion-steps 1 2"
     adversaries = ["--adversary-trains", str(tmp_path / "generator"), str(tmp_path / "theirs")]
     remover.main([*words, *short.split(), "--save", str(file), *adversaries, "--out", str(out)])
     data = json.loads((out / "remover.json").read_text(encoding="utf-8"))
