@@ -47,24 +47,13 @@ def test_the_key_of_a_photo_undoes_more_than_another_and_the_best_of_all_keys_is
     assert (likeness[BEST] >= torch.stack(list(likeness.values()))).all()
     assert (likeness["best of 4 keys, factor 1, 1 step"] > likeness["a wrong key, factor 1, 1 step"]).all()
     assert (likeness["best of 4 keys, factor 1, 1 step"] > like(protected)).all()
-<<<<<<< HEAD
-    assert len(likeness) == 1 + 7 + 6 * 3 * 3  # BEST, means of all keys, then factors, ways and numbers of steps
-=======
-    assert len(likeness) == 1 + 5 + 4 * 3 * 2  # BEST, means of all keys, then factors, ways and numbers of steps
->>>>>>> remover
+    assert len(likeness) == 1 + 7 + 6 * 3 * 2  # BEST, means of all keys, then factors, ways and numbers of steps
 
 
 def test_a_generator_without_keys_is_subtracted_once_whatever_number_is_asked_for() -> None:
     protector = tiny(keyed=False)
     assert wrong_keys(protector, 100).shape == (1, 32)
-<<<<<<< HEAD
-    adversary = Adversary(protector, 8.0, wrong_keys(protector, 100), WINDOWS)
-    names = [name for name, _ in estimates(adversary, torch.full((2, 3, 32, 32), 0.5), lambda photos: photos.flatten(1).mean(1), (1, 2))]
-    assert names[:2] == ["factor -1, 1 step", "factor -1, 2 steps"]
-    assert len(names) == 12
-=======
     adversary = Adversary(protector, 8.0, wrong_keys(protector, 100), WINDOWS, (1, 2))
     names = [name for name, _ in estimates(adversary, torch.full((2, 3, 32, 32), 0.5), lambda photos: photos.flatten(1).mean(1))]
-    assert names[:2] == ["factor 0.5, 1 step", "factor 0.5, 2 steps"]
-    assert len(names) == 8
->>>>>>> remover
+    assert names[:2] == ["factor -1, 1 step", "factor -1, 2 steps"]
+    assert len(names) == 12

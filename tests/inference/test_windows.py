@@ -145,12 +145,12 @@ def test_maps_of_another_photo_are_refused() -> None:
         find_windows(empty(50, 50), 384, 384)
 
 
-def test_the_mask_is_1_in_the_middle_half_and_falls_to_0_at_the_edges() -> None:
-    values = mask(16)
-    np.testing.assert_array_equal(values[4:12], 1)
-    # a raised cosine at 1/8, 3/8, 5/8 and 7/8 of its way
-    expected = [0.5 - 0.5 * math.cos(math.pi * t) for t in (0.125, 0.375, 0.625, 0.875)]
-    np.testing.assert_allclose(values[:4], expected, rtol=1e-6)
+def test_the_mask_is_1_in_the_middle_and_falls_to_0_at_the_edges() -> None:
+    values = mask(20)
+    np.testing.assert_array_equal(values[3:17], 1)
+    # a raised cosine at 1/6, 3/6 and 5/6 of its way
+    expected = [0.5 - 0.5 * math.cos(math.pi * t) for t in (1 / 6, 3 / 6, 5 / 6)]
+    np.testing.assert_allclose(values[:3], expected, rtol=1e-5)
     np.testing.assert_allclose(values, values[::-1], rtol=1e-6)
     assert values.dtype == np.float32
     assert mask(1).tolist() == [1.0]
