@@ -62,7 +62,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def onnx_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator folder with `model.onnx` and `salience.onnx`; its patterns follow the key."""
     pytest.importorskip("onnxscript")
-    return tiny_onnx(tmp_path_factory.mktemp("generators") / "tiny-onnx", backbone="test_resnet", keyed=True)
+    return tiny_onnx(tmp_path_factory.mktemp("generators") / "tiny-onnx", backbone="test_resnet", chroma_size=8, cutoff=8, keyed=True)
 
 
 @pytest.fixture
