@@ -105,7 +105,6 @@ def test_so_does_a_large_photo_in_blocks(both: tuple[Protector, Protector]) -> N
 def test_so_do_black_and_white(both: tuple[Protector, Protector], value: int) -> None:
     plain = Image.new("RGB", (40, 30), (value,) * 3)
     assert compare(*both, plain, 8) >= 0.999
-    assert np.ptp(np.asarray(both[1].protect(plain, key="none"))) >= 3
 
 
 @pytest.mark.slow
