@@ -120,18 +120,20 @@ def size(root: Path, checkpoint: str) -> str:
 
 
 def front(root: Path, _: str) -> str:
-    """The one table of the README: what one pass does, beside noise and the optimisation of each photo."""
-    methods, other = load(root, "methods/methods"), load(root, "evidence/evidence")
-    steps = methods["facts"]["steps_each"]
-    versions = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
-    versions |= {f"{name}, {steps} steps on this photo": f"{name}_{steps}" for name in ("anti-i2v", "identity")}
-    results = {words: (methods["seconds"].get(name), methods["results"][name]) for words, name in versions.items()}
-    results["one pass, a video model it never met"] = other["seconds"]["one_pass"], other["results"]["portrait-unet"]["one_pass"]
-    rows = []
-    for words, (seconds, of) in results.items():
-        rows.append([words, cell(seconds, 3), cell(of["clip_change"], 1), cell(of["identity_shift"]), percent(of["rank1"])])
-    headings = ["photo", "seconds", "clip change, 1/255", "identity shift", "rank-1 accuracy"]
-    return grid(headings, rows) + source(methods, "methods/methods.md")
+    """The one table of the README: what one pass does, beside noise, the optimisation of each photo, and what adversaries reach."""
+    evidence, views = load(root, "evidence/evidence"), load(root, "views/views")
+    of, other = evidence["results"]["portrait-dit"], evidence["results"]["portrait-unet"]
+    names = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
+    rows = {words: of[name] for words, name in (names | {"identity, 100 steps on this photo": "pgd_100"}).items()}
+    rows["one pass, a video model it never met"] = other["one_pass"]
+    for cell_name, view in ((name, of["view"]) for name, of in views["worst"].items()):
+        rows[f"one pass, face {cell_name} of the photo's shorter side, the worst cut ({view})"] = views["results"][cell_name][view]["protected"]
+    for name, inverted in views.get("inversion", {}).items():
+        kept = {words: values for words, values in inverted["results"].items() if words not in ("clean", "protected")}
+        worst = min(kept, key=lambda words: kept[words]["identity_shift"]["mean"])
+        rows[f"one pass, undone as far as possible with {name}"] = kept[worst]
+    table = [[words, cell(row["identity_shift"]), percent(row["rank1"])] for words, row in rows.items()]
+    return grid(["photo", "identity shift", "rank-1 accuracy"], table) + source(evidence, "evidence/evidence.md") + source(views, "views/views.md")
 
 
 def portraits(root: Path, model: str) -> str:
