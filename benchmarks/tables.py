@@ -122,18 +122,21 @@ def size(root: Path, checkpoint: str) -> str:
 def front(root: Path, _: str) -> str:
     """The one table of the README: what one pass does, beside noise, the optimisation of each photo, and what adversaries reach."""
     evidence, views = load(root, "evidence/evidence"), load(root, "views/views")
-    of, other = evidence["results"]["portrait-dit"], evidence["results"]["portrait-unet"]
+    of = evidence["results"]["portrait-dit"]
     names = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
     rows = {words: of[name] for words, name in (names | {"identity, 100 steps on this photo": "pgd_100"}).items()}
-    rows["one pass, a video model it never met"] = other["one_pass"]
-    for cell_name, view in ((name, of["view"]) for name, of in views["worst"].items()):
-        rows[f"one pass, face {cell_name} of the photo's shorter side, the worst cut ({view})"] = views["results"][cell_name][view]["protected"]
+    rows["one pass, a video model it never met"] = evidence["results"]["portrait-unet"]["one_pass"]
+    for face, view in ((face, worst["view"]) for face, worst in views["worst"].items()):
+        rows[f"one pass, face {face} of the photo's shorter side, the worst cut ({view})"] = views["results"][face][view]["protected"]
     for name, inverted in views.get("inversion", {}).items():
-        kept = {words: values for words, values in inverted["results"].items() if words not in ("clean", "protected")}
-        worst = min(kept, key=lambda words: kept[words]["identity_shift"]["mean"])
-        rows[f"one pass, undone as far as possible with {name}"] = kept[worst]
+        tried = [values for words, values in inverted["results"].items() if words not in ("clean", "protected")]
+        rows[f"one pass, undone as far as possible with {name}"] = min(tried, key=lambda values: values["identity_shift"]["mean"])
     table = [[words, cell(row["identity_shift"]), percent(row["rank1"])] for words, row in rows.items()]
-    return grid(["photo", "identity shift", "rank-1 accuracy"], table) + source(evidence, "evidence/evidence.md") + source(views, "views/views.md")
+    return (
+        grid(["photo", "identity shift", "rank-1 accuracy"], table)
+        + source(evidence, "evidence/evidence.md")
+        + source(views, "views/views.md")
+    )
 
 
 def portraits(root: Path, model: str) -> str:

@@ -13,7 +13,6 @@ convnext_zepto_rms 0.53 (156). timm's tiny test_resnet reached 0.64 in 494 steps
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from typing import Literal, get_args
@@ -22,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anti_i2v.embedders import load_embedder
 from anti_i2v.errors import UsageError
+from anti_i2v.generators import pyramid
 from anti_i2v.generators.base import SALIENCE, Generator
 from anti_i2v.keys import KEY_SIZE
 from anti_i2v.spaces import SPACES
@@ -76,23 +75,15 @@ class BackboneGenerator(Generator):
         salience: str | None = SALIENCE,
     ) -> None:
         super().__init__(salience)
-        if space not in get_args(SpaceName):
-            raise UsageError(f"space is {space!r}; choose one of {', '.join(get_args(SpaceName))}")
+        _check(space, working_size, chroma_size, cutoff, width, start_from, frozen_norm)
         self.space, names = space, ("lab", "frequency") if space == "dual" else (space,)
-        for name, size in (("chroma_size", chroma_size), ("cutoff", cutoff)):
-            if not 1 <= size <= working_size:
-                raise UsageError(f"{name} {size} must be between 1 and working_size {working_size}")
-        if working_size < 32 or width < 16 or width % 8:
-            raise UsageError(f"working_size {working_size} must be ≥ 32, and width {width} a multiple of 8 from 16 on")
-        if start_from is not None and not frozen_norm:
-            raise UsageError(f"start_from {start_from} would lose the norms that its weights were trained with; set frozen_norm=true")
         self.backbone_name, self.working_size = backbone, working_size
         self.chroma_size, self.cutoff, self.width = chroma_size, cutoff, width
 
         self.backbone_width, self.frozen_norm = backbone_width, frozen_norm
-        self.backbone, channels, sizes = _backbone(backbone, working_size, backbone_width, frozen_norm)
+        self.backbone, channels, sizes = pyramid.feature_pyramid(backbone, working_size, backbone_width, frozen_norm)
         if start_from is not None:
-            _start_from(self.backbone, start_from)
+            pyramid.start_from(self.backbone, start_from)
         self.sides = {name: cutoff if name == "frequency" else chroma_size for name in names}
         wanted = max(self.sides.values())
         # Deepest first, and no further up than the heads' resolution: parameters without a gradient upset DDP.
@@ -180,6 +171,19 @@ class BackboneGenerator(Generator):
         return x
 
 
+def _check(space: str, working_size: int, chroma_size: int, cutoff: int, width: int, start_from: str | None, frozen_norm: bool) -> None:
+    """Refuse sizes and names that no generator can have."""
+    if space not in get_args(SpaceName):
+        raise UsageError(f"space is {space!r}; choose one of {', '.join(get_args(SpaceName))}")
+    for name, size in (("chroma_size", chroma_size), ("cutoff", cutoff)):
+        if not 1 <= size <= working_size:
+            raise UsageError(f"{name} {size} must be between 1 and working_size {working_size}")
+    if working_size < 32 or width < 16 or width % 8:
+        raise UsageError(f"working_size {working_size} must be ≥ 32, and width {width} a multiple of 8 from 16 on")
+    if start_from is not None and not frozen_norm:
+        raise UsageError(f"start_from {start_from} would lose the norms that its weights were trained with; set frozen_norm=true")
+
+
 def _pattern(x: Tensor, strength: float) -> Tensor:
     """The same strength for every photo, and without a mean: (B, C, h, w) → the same.
 
@@ -227,55 +231,3 @@ def _strength_map(width: int) -> nn.Sequential:
     nn.init.zeros_(last.weight)
     nn.init.constant_(last.bias, 2.0)  # type: ignore[arg-type]
     return nn.Sequential(_block(width, 32), last)
-
-
-def _start_from(backbone: nn.Module, source: str) -> None:
-    """Copy an embedder's weights; the two name their layers alike but for dots, and differ in scale and channels of their input."""
-    weights = {name.replace(".", "_"): value for name, value in load_embedder(source, "objective").network.state_dict().items()}
-    own = backbone.state_dict()
-    missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in weights]
-    if missing:
-        raise UsageError(f"{source} has no {missing[0]}; start_from needs an identity embedder of the same backbone")
-    for i, (name, value) in enumerate(own.items()):
-        initial = weights.get(name.replace(".", "_"), value)
-        if i == 0:  # its colours ran from -1 to 1, here they run from -2 to 2, and the fourth channel is epsilon
-            initial = torch.cat([initial / 2, torch.zeros_like(initial[:, :1])], dim=1)
-        if initial.shape != value.shape:
-            shapes = f"{tuple(initial.shape)} instead of {tuple(value.shape)}"
-            raise UsageError(f"{name} of {source} is {shapes}; give backbone and backbone_width of that network")
-        value.copy_(initial)
-
-
-def _backbone(name: str, size: int, width: int, frozen_norm: bool) -> tuple[nn.Module, list[int], list[int]]:
-    """A feature pyramid by name: the network, the channels and the sides of its maps, shallowest first."""
-    import timm.layers  # two seconds of import, and only needed where a generator is built
-
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
-        raise UsageError(f"unknown backbone {name!r}; close names: {', '.join(close) or 'see timm.list_models()'}")
-    try:
-        options = {"channels": tuple(width << stage for stage in range(4))} if width else {}
-        network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, in_chans=4, **options)
-        network = (timm.layers.freeze_batch_norm_2d(network) if frozen_norm else _without_batch_norm(network)).eval()
-        with torch.no_grad():
-            shapes = [tuple(feature.shape) for feature in network(torch.zeros(1, 4, size, size))]
-    except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"backbone {name!r} gives no feature maps at {size} pixels ({reason}); try a ResNet or ConvNeXt") from None
-    channels: list[int] = network.feature_info.channels()  # type: ignore[operator, union-attr]
-    if [shape[1] for shape in shapes] != channels:
-        raise UsageError(f"backbone {name!r} puts channels last, which the decoder cannot use; try a ResNet or ConvNeXt")
-    return network.train(), channels, [shape[-1] for shape in shapes]
-
-
-def _without_batch_norm(module: nn.Module) -> nn.Module:
-    """Replace batch norm by group norm: training batches are small, and weights are averaged (EMA), statistics not."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            count = child.num_features
-            norm: nn.Module = nn.GroupNorm(math.gcd(count, 8), count)
-            activation = getattr(child, "act", None)  # timm fuses it into the norm
-            setattr(module, name, nn.Sequential(norm, activation) if isinstance(activation, nn.Module) else norm)
-        else:
-            _without_batch_norm(child)
-    return module

@@ -76,8 +76,8 @@ class Inversion:
             random: Decides photos, factors and keys.
 
         Returns:
-            Photos of the same shape; the gradient passes as if a foreign generator subtracted a constant. And how alike the own residuals of
-            photo and protected photo are, as far as they were computed: the mean of their squared cosine.
+            Photos of the same shape; the gradient passes as if a foreign generator subtracted a constant. And how alike the own residuals
+            of photo and protected photo are, as far as they were computed: the mean of their squared cosine.
         """
         count = len(protected)
         draws = torch.rand(4, count, generator=random)

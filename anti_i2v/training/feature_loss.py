@@ -50,8 +50,9 @@ def feature_loss(
             elif draw.reference is None and needs_reference(surrogate, objective):
                 draw = surrogate.with_reference(draw, photo)
             taps, target = objective.clean_taps, None
-            reader = surrogate if taps is None else surrogate.with_taps(taps)
-            features = {} if taps == () else reader(photo, text, draw)
+            features: dict[str, Tensor] = {}
+            if taps != ():
+                features = (surrogate if taps is None else surrogate.with_taps(taps))(photo, text, draw)
             if objective.target_image is not None:
                 picture = resize_to(surrogate, objective.target_image.to(photo)[None])
                 target = surrogate(picture.expand_as(photo), text, draw)
