@@ -90,7 +90,7 @@ class Table:
                 part.write_text(text, encoding="utf-8")
         if self.pictures:
             size = max(picture.shape[-1] for row in self.pictures for picture in row)
-            save_sheet(sheet(self.pictures, size), folder / "attackability.png")
+            save_sheet(sheet(self.pictures, size), folder / "attackability.jpg")
 
 
 def _finite(value: float) -> float | None:

@@ -78,9 +78,9 @@ def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print a table, write `portraits.json` and `portraits.png`."""
+    """Measure, print a table, write `portraits.json` and `portraits.jpg`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and portraits.png")
+    parser.add_argument("--out", type=Path, required=True, help="folder for portraits.json and portraits.jpg")
     parser.add_argument("--surrogate", default="portrait-dit", help="pipeline folder, or the name of a shipped one")
     parser.add_argument("--size", default="128x128", help="height x width of the clips")
     parser.add_argument("--frames", type=int, default=9, help="their length")
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "portraits.json").write_text(json.dumps({"facts": facts, "measures": result}, indent=2) + "\n", encoding="utf-8")
-    save_sheet(sheet(rows, surrogate.height), options.out / "portraits.png")
+    save_sheet(sheet(rows, surrogate.height), options.out / "portraits.jpg")
     for name, interval in result.items():
         print(f"{name:32} {interval['mean']:7.2f}  [{interval['low']:.2f}, {interval['high']:.2f}]")
 

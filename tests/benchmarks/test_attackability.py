@@ -40,7 +40,7 @@ def test_it_writes_a_row_for_every_attack_and_its_noise(wan: Path, judges: list[
 
     table = (tmp_path / "out" / "attackability.md").read_text(encoding="utf-8").splitlines()
     assert len([line for line in table if line.startswith("| ")]) == 2 + len(rows)
-    with Image.open(tmp_path / "out" / "attackability.png") as picture:  # one person, two parts, at the largest epsilon
+    with Image.open(tmp_path / "out" / "attackability.jpg") as picture:  # one person, two parts, at the largest epsilon
         assert picture.size == (12 * (WIDTH + 2) - 2, 2 * (HEIGHT + 2) - 2)
     assert len(list((tmp_path / "out").iterdir())) == 3
 

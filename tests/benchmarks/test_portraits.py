@@ -33,5 +33,5 @@ def test_clips_are_compared_with_the_rendered_truth(
     for kind in KINDS:
         assert 0 <= measures[f"rank1_{kind}"]["mean"] <= 1
     assert 0 < measures["autoencoder_clip_db"]["mean"] < 40  # random weights, neither nothing nor the truth
-    with Image.open(tmp_path / "out" / "portraits.png") as sheet:
+    with Image.open(tmp_path / "out" / "portraits.jpg") as sheet:
         assert sheet.height >= 6 * 32  # a row for each rendered and each generated clip
