@@ -65,7 +65,9 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     side = {2: torch.export.Dim("height", min=8, max=2**16), 3: torch.export.Dim("width", min=8, max=2**16)}
     try:
         _write(_Flat(generator).eval(), example, list(generator(*example)), shapes, target)
-        _write(generator.salience.eval(), (torch.rand(1, 3, 48, 64),), ["found"], {"image": side}, target.with_name(SALIENCE_ONNX))
+        _write(
+            generator.salience.eval(), (torch.rand(1, 3, 48, 64),), ["found"], {"image": side}, target.with_name(SALIENCE_ONNX), fold=False
+        )
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
@@ -75,9 +77,18 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
 
 
 def _write(
-    network: nn.Module, example: tuple[Tensor, ...], outputs: list[str], shapes: dict[str, dict[int, torch.export.Dim]], target: Path
+    network: nn.Module,
+    example: tuple[Tensor, ...],
+    outputs: list[str],
+    shapes: dict[str, dict[int, torch.export.Dim]],
+    target: Path,
+    fold: bool = True,
 ) -> None:
-    """Write a network; `shapes` says by input which dimensions may change."""
+    """Write a network; `shapes` says by input which dimensions may change.
+
+    Batch norms that are folded into convolutions become weights of their own, which `model.safetensors` has not: without `fold` the file
+    stays small, and runtimes fold as they load.
+    """
     with atomic.write(target) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # several axes are called batch, and are one
         torch.onnx.export(
@@ -90,6 +101,7 @@ def _write(
             dynamo=True,
             opset_version=20,
             external_data=False,  # `_finish` refers to model.safetensors instead
+            optimize=fold,
             verbose=False,
         )
         _finish(part, target.parent)
