@@ -57,7 +57,7 @@ def test_weights_beside_the_network_are_not_written_twice(tmp_path: Path) -> Non
     generator = Protector.from_pretrained(folder).generator
     path = export_onnx(generator, folder)
     alone = export_onnx(generator, tmp_path)
-    given = {"image": np.full((1, 3, 32, 32), 0.3, np.float32), "epsilon": np.array([8], np.float32)}
+    given = {"window": np.full((1, 3, 32, 32), 0.3, np.float32), "epsilon": np.array([8], np.float32)}
     given["key"] = np.ones((1, 32), np.float32)
     results = [onnxruntime.InferenceSession(file).run(None, given) for file in (path, alone)]  # any runtime, by the file's path
     assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
