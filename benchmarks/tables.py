@@ -125,7 +125,8 @@ def front(root: Path, _: str) -> str:
     of = evidence["results"]["portrait-dit"]
     names = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
     rows = {words: of[name] for words, name in (names | {"identity, 100 steps on this photo": "pgd_100"}).items()}
-    rows["one pass, a video model it never met"] = evidence["results"]["portrait-unet"]["one_pass"]
+    if "portrait-unet" in evidence["results"]:
+        rows["one pass, a video model it never met"] = evidence["results"]["portrait-unet"]["one_pass"]
     for face, view in ((face, worst["view"]) for face, worst in views["worst"].items()):
         rows[f"one pass, face {face} of the photo's shorter side, the worst cut ({view})"] = views["results"][face][view]["protected"]
     for name, inverted in views.get("inversion", {}).items():
