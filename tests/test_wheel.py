@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny.generator import smooth
+from benchmarks.large import small
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_INDEX = ("No matching distribution found", "Could not find a version", "ConnectionError", "Max retries exceeded")
@@ -63,7 +63,7 @@ def test_the_wheel_carries_the_generator_and_the_configs_and_is_small(wheel: Pat
 
 
 def test_a_photo_is_protected_from_the_command_line(python: Path, folder: Path) -> None:
-    smooth(1).save(folder / "photo.png")
+    small("portrait").save(folder / "photo.png")
     done = run(python, "-m", "anti_i2v", "protect", "photo.png", "--out", "out", "--quiet", cwd=folder)
     assert done.returncode == 0, done.stderr
     before, after = (np.asarray(Image.open(folder / name), dtype=int) for name in ("photo.png", "out/photo.png"))

@@ -137,7 +137,9 @@ class BackboneGenerator(Generator):
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
         strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(window.dtype)
         x = self.decode(window, strength, key.to(window.dtype))
-        local = LEAST + (1 - LEAST) * torch.sigmoid(self.strength_map(_scaled(x, MAP)).float())  # where in the window the budget goes
+        local = LEAST + (1 - LEAST) * torch.sigmoid(
+            self.strength_map(_scaled(x.float(), MAP)).float()
+        )  # where in the window the budget goes
         x = x * (1 + self.gain(strength))[:, :, None, None]
         parameters = {}
         for name, side in self.sides.items():

@@ -30,5 +30,4 @@ def test_all_versions_are_made_judged_and_timed(wan: Path, judges: list[str], tm
     assert set(data["alone"]) == set(names)
     # No step from one pass is one pass, to the last figure.
     assert data["results"]["refine_0"] == data["results"]["one_pass"] != data["results"]["refine_2"]
-    assert data["memory"]["anti-i2v_1"] > data["memory"]["photoguard_1"] > data["memory"]["one_pass"]
     assert "| anti-i2v 1 |" in capsys.readouterr().out

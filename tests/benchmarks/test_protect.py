@@ -29,7 +29,7 @@ def test_a_large_picture_has_texture() -> None:
 
 
 def test_photos_are_timed_in_pairs_and_compared_with_every_pixel_for_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos = ["--photos", "64x48.png", "1000x40.jpg", "--large", "1000x60", "--pictures", "portrait", "--runs", "2", "--fresh", "0"]
+    photos = ["--photos", "64x48.png", "1000x40.jpg", "--large", "640x640", "--pictures", "portrait", "--runs", "2", "--fresh", "0"]
     threads = torch.get_num_threads()
     main([*photos, "--threads", str(threads), "--out", str(tmp_path / "docs/protect")])
     data = json.loads((tmp_path / "docs/protect/protect.json").read_text())

@@ -122,8 +122,8 @@ def test_tensors_get_what_files_get_in_windows_of_any_place_and_strength(epsilon
 
 
 def fade(pixels: float, side: int) -> float:
-    """The mask so far from a window's edge, in its outer quarters."""
-    return 0.5 - 0.5 * math.cos(math.pi * 4 * pixels / side)
+    """The mask so far from a window's edge, in the outer 15 % of its side."""
+    return 0.5 - 0.5 * math.cos(math.pi * pixels / side / 0.15)
 
 
 def test_fields_that_overlap_are_added_and_are_together_as_strong_as_one() -> None:
