@@ -4,7 +4,8 @@ An estimate of the clean photo x from the protected photo y is the fixed point o
 y − f (G(y) − y). With a keyed generator the adversary has not the photo's key: they try others, keep the best, or subtract the mean.
 
 Clips cost far more than estimates: all are ranked by how like the person the video model's autoencoder makes them (objective embedders),
-and only the most like are animated. The best key is chosen like that too, which is more than an adversary can know.
+and only the most like are animated. The best key, and the best estimate of each photo, are chosen by comparison with the clean photo. The
+protected photo shows the person as well, so an adversary can choose nearly as well.
 """
 
 from __future__ import annotations

@@ -128,10 +128,11 @@ def front(root: Path, _: str) -> str:
     if "portrait-unet" in evidence["results"]:
         rows["one pass, a video model it never met"] = evidence["results"]["portrait-unet"]["one_pass"]
     for face, view in ((face, worst["view"]) for face, worst in views["worst"].items()):
-        rows[f"one pass, face {face} of the photo's shorter side, the worst cut ({view})"] = views["results"][face][view]["protected"]
+        size = "a face fills the photo" if face == "1" else f"face {face} of the photo's shorter side"
+        rows[f"one pass, {size}, worst cut ({view})"] = views["results"][face][view]["protected"]
     for name, inverted in views.get("inversion", {}).items():
         tried = [values for words, values in inverted["results"].items() if words not in ("clean", "protected")]
-        rows[f"one pass, undone as far as possible with {name}"] = min(tried, key=lambda values: values["identity_shift"]["mean"])
+        rows[f"one pass, undone with {name}, best try of each photo"] = min(tried, key=lambda values: values["identity_shift"]["mean"])
     table = [[words, cell(row["identity_shift"]), percent(row["rank1"])] for words, row in rows.items()]
     return (
         grid(["photo", "identity shift", "rank-1 accuracy"], table)

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import pyramid
-from anti_i2v.generators.base import SALIENCE, Generator
+from anti_i2v.generators.base import Generator
+from anti_i2v.generators.salience import SHIPPED
 from anti_i2v.keys import KEY_SIZE
 from anti_i2v.spaces import SPACES
 from anti_i2v.spaces.frequency import cosines
@@ -72,7 +73,7 @@ class BackboneGenerator(Generator):
         start_from: str | None = None,
         space: SpaceName = "dual",
         keyed: bool = False,
-        salience: str | None = SALIENCE,
+        salience: str | None = SHIPPED,
     ) -> None:
         super().__init__(salience)
         _check(space, working_size, chroma_size, cutoff, width, start_from, frozen_norm)
@@ -137,9 +138,8 @@ class BackboneGenerator(Generator):
         # 0 … 1 for 0 … 32, in doublings: 2 and 4 differ as much as 8 and 16.
         strength = (torch.log2(1 + epsilon) / 5).view(-1, 1).to(window.dtype)
         x = self.decode(window, strength, key.to(window.dtype))
-        local = LEAST + (1 - LEAST) * torch.sigmoid(
-            self.strength_map(_scaled(x.float(), MAP)).float()
-        )  # where in the window the budget goes
+        # Where in the window the budget goes; in fp32, since not every scaling knows bfloat16.
+        local = LEAST + (1 - LEAST) * torch.sigmoid(self.strength_map(_scaled(x.float(), MAP)).float())
         x = x * (1 + self.gain(strength))[:, :, None, None]
         parameters = {}
         for name, side in self.sides.items():

@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from anti_i2v.generators.salience import SalienceNetwork, load_salience
-
-SALIENCE = "portrait-salience"
+from anti_i2v.generators.salience import SHIPPED, SalienceNetwork, load_salience
 
 
 class Generator(nn.Module, ABC):
@@ -25,7 +23,7 @@ class Generator(nn.Module, ABC):
 
     working_size: int
 
-    def __init__(self, salience: str | None = SALIENCE) -> None:
+    def __init__(self, salience: str | None = SHIPPED) -> None:
         super().__init__()
         self.salience = (SalienceNetwork() if salience is None else load_salience(salience)).requires_grad_(False).eval()
 

@@ -84,10 +84,7 @@ def protect_photo(backend: Backend, photo: Image.Image, epsilon: float, secret: 
 def find_people(backend: Backend, colour: Pixels) -> list[Window]:
     """The windows around the faces of a photo (H, W, 3) sRGB, the right way up, strongest first."""
     height, width, _ = colour.shape
-    maps = [backend.find(shrink(colour, *size)) for size in levels(height, width)]
-    if not all(np.isfinite(values).all() for values in maps):  # NaN would find nobody, and protect nobody without a word
-        raise UsageError("the salience network yields values that are not finite; its weights are damaged, get them again")
-    return find_windows(maps, height, width)
+    return find_windows([backend.find(shrink(colour, *size)) for size in levels(height, width)], height, width)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from anti_i2v.errors import UsageError
+
 Map = NDArray[np.float32]
 
 STRIDE = 4
@@ -99,8 +101,13 @@ def find_windows(heat: Sequence[Map], height: int, width: int) -> list[Window]:
 
     Returns:
         At most `MOST` windows, the most probable first.
+
+    Raises:
+        UsageError: A map holds values that are not finite.
     """
     copies = levels(height, width)
+    if not all(np.isfinite(values).all() for values in heat):  # NaN would find nobody, and protect nobody without a word
+        raise UsageError("the salience network yields values that are not finite; its weights are damaged, get them again")
     if len(heat) != len(copies):
         raise ValueError(f"{len(heat)} maps for the {len(copies)} copies of a photo of {height} × {width} pixels")
     found = [_peaks(values, height / h, width / w) for values, (h, w) in zip(heat, copies, strict=True)]

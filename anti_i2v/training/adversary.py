@@ -6,34 +6,49 @@ the key. A generator that has met such steps in training learns residuals that a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
 from anti_i2v.inference.batches import Windows
 from anti_i2v.keys import KEY_SIZE
+from anti_i2v.objectives import IdentityObjective
 from anti_i2v.protector import Protector
+
+Repaint = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
+"""Photos (N, 3, H, W) and their numbers in the batch → what is seen of the clean photos, (N, 3, S, S), and what the video model's
+autoencoder makes of the same part of these."""
 
 
 class Inversion:
-    """y − f · (G(y) − y) for a share of the photos of a batch, with generators G of the adversary's and the one in training.
+    """y − f · (G(x̂) − x̂) for a share of the photos y of a batch, with generators G of the adversary's and the one in training.
+
+    x̂ is what the adversary takes for the clean photo: y itself, what earlier steps have made of it, or a picture between the two, which is
+    as far as any number of steps may lead. Of several factors f that one counts which brings most of the person back.
 
     Args:
         generators: Folders, or names of shipped ones, that the adversary has besides the one in training; they stay as they are.
         share: Of the photos in each batch that are inverted, by each generator alike, in [0, 1].
         factor: Smallest and largest f, drawn for each photo.
         own: Whether the generator in training, with another key, is one of the adversary's.
-        added: Share of those for which the residual is added instead. Without it, training finds residuals that are the opposite of what
-            these generators would add, and whoever protects the photo once more has the person back.
+        added: Share of factors with the other sign: the residual is added. Without it, training finds residuals that are the opposite of
+            what these generators would add, and whoever protects the photo once more has the person back.
         independence: Weight in the loss of how alike the own residuals of photo and protected photo are.
+        steps: Most steps, x̂ ← y − f (G(x̂) − x̂); each batch draws its number from 1.
+        keys: Most keys whose mean residual is subtracted; each batch draws its number from 1.
+        known: Share of the photos whose x̂ begins at a drawn place between y and the clean photo.
+        tries: Factors for each photo.
+        embedders: Objective embedders that choose among several factors, by how like the person the video model's autoencoder makes the
+            photo; see `IdentityObjective`.
 
     Raises:
-        UsageError: A share or factor out of its range, nothing to invert with, or a generator that cannot be loaded.
+        UsageError: A value out of its range, nothing to invert with, or a generator or embedder that cannot be loaded.
     """
 
     def __init__(
@@ -44,26 +59,43 @@ class Inversion:
         own: bool = True,
         added: float = 0.4,
         independence: float = 1.0,
+        steps: int = 1,
+        keys: int = 1,
+        known: float = 0.0,
+        tries: int = 1,
+        embedders: Sequence[str] = OBJECTIVE_EMBEDDERS,
     ) -> None:
-        if not 0 <= share <= 1:
-            raise UsageError(f"share is {share}; give the share of photos that are inverted, from 0 to 1")
+        for name, value in (("share", share), ("known", known)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}; give a share of photos, from 0 to 1")
+        for name, number in (("steps", steps), ("keys", keys), ("tries", tries)):
+            if number < 1:
+                raise UsageError(f"{name} is {number}; give a number from 1 on")
         if not 0 < factor[0] <= factor[1] <= 8:
             raise UsageError(f"factor {tuple(factor)} must be a smallest and a largest value within 0–8")
         if not generators and not own:
             raise UsageError("an inversion needs generators; name some, or set own: true")
-        self.share, self.factor, self.own = share, factor, own
-        self.added, self.independence = added, independence
+        self.share, self.factor, self.own, self.added, self.independence = share, factor, own, added, independence
+        self.steps, self.keys, self.known, self.tries = steps, keys, known, tries
+        self.judge = IdentityObjective(embedders) if tries > 1 else None
         self.foreign = [Protector.from_pretrained(folder, backend="torch") for folder in generators]
         for protector in self.foreign:
             protector.generator.requires_grad_(False).eval()
 
     def to(self, device: torch.device) -> None:
-        """Move the adversary's generators."""
-        for protector in self.foreign:
-            protector.generator.to(device)
+        """Move the adversary's networks."""
+        for network in (*(protector.generator for protector in self.foreign), *((self.judge,) if self.judge else ())):
+            network.to(device)
 
     def __call__(
-        self, image: Tensor, protected: Tensor, epsilon: Tensor, windows: Windows, protector: Protector, random: torch.Generator
+        self,
+        image: Tensor,
+        protected: Tensor,
+        epsilon: Tensor,
+        windows: Windows,
+        protector: Protector,
+        random: torch.Generator,
+        repaint: Repaint | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Protected photos, some of them inverted.
 
@@ -74,6 +106,7 @@ class Inversion:
             windows: Of the photos; a residual does not move a face.
             protector: The one in training.
             random: Decides photos, factors and keys.
+            repaint: See `Repaint`; needed for several `tries`.
 
         Returns:
             Photos of the same shape; the gradient passes as if a foreign generator subtracted a constant. And how alike the own residuals
@@ -81,19 +114,44 @@ class Inversion:
         """
         count = len(protected)
         draws = torch.rand(4, count, generator=random)
-        keys = torch.randn(count, KEY_SIZE, generator=random).to(protected)
-        factor = self.factor[0] + (self.factor[1] - self.factor[0]) * draws[1]
-        factor = torch.where(draws[3] < self.added, -factor, factor).to(protected)
-        number = torch.where(draws[0] < self.share, (draws[2] * (len(self.foreign) + self.own)).long(), -1)
+        factors = self._factors(count, random).to(protected)
+        steps, keys = (int(torch.randint(1, most + 1, (), generator=random)) for most in (self.steps, self.keys))
+        number = torch.where(draws[0] < self.share, (draws[1] * (len(self.foreign) + self.own)).long(), -1)
+        place = torch.where(draws[2] < self.known, draws[3], 0).to(protected).view(-1, 1, 1, 1)
+        begin = protected.detach() + place * (image - protected.detach())
         change, alike = torch.zeros_like(protected), protected.new_zeros(())
         for i, adversary in enumerate([*self.foreign, *([protector] if self.own else [])]):
             rows = (number == i).nonzero()[:, 0].tolist()
             if not rows:
                 continue
-            photo, own = protected[rows].detach(), adversary is protector
-            with torch.set_grad_enabled(own and torch.is_grad_enabled()):
-                residual = adversary(photo, epsilon[rows], keys[rows], [windows[row] for row in rows]) - photo
+            own, photo, estimate = adversary is protector, protected[rows].detach(), begin[rows]
+            budget, places = epsilon[rows], [windows[row] for row in rows]
+            tried = torch.randn(keys, len(rows), KEY_SIZE, generator=random).to(protected)
+            residual = torch.zeros_like(photo)
+            for step in range(steps):
+                if step:
+                    estimate = (photo - factors[0, rows].abs() * residual.detach()).clamp(0, 1)
+                with torch.set_grad_enabled(own and step == steps - 1 and torch.is_grad_enabled()):
+                    residual = torch.stack([adversary(estimate, budget, key, places) for key in tried]).mean(0) - estimate
             if own:
                 alike = F.cosine_similarity(residual.flatten(1), (protected - image)[rows].flatten(1)).square().mean()
             change = change.index_copy(0, torch.tensor(rows, device=change.device), residual)
-        return unit(protected - factor.view(-1, 1, 1, 1) * change), alike
+        factor = self._best(factors, protected.detach(), change.detach(), (number >= 0).nonzero()[:, 0].tolist(), repaint)
+        return unit(protected - factor * change), alike
+
+    def _factors(self, count: int, random: torch.Generator) -> Tensor:
+        """(tries, count, 1, 1, 1), some of them below 0."""
+        size, sign = torch.rand(2, self.tries, count, 1, 1, 1, generator=random)
+        size = self.factor[0] + (self.factor[1] - self.factor[0]) * size
+        return torch.where(sign < self.added, -size, size)
+
+    @torch.no_grad()
+    def _best(self, factors: Tensor, photo: Tensor, residual: Tensor, rows: list[int], repaint: Repaint | None) -> Tensor:
+        """Of the factors (tries, B, 1, 1, 1), for the photos in `rows` that which brings most of the person back: (B, 1, 1, 1)."""
+        if self.judge is None or repaint is None or not rows:
+            return factors[0]
+        tried = (photo[rows] - factors[:, rows] * residual[rows]).clamp(0, 1)
+        likeness = self.judge.similarity(*repaint(tried.flatten(0, 1), rows * self.tries)).view(self.tries, -1)
+        chosen = factors[0].clone()
+        chosen[rows] = factors[:, rows][likeness.argmax(0), torch.arange(len(rows), device=chosen.device)]
+        return chosen

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from anti_i2v.errors import UsageError
 from anti_i2v.inference.windows import MAX_PIXELS, MOST, Map, Window, find_windows, levels, mask
 
 SURE, LIKELY, WEAK, NOTHING = 4.0, 0.0, math.log(0.3125 / 0.6875), -8.0
@@ -143,6 +144,13 @@ def test_a_crowd_gives_the_strongest_64() -> None:
 def test_maps_of_another_photo_are_refused() -> None:
     with pytest.raises(ValueError, match="2 maps for the 5 copies"):
         find_windows(empty(50, 50), 384, 384)
+
+
+def test_a_damaged_network_is_refused_instead_of_finding_nobody() -> None:
+    maps = empty(50, 50)
+    maps[0][0, 2, 3] = np.nan
+    with pytest.raises(UsageError, match="salience network yields values that are not finite"):
+        find_windows(maps, 50, 50)
 
 
 def test_the_mask_is_1_in_the_middle_and_falls_to_0_at_the_edges() -> None:

@@ -13,6 +13,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.inference.batches import lay
 from anti_i2v.inference.windows import Window
+from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
 from anti_i2v.training.adversary import Inversion
 from tests.tiny.generator import tiny_generator
@@ -65,8 +66,11 @@ def test_the_adversary_has_another_key() -> None:
     protector, photo, key = Protector(Blind(keyed=True)), grey(), torch.full((2, 32), 1.5)
     protected = protector(photo, EPSILON, key, WINDOWS)
     random = torch.Generator().manual_seed(0)
-    torch.rand(4, 2, generator=random)
-    theirs = torch.randn(2, 32, generator=random)
+    torch.rand(4, 2, generator=random)  # who, and where they begin
+    torch.rand(2, 1, 2, 1, 1, 1, generator=random)  # the factor and its sign
+    for _ in ("steps", "keys"):
+        torch.randint(1, 2, (), generator=random)
+    theirs = torch.randn(1, 2, 32, generator=random)[0]
     field = protector.propose(protected, WINDOWS, EPSILON, theirs)
     expected = protected - (fit_to_budget(protected, lay(protected, WINDOWS, field, EPSILON), EPSILON) - protected)
     found = inverted(Inversion(share=1.0, factor=(1.0, 1.0), added=0), protector, protected)
@@ -119,9 +123,70 @@ def test_generators_of_folders_are_inverted_too_and_stay_as_they_are(tmp_path: P
     assert len({round(float((result - photo[0]).detach().abs().sum()), 3) for result in results}) > 2
 
 
+class Fading(Blind):
+    """Paints less the brighter a window is, so that a photo and its protected version get different residuals."""
+
+    def forward(self, window: Tensor, epsilon: Tensor, key: Tensor) -> dict[str, Tensor]:
+        return {"rgb": self.field.abs() * (1 - 8 * (window.mean((1, 2, 3)) - 0.5)).view(-1, 1, 1, 1)}
+
+
+def test_several_steps_walk_from_the_protected_photo() -> None:
+    protector, photo, zeros = Protector(Fading()), grey(), torch.zeros(2, 32)
+    protected = protector(photo, EPSILON, zeros, WINDOWS).detach()
+    inversion = Inversion(share=1.0, factor=(1.0, 1.0), added=0, steps=2)
+    estimate, expected = protected, []
+    for _ in range(2):
+        estimate = protected - (protector(estimate, EPSILON, zeros, WINDOWS).detach() - estimate)
+        expected.append(estimate)
+    assert not torch.equal(*expected)
+    found = [inverted(inversion, protector, protected, seed).detach() for seed in range(12)]
+    steps = [[float((one - other).abs().max()) < 1e-6 for other in expected].index(True) for one in found]
+    assert {0, 1} == set(steps)
+
+
+def test_who_knows_the_photo_subtracts_the_residual_of_the_photo_itself() -> None:
+    protector, photo = Protector(Fading()), grey()
+    protected = protector(photo, EPSILON, torch.zeros(2, 32), WINDOWS).detach()
+    distances = []
+    for known in (0.0, 1.0):
+        inversion = Inversion(share=1.0, factor=(1.0, 1.0), added=0, known=known)
+        found = torch.stack([inverted(inversion, protector, protected, seed) for seed in range(12)])
+        distances.append((found - photo).square().mean((1, 2, 3, 4)))
+    assert distances[1].min() < 0.5 * distances[0].min()  # nearer to the clean photo, its residual is nearer to what was added
+
+
+def test_the_mean_over_keys_is_weaker_than_one_key() -> None:
+    protector, photo = Protector(Blind(keyed=True)), grey()
+    one, eight = (Inversion(share=1.0, factor=(1.0, 1.0), added=0, keys=keys) for keys in (1, 8))
+    strength = [
+        torch.stack([(inverted(way, protector, photo, seed) - photo).square().mean() for seed in range(12)]).mean() for way in (one, eight)
+    ]
+    assert strength[1] < 0.7 * strength[0]
+
+
+def test_of_several_factors_that_one_counts_which_brings_the_person_back() -> None:
+    clean = PortraitClips("test", 1, 48, 48).batch([0, 1]).video[:, 0]
+    protector = Protector(Blind())
+    protected = protector(clean, torch.tensor([32.0, 32.0]), torch.zeros(2, 32), WINDOWS).detach()
+    inversion = Inversion(share=1.0, factor=(1.0, 1.0), added=0.5, tries=12)
+
+    def repaint(photos: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
+        return clean[rows], photos
+
+    for seed in range(3):
+        random = torch.Generator().manual_seed(seed)
+        found = inversion(clean, protected, torch.tensor([32.0, 32.0]), WINDOWS, protector, random, repaint)[0]
+        assert (found - clean).square().mean() < 0.5 * (protected - clean).square().mean()  # subtracted, never added
+
+
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"share is 1\.5; give the share of photos that are inverted, from 0 to 1"):
+    with pytest.raises(UsageError, match=r"share is 1\.5; give a share of photos, from 0 to 1"):
         Inversion(share=1.5)
+    with pytest.raises(UsageError, match=r"known is -1; give a share of photos, from 0 to 1"):
+        Inversion(known=-1)
+    for name in ("steps", "keys", "tries"):
+        with pytest.raises(UsageError, match=f"{name} is 0; give a number from 1 on"):
+            Inversion(**{name: 0})
     with pytest.raises(UsageError, match=r"factor \(0, 1\) must be a smallest and a largest value within 0–8"):
         Inversion(factor=(0, 1))
     with pytest.raises(UsageError, match="an inversion needs generators; name some, or set own: true"):
