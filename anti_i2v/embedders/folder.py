@@ -7,9 +7,9 @@ against measures that residual and not the person.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -19,7 +19,9 @@ from anti_i2v.errors import UsageError
 from anti_i2v.resources import find_folder
 
 FORMAT = 1
-"""Version of the folder that `save_embedder` writes."""
+"""Version of the folders that `save_network` writes."""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 Role = Literal["judge", "objective"]
 """What an embedder is for: to judge clips, or to be optimised against."""
@@ -44,6 +46,44 @@ def save_network(network: nn.Module, config: Mapping[str, object], folder: str |
         part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def load_network(folder: str | Path, what: str, remedy: str, build: Callable[[Path, dict[str, Any]], Network]) -> Network:
+    """The trained network of a folder that `save_network` wrote, in fp32, in eval mode, frozen.
+
+    Args:
+        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one.
+        what: The kind of network, for messages.
+        remedy: What to give instead, for messages.
+        build: The folder and its settings, without the format → the network; it raises UsageError for settings of another kind of network.
+
+    Raises:
+        UsageError: The folder or one of its files is missing, damaged, of another format version, or of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = find_folder(folder)
+    config, weights = path / "config.json", path / "model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise UsageError(f"no {file.name} in {path}; {remedy}")
+    try:
+        settings = dict(json.loads(config.read_text(encoding="utf-8")))
+        version = settings.pop("format", None)
+        if version != FORMAT:
+            raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; {remedy}")
+        network = build(path, settings)
+    except UsageError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # a JSONDecodeError is a ValueError, an unknown backbone a RuntimeError
+        raise UsageError(f"{config} does not describe {what}: {error}; {remedy}") from error
+    try:
+        state = load_file(weights)
+        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    except (RuntimeError, SafetensorError) as error:
+        raise UsageError(f"{weights} does not hold the weights that {config.name} describes; {remedy}") from error
+    return network.eval().requires_grad_(False)
+
+
 def save_embedder(embedder: IdentityEmbedder, folder: str | Path, role: Role) -> None:
     """Write an embedder's folder; see `load_embedder`."""
     save_network(embedder, {"format": FORMAT, "role": role, **embedder.config()}, folder)
@@ -57,33 +97,17 @@ def load_embedder(folder: str | Path, role: Role) -> IdentityEmbedder:
         role: What it shall be used for; a folder that names no role is a judge's.
 
     Raises:
-        UsageError: The folder or one of its files is missing, of another format version, of the other role, or no identity embedder.
+        UsageError: See `load_network`; or it is of the other role.
     """
-    from safetensors.torch import load_file
+    remedy = f"give e.g. {SHIPPED[role]}"
 
-    path, remedy = find_folder(folder), f"give e.g. {SHIPPED[role]}"
-    config, weights = path / "config.json", path / "model.safetensors"
-    for file in (config, weights):
-        if not file.is_file():
-            raise UsageError(f"no {file.name} in {path}; {remedy}")
-    try:
-        settings = dict(json.loads(config.read_text(encoding="utf-8")))
-        version, folder_role = settings.pop("format", None), settings.pop("role", "judge")
-        if version != FORMAT:
-            raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; {remedy}")
+    def build(path: Path, settings: dict[str, Any]) -> IdentityEmbedder:
+        folder_role = settings.pop("role", "judge")
         if folder_role != role:
             raise UsageError(
                 f"{path.name} is for the role {folder_role!r}, not {role!r}: what was optimised on an embedder cannot be judged by it; "
                 f"{remedy}"
             )
-        embedder = IdentityEmbedder(**settings)
-    except (TypeError, ValueError, RuntimeError) as error:  # a JSONDecodeError is a ValueError, an unknown backbone a RuntimeError
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{config} does not describe an identity embedder: {error}; {remedy}") from error
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()}
-    try:
-        embedder.load_state_dict(state)
-    except RuntimeError as error:
-        raise UsageError(f"{weights} does not hold the weights that {config.name} describes; {remedy}") from error
-    return embedder.eval().requires_grad_(False)
+        return IdentityEmbedder(**settings)
+
+    return load_network(folder, "an identity embedder", remedy, build)

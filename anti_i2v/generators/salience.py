@@ -7,19 +7,15 @@ away, and a copy may have any height and width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from anti_i2v.embedders.folder import save_network
+from anti_i2v.embedders.folder import FORMAT, load_network, save_network
 from anti_i2v.errors import UsageError
-from anti_i2v.resources import find_folder
-
-FORMAT = 1
-"""Version of the folder that `save_salience` writes."""
 
 SHIPPED = "portrait-salience"
 """The salience network that ships."""
@@ -97,31 +93,14 @@ def load_salience(folder: str | Path = SHIPPED) -> SalienceNetwork:
         folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one.
 
     Raises:
-        UsageError: The folder or one of its files is missing, of another format version, or of another network.
+        UsageError: See `load_network`.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    remedy = f"give e.g. {SHIPPED}"
 
-    path, remedy = find_folder(folder), f"give e.g. {SHIPPED}"
-    config, weights = path / "config.json", path / "model.safetensors"
-    for file in (config, weights):
-        if not file.is_file():
-            raise UsageError(f"no {file.name} in {path}; {remedy}")
-    try:
-        settings = dict(json.loads(config.read_text(encoding="utf-8")))
-        version, kind = settings.pop("format", None), settings.pop("kind", None)
+    def build(path: Path, settings: dict[str, Any]) -> SalienceNetwork:
+        kind = settings.pop("kind", None)
         if kind != "salience":
             raise UsageError(f"{path} holds no salience network: its kind is {kind!r}, not 'salience'; {remedy}")
-        if version != FORMAT:
-            raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; {remedy}")
-        network = SalienceNetwork(**settings)
-    except (TypeError, ValueError) as error:  # a JSONDecodeError is a ValueError
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{config} does not describe a salience network: {error}; {remedy}") from error
-    try:
-        state = load_file(weights)
-        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    except (RuntimeError, SafetensorError) as error:
-        raise UsageError(f"{weights} does not hold the weights that {config.name} describes; {remedy}") from error
-    return network.eval().requires_grad_(False)
+        return SalienceNetwork(**settings)
+
+    return load_network(folder, "a salience network", remedy, build)
