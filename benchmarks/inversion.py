@@ -2,6 +2,7 @@
 
 An estimate of the clean photo x from the protected photo y is the fixed point of x ← y − f (G(x) − x), begun at x = y: one step is
 y − f (G(y) − y). With a keyed generator the adversary has not the photo's key: they try others, keep the best, or subtract the mean.
+A generator that does otherwise to protected photos than to clean ones may not know them in other colours (`RECOLOURED`).
 
 Clips cost far more than estimates: all are ranked by how like the person the video model's autoencoder makes them (objective embedders),
 and only the most like are animated. The best key, and the best estimate of each photo, are chosen by comparison with the clean photo. The
@@ -42,6 +43,13 @@ FACTORS = (-1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
 
 STEPS = (1, 5, 20)
 MEAN = 8  # keys whose mean residual is taken off in several steps; in one step it is that of all
+
+RECOLOURED: dict[str, Callable[[Tensor], Tensor]] = {
+    "red and green swapped": lambda photos: photos[:, [1, 0, 2]],
+    "red and blue swapped": lambda photos: photos[:, [2, 1, 0]],
+    "in grey": lambda photos: photos.mean(1, keepdim=True).expand_as(photos),
+}
+"""Photos that a generator may not know for protected ones, so that it does to them what it does to clean photos."""
 
 BEST = "best for each photo"  # whichever estimate is most like the person
 
@@ -153,6 +161,10 @@ def estimates(adversary: Adversary, photos: Tensor, like: Like) -> Iterator[tupl
         for way, residual_of in ways.items():
             for step, estimate in invert(photos, residual_of, factor, adversary.steps).items():
                 yield f"{way}factor {factor:g}, {step} step{'s' * (step > 1)}", estimate
+    for words, recolour in RECOLOURED.items():
+        residual = adversary.residual(recolour(photos), key)
+        for factor in FACTORS:
+            yield f"residual of the photo {words}, factor {factor:g}", (photos - factor * residual).clamp(0, 1)
 
 
 def attack(adversary: Adversary, photos: Tensor, like: Like, worst: int, label: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -201,9 +201,10 @@ class ProtectionModule(LightningModule):
         windows = jitter(windows, self.window_jitter, random)
         protected = self.protector(image, epsilon, key, windows)
         other, alike, look = protected, image.new_zeros(()), self._draw_view(image, windows, random)
+        seen = look(image)
         if self.adversary is not None:
-            other, alike = self.adversary(image, protected, epsilon, windows, self.protector, random, self._repaint(look(image), look))
-        clean, other = self._transform_both(look(image), look(other), random)
+            other, alike = self.adversary(image, protected, epsilon, windows, self.protector, random, self._repaint(seen, look))
+        clean, other = self._transform_both(seen, look(other), random)
         loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
         if self.adversary is not None and self.adversary.own:
             loss, parts = loss + self.adversary.independence * alike, parts | {"alike": alike.detach()}
