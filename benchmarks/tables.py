@@ -145,6 +145,18 @@ def front(root: Path, _: str) -> str:
     )
 
 
+def curve(root: Path, _: str) -> str:
+    """How the effect and what is seen of it grow with epsilon, for one pass, 100 steps and noise."""
+    runs = {name: load(root, name) for name in ("evidence/epsilon_4/evidence", "evidence/evidence", "evidence/epsilon_16/evidence")}
+    names = {"white noise": "white_noise", "one pass": "one_pass", "PGD-100": "pgd_100"}
+    table = []
+    for words, name in names.items():
+        for run in runs.values():
+            row = run["results"]["portrait-dit"][name]
+            table.append([words, f"{run['facts']['epsilon']:g}", cell(row["delta_e"]), cell(row["identity_shift"])])
+    return grid(["photo", "epsilon", "ΔE2000", "identity shift"], table) + "".join(source(run, f"{name}.md") for name, run in runs.items())
+
+
 def portraits(root: Path, model: str) -> str:
     """How good a video model of Portraits is: its clips of clean photos against the rendered truth."""
     data, rows = load(root, f"portraits/{model}/portraits"), []
@@ -195,7 +207,7 @@ def hashes(root: Path, _: str) -> str:
     return grid(["weights", "SHA-256"], rows, words=2)
 
 
-TABLES: dict[str, Callable[[Path, str], str]] = {f.__name__: f for f in (front, portraits, judge, taps, bandwidth, size, hashes)}
+TABLES: dict[str, Callable[[Path, str], str]] = {f.__name__: f for f in (front, curve, portraits, judge, taps, bandwidth, size, hashes)}
 
 
 def content(root: Path, kind: str, block: str) -> str:
