@@ -20,10 +20,22 @@ from anti_i2v.inference.batches import Windows
 from anti_i2v.keys import KEY_SIZE
 from anti_i2v.objectives import IdentityObjective
 from anti_i2v.protector import Protector
+from anti_i2v.surrogates import Surrogate
+from anti_i2v.training.feature_loss import resize_to
+from anti_i2v.training.view import DrawnView
 
 Repaint = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
 """Photos (N, 3, H, W) and their numbers in the batch → what is seen of the clean photos, (N, 3, S, S), and what the video model's
 autoencoder makes of the same part of these."""
+
+
+def repainter(surrogate: Surrogate, clean: Tensor, look: DrawnView) -> Repaint:
+    """What an adversary compares, with a surrogate's autoencoder; `clean` (B, 3, S, S) are the views `look` of the clean photos."""
+
+    def repaint(photos: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
+        return clean[rows], surrogate.reconstruct(surrogate.condition(resize_to(surrogate, look(photos, rows))))
+
+    return repaint
 
 
 class Inversion:
@@ -151,7 +163,8 @@ class Inversion:
         if self.judge is None or repaint is None or not rows:
             return factors[0]
         tried = (photo[rows] - factors[:, rows] * residual[rows]).clamp(0, 1)
-        likeness = self.judge.similarity(*repaint(tried.flatten(0, 1), rows * self.tries)).view(self.tries, -1)
+        with torch.autocast(photo.device.type, enabled=False):  # reduced precision moves latents more than a residual does
+            likeness = self.judge.similarity(*repaint(tried.flatten(0, 1).float(), rows * self.tries)).view(self.tries, -1)
         chosen = factors[0].clone()
         chosen[rows] = factors[:, rows][likeness.argmax(0), torch.arange(len(rows), device=chosen.device)]
         return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,24 +16,22 @@ from anti_i2v.data import PhotoBatch, PhotoDataModule
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.imaging.metrics import psnr
-from anti_i2v.inference.batches import Windows
 from anti_i2v.inference.windows import window_around
 from anti_i2v.keys import KEY_SIZE
 from anti_i2v.objectives import Objective
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.training.adversary import Inversion, Repaint
+from anti_i2v.surrogates.draw import DECODED
+from anti_i2v.training.adversary import Inversion, repainter
 from anti_i2v.training.ema import WeightAverage, frozen_copy
 from anti_i2v.training.ensemble import Ensemble, SurrogateConfig
-from anti_i2v.training.feature_loss import feature_loss, resize_to
+from anti_i2v.training.feature_loss import feature_loss
 from anti_i2v.training.muon import Muon
 from anti_i2v.training.report import ClipReport
 from anti_i2v.training.schedule import share_of_run, warmup_cosine
 from anti_i2v.training.shipped_generator import ShippedGenerator
 from anti_i2v.training.transforms import Transform
-from anti_i2v.training.view import View, around, jitter
-
-Look = Callable[..., Tensor]  # photos (N, 3, H, W), and their numbers where they are not the whole batch → views of them
+from anti_i2v.training.view import View, around, draw_view, jitter
 
 
 class ProtectionModule(LightningModule):
@@ -167,6 +165,11 @@ class ProtectionModule(LightningModule):
         if self._trainer is not None:  # none where the module is used alone
             self.ensemble.rank, self.ensemble.processes = self._trainer.global_rank, self._trainer.world_size
         self.ensemble.load(self.prompts)
+        if self.adversary is not None and self.adversary.tries > 1 and DECODED not in self.surrogate.taps:
+            raise UsageError(
+                f"adversary.tries is {self.adversary.tries}, and choosing among factors needs the decoded photo; "
+                "add decoded to the taps of the first surrogate, or set tries to 1"
+            )
 
     def _move_hidden(self) -> None:
         """Move to this module's device what Lightning does not see."""
@@ -200,10 +203,11 @@ class ProtectionModule(LightningModule):
             windows = [[window_around(side / 2, other / 2, min(side, other))] for side, other in [image.shape[-2:]] * len(image)]
         windows = jitter(windows, self.window_jitter, random)
         protected = self.protector(image, epsilon, key, windows)
-        other, alike, look = protected, image.new_zeros(()), self._draw_view(image, windows, random)
+        other, alike, look = protected, image.new_zeros(()), draw_view(self.view, image, windows, random)
         seen = look(image)
         if self.adversary is not None:
-            other, alike = self.adversary(image, protected, epsilon, windows, self.protector, random, self._repaint(seen, look))
+            repaint = repainter(self.surrogate, seen, look)
+            other, alike = self.adversary(image, protected, epsilon, windows, self.protector, random, repaint)
         clean, other = self._transform_both(seen, look(other), random)
         loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
         if self.adversary is not None and self.adversary.own:
@@ -218,22 +222,6 @@ class ProtectionModule(LightningModule):
         self.log_dict(figures, prog_bar=True, batch_size=len(image))
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(image))
         return loss
-
-    def _draw_view(self, image: Tensor, windows: Windows, random: torch.Generator) -> Look:
-        """One view of each photo (B, 3, H, W); of photos of the same numbers it shows the same part."""
-        if self.view is None:
-            return lambda photos, rows=None: photos
-        view, boxes = self.view, self.view.sample(windows, image.shape[-2], image.shape[-1], random)
-        return lambda photos, rows=None: view(photos, boxes if rows is None else boxes[rows])
-
-    def _repaint(self, clean: Tensor, look: Look) -> Repaint:
-        """What the adversary compares: see `Repaint`; `clean` are the views of the clean photos."""
-
-        def repaint(photos: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
-            surrogate = self.surrogate
-            return clean[rows], surrogate.reconstruct(surrogate.condition(resize_to(surrogate, look(photos, rows))))
-
-        return repaint
 
     def _step_seed(self, batch_idx: int) -> int:
         """A seed of the step's number, so that an interrupted run draws what the uninterrupted one does.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,23 @@ class View:
         # Sampling at one point a pixel would alias where a view is made smaller; twice as many points each way are averaged.
         grid = F.affine_grid(theta.to(image), [len(image), 3, 2 * self.size, 2 * self.size], align_corners=False)
         return F.avg_pool2d(F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False), 2)
+
+
+class DrawnView(Protocol):
+    """Cuts one drawn view out of each photo of a batch."""
+
+    def __call__(self, photos: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Photos (N, 3, H, W), and their numbers in the batch where they are not all of it → (N, 3, S, S)."""
+
+
+def draw_view(view: View | None, image: Tensor, windows: Windows, random: torch.Generator) -> DrawnView:
+    """Draw a view of each photo of a batch (B, 3, H, W), once for all versions of it; without a `View` the whole photos."""
+
+    def look(photos: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        return photos if view is None else view(photos, boxes if rows is None else boxes[list(rows)])
+
+    boxes = torch.empty(0) if view is None else view.sample(windows, image.shape[-2], image.shape[-1], random)
+    return look
 
 
 def around(faces: Tensor) -> list[list[Window]]:

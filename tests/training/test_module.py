@@ -12,6 +12,7 @@ from torch import Tensor
 
 import anti_i2v.resources
 from anti_i2v.errors import UsageError
+from anti_i2v.objectives import IdentityObjective
 from anti_i2v.portraits import GroupPhotos
 from anti_i2v.training.adversary import Inversion
 from anti_i2v.training.module import ProtectionModule
@@ -279,6 +280,29 @@ def test_views_of_people_inverted_or_not_are_what_the_surrogate_sees(video_model
     tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, data)
     assert sizes == [(2, 3, 24, 24)] * 2
     assert any(not torch.equal(value, before[name]) for name, value in module.generator.named_parameters())
+
+
+def test_the_worst_of_several_factors_is_chosen_by_what_the_autoencoder_makes_of_the_view(video_model: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Judge(IdentityObjective):
+        def similarity(self, clean: Tensor, protected: Tensor) -> Tensor:
+            seen.extend((tuple(clean.shape), tuple(protected.shape)))
+            return super().similarity(clean, protected)
+
+    adversary = Inversion(share=1.0, tries=3, steps=2, keys=2, known=0.5)
+    adversary.judge = Judge()
+    module = tiny_module(video_model, taps=["decoded", *TAPS], objective=IdentityObjective(keep=0), adversary=adversary, view=View(size=24))
+    before = {name: value.clone() for name, value in module.generator.named_parameters()}
+    tiny_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, tiny_data())
+    assert seen == [(6, 3, 24, 24), (6, 3, 32, 32)]  # three factors for two photos, each all at once
+    assert any(not torch.equal(value, before[name]) for name, value in module.generator.named_parameters())
+
+
+def test_choosing_among_factors_needs_the_decoded_photo(video_model: Path) -> None:
+    module = tiny_module(video_model, adversary=Inversion(tries=2))
+    with pytest.raises(UsageError, match="tries is 2, and choosing among factors needs the decoded photo; add decoded to the taps"):
+        module.configure_model()
 
 
 def test_a_batch_in_which_nobody_is_found_still_trains(video_model: Path, tmp_path: Path) -> None:
