@@ -149,7 +149,7 @@ class Request:
         if self.out is None and self.format != "same":
             raise UsageError(f"--in-place keeps names and so formats; leave out --format {self.format}")
         if self.quality is not None and self.format != "same":
-            raise UsageError(f"--quality {self.quality} is for lossy files, which --format {self.format} does not write; leave out one of them")
+            raise UsageError(f"--quality {self.quality} is for lossy files, not for --format {self.format}; leave out one of them")
         if STANDARD in (self.out, *self.sources):
             if len(self.sources) != 1 or self.out != STANDARD:
                 raise UsageError("- stands for one photo: `anti-i2v protect - --out -`, or one file and --out -")
