@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from anti_i2v.bulk import others
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.file_attributes import has_same_date
 from anti_i2v.imaging.reading import PHOTO_SUFFIXES, is_photo
@@ -62,7 +63,7 @@ class Plan:
 
     jobs: list[Job] = field(default_factory=list)
     refused: dict[Path, str] = field(default_factory=dict)  # what was named or found and cannot be done, and why
-    other_files: list[Path] = field(default_factory=list)  # in folders; neither photos nor shards
+    left_alone: list[others.LeftAlone] = field(default_factory=list)  # what else lies in folders
 
 
 def output_suffix(suffix: str, format: str) -> str:
@@ -75,7 +76,8 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
     """Pair every photo and shard with its output.
 
     Args:
-        sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure.
+        sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure, but
+            folders in them that are hidden, linked or made by a system are left alone.
         out: Folder of the outputs; what lies in it is never a source. None: photos are replaced, in place.
         format: One of `request.FORMATS`.
 
@@ -83,33 +85,44 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         UsageError: No source at all, or an output among the originals.
     """
     result = Plan()
-    for source in _expand_patterns(sources):
+    for source in _expand_patterns(sources, result):
         if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
             _refuse_same_folder(source, out)
-            for file in _files(source, out, result.refused):
-                if is_photo(file) or file.suffix.lower() == ".tar":
+            for file in _files(source, out, result):
+                is_wanted = is_photo(file) or file.suffix.lower() == ".tar"
+                if is_wanted and (unreadable := others.of_unreadable(file)):
+                    result.left_alone.append(unreadable)
+                elif is_wanted:
                     _add_job(result, file, file.relative_to(source), out, format)
-                elif not (out is None and file.name.endswith(BACKUP)) and (
-                    # Not what a system keeps beside a photo, and no hidden file but a hidden photo.
-                    not file.name.startswith(".") or (file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith("._"))
-                ):
-                    result.other_files.append(file)
+                elif not (out is None and file.name.endswith(BACKUP)) and (other := others.of_file(file)):
+                    result.left_alone.append(other)
         else:
             _refuse_same_folder(source.parent, out)
             _add_job(result, source, PurePath(source.name), out, format)
     _resolve_clashes(result)
     if not result.jobs and not result.refused:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
-        raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
+        there = "".join(f"; left alone: {line}" for line in others.describe(result.left_alone))
+        raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar{there}")
     return result
 
 
-def _expand_patterns(sources: Sequence[Path]) -> Iterator[Path]:
-    """The sources, with what fits a pattern in its place: not every shell expands patterns, and none does within quotes."""
+def _expand_patterns(sources: Sequence[Path], plan: Plan) -> Iterator[Path]:
+    """The sources, with what fits a pattern in its place: not every shell expands patterns, and none does within quotes.
+
+    A pattern names no folder that a system makes, unless that stands in it.
+    """
+    left_alone = set()
     for source in sources:
         is_pattern = glob.has_magic(str(source)) and not os.path.exists(source)  # noqa: PTH110
         found = sorted(glob.glob(str(source), recursive=True)) if is_pattern else []  # noqa: PTH207  # a pattern may be absolute
-        yield from map(Path, found) if found else [source]
+        for path in map(Path, found) if found else [source]:
+            made = (folder for folder in (path, *path.parents) if folder.name.lower() in others.FOLDERS and folder.name not in source.parts)
+            if is_pattern and (folder := next(made, None)):
+                left_alone.add(folder)
+            else:
+                yield path
+    plan.left_alone += filter(None, map(others.of_folder, sorted(left_alone)))
 
 
 def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
@@ -156,17 +169,24 @@ def _same_content(photo: Path, backup: Path) -> bool:
     return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
 
 
-def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator[Path]:
-    """All files below a folder in a stable order, without those below `out`; folders that cannot be listed are refused."""
-    outputs = out.resolve() if out else None
+def _files(folder: Path, out: Path | None, plan: Plan) -> Iterator[Path]:
+    """All files below a folder in a stable order, without those below `out`; the plan says which folders were not looked into, and why."""
+    whole, outputs = folder.resolve(), out.resolve() if out else None
 
     def refuse(error: OSError) -> None:
-        refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
+        plan.refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
 
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
         here = Path(root)
-        yield from (here / name for name in folders if (here / name).is_symlink())  # not followed, but reported
-        folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
+        found, folders[:] = sorted(folders), []
+        for name in found:
+            place = (here / name).resolve()
+            if place == outputs or ((here / name).is_symlink() and place.is_relative_to(whole)):
+                continue  # what a link leads to in the same folder is found there
+            if left := others.of_folder(here / name):
+                plan.left_alone.append(left)
+            else:
+                folders.append(name)
         yield from (here / name for name in sorted(names))
 
 

@@ -22,7 +22,7 @@ from anti_i2v.bulk.progress import show_progress
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import STANDARD, Request
 from anti_i2v.bulk.results import DONE_BEFORE, Result, Results, Status, check_report, write_report
-from anti_i2v.bulk.shards import contents
+from anti_i2v.bulk.shards import contents, left_alone
 from anti_i2v.errors import UsageError
 
 COUNTING = 3.0  # seconds at most for counting what is in shards
@@ -45,12 +45,17 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
     if request.out == STANDARD:
         return protect_pipe(request, protector or load_protector(request))
     plan = plan_jobs(request.sources, request.out, request.format) if jobs is None else Plan(list(jobs))
-    results = Results(request, plan)
+    results = Results(request, plan, left_alone=list(plan.left_alone))
     results.photos += [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
     if request.dry_run:
         without_work, pending = _split(plan.jobs, request)
         without_work |= {index: [Result(str(job.source), str(job.output), Status.PLANNED)] for index, job in pending.items()}
         results.photos += [photo for index in sorted(without_work) for photo in without_work[index]]
+        for job in pending.values():
+            if job.is_shard:
+                with contextlib.suppress(UsageError, OSError):  # which the job itself would report
+                    results.photos += left_alone(job.source)
+        results.sort()
         return results
     protector = results.protector = protector or load_protector(request)
     begin = time.perf_counter()
@@ -61,6 +66,7 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
             run_jobs(plan.jobs, request, results.photos, partial(choose_engine, request, protector))
         finally:
             results.seconds = time.perf_counter() - begin
+            results.sort()
             if request.report:
                 results.report_error = write_report(request.report, results)
     return results
