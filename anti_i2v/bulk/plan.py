@@ -19,6 +19,7 @@ from anti_i2v.imaging.reading import PHOTO_SUFFIXES, is_photo
 from anti_i2v.imaging.writing import LOSSLESS, LOSSY
 
 BACKUP = "_unprotected"  # after the whole name: no program takes such a file for a photo, and `_original` is ExifTool's
+REPLACE = "--overwrite replaces it"
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 
 
@@ -43,18 +44,22 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether an earlier call did it, of the source as it is now."""
-        if self.backup:
-            return self.backup == self.source
+        """Whether an earlier call did it, of the source as it is now: by the dates, which is how a rerun over millions of files is fast."""
+        if self.backup and self.backup != self.source:
+            return False
         return os.path.exists(self.output) and has_same_date(self.output, self.source)  # noqa: PTH110  # pathlib raises an error for long names
 
     @property
     def obstacle(self) -> str | None:
-        """Why it cannot be done without overwriting what is not known to be its own."""
-        if self.backup or not os.path.exists(self.output) or self.is_done:  # noqa: PTH110
+        """Why it cannot be done without overwriting what is not known to be its own; a mark may know better, see `reruns.settle`."""
+        if self.is_done or not os.path.exists(self.output) or (self.backup and self.backup != self.source):  # noqa: PTH110
             return None
-        or_incomplete = ", or lacks photos that failed" if self.is_shard else ""
-        return f"{self.output} is there, but was not made of {self.source} as it is now{or_incomplete}; --overwrite replaces it"
+        if self.backup:
+            return f"{self.output} is neither {self.backup.name} nor what an earlier call made of it; move one of the two away"
+        if self.is_shard:
+            return f"{self.output} is there, but was not made of {self.source} as it is now, or lacks photos that failed; {REPLACE}"
+        unknown = f"neither its date nor a mark under this key says that it was made of {self.source} as it is now"
+        return f"{self.output} is there, and {unknown}; {REPLACE}"
 
 
 @dataclass
@@ -141,25 +146,16 @@ def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: s
     elif file.suffix.lower() not in {*LOSSLESS, *LOSSY, ".tar"}:
         problem = f"{file} cannot be replaced, because {file.suffix or 'its format'} is not written; give --out, where it becomes PNG"
     else:
-        try:
-            plan.jobs.append(job_in_place(file))
-            return
-        except UsageError as error:
-            problem = str(error)
+        plan.jobs.append(job_in_place(file))
+        return
     plan.refused[file] = problem
 
 
 def job_in_place(photo: Path) -> Job:
-    """The job that replaces a photo; from its backup if it has been replaced before.
-
-    Raises:
-        UsageError: A photo of this name was replaced before, and this is another one, or one that was edited since.
-    """
+    """The job that replaces a photo; from its backup if it has been replaced before, or if its name was (the job then has an obstacle)."""
     backup = photo.with_name(photo.name + BACKUP)
     if not os.path.exists(backup) or _same_content(photo, backup):  # noqa: PTH110
         return Job(photo, photo, backup)
-    if not has_same_date(photo, backup):
-        raise UsageError(f"{photo} is neither {backup.name} nor what an earlier call made of it; move one of the two away")
     return Job(backup, photo, backup)
 
 

@@ -1,20 +1,16 @@
-"""What became of each photo of a call: the results, in words for people, and as a report for programs."""
+"""What became of each photo of a call: the results, and in words for people; `report` has them for programs."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anti_i2v import __version__, atomic
 from anti_i2v.bulk.others import Kind, LeftAlone, describe
-from anti_i2v.errors import UsageError
 from anti_i2v.imaging.measure import Measurement
 
 if TYPE_CHECKING:
@@ -185,51 +181,6 @@ def dry_run_summary(results: Results) -> list[str]:
     ]
     count = len(results.with_status(Status.PLANNED))
     return [*lines, f"{count} of {len(results.plan.jobs)} to do; nothing was written", *_left_alone(results), *unprotected(results)]
-
-
-def check_report(file: Path, plan: Plan) -> None:
-    """Refuse, before hours of work, a report that cannot be written or would replace a photo.
-
-    Raises:
-        UsageError: It is one.
-    """
-    place = file.parent.resolve() / file.name
-    photos = {path.parent.resolve() / path.name for job in plan.jobs for path in (job.source, job.output, job.backup) if path}
-    if place in photos:
-        raise UsageError(f"--report {file} would overwrite a photo; choose another name")
-    if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-        problem = "it is a folder" if file.is_dir() else f"{file.parent} is no folder that can be written to"
-        raise UsageError(f"cannot write --report {file}: {problem}; choose another place")
-
-
-def write_report(file: Path, results: Results) -> str:
-    """Write what became of every photo as JSON; returns why it could not be written, or nothing."""
-    request, protector = results.request, results.protector
-    counts = Counter(photo.status for photo in results.photos)
-    report = {
-        "version": __version__,
-        "by": protector and protector.name,
-        "weights": protector and protector.weights,
-        "epsilon": results.epsilon,
-        "format": request.format,
-        "max_delta_e": request.max_delta_e,
-        "out": None if request.out is None else str(request.out),
-        "seconds": round(results.seconds, 3),
-        "counts": {status: counts[status] for status in (Status.PROTECTED, Status.SKIPPED, Status.FAILED)},
-        "photos": [photo.as_json() for photo in results.photos],
-        "left_alone": [
-            {"path": other.path, "kind": other.kind, "shows_people": other.shows_people(request.out is None)}
-            for other in results.left_alone
-            if other.kind != Kind.OTHER
-        ],
-    }
-    try:
-        with atomic.write(file) as part:
-            # Names need not be text: a byte outside UTF-8 becomes `\udc…`, which JSON reads as Python does.
-            part.write_bytes((json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        return f"cannot write --report {file}: {error}; choose another place"
-    return ""
 
 
 def failures(photos: list[Result]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What lies beside photos in people's folders: thumbnails, RAW photos, films and edits are left alone and named, and the exit status tells."""
+"""What lies beside photos in people's folders, such as thumbnails and films, is left alone and named, and the exit status tells."""
 
 from __future__ import annotations
 

@@ -89,7 +89,10 @@ def test_a_file_that_was_not_made_of_the_photo_is_named(protect: Protect, tmp_pa
     before = (out / "a.png").read_bytes()
     capsys.readouterr()
     assert protect(source, "--out", out) == 2
-    assert f"{out / 'a.png'} is there, but was not made of {source} as it is now; --overwrite replaces it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        f"{out / 'a.png'} is there, and neither its date nor a mark under this key says that it was made of {source} as it is now" in said
+    )
     assert protect(source, "--out", out, "--dry-run") == 1
     assert "0 of 1 to do" in capsys.readouterr().out
     assert (out / "a.png").read_bytes() == before
