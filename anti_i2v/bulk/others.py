@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePath
 
@@ -208,12 +209,18 @@ def _holds_pictures(folder: Path) -> bool:
 
 def of_unreadable(photo: Path) -> LeftAlone | None:
     """A HEIC photo where what reads them is not installed; None if it can be tried."""
-    if photo.suffix.lower() not in HEIF or find_spec("pillow_heif"):
+    if photo.suffix.lower() not in HEIF or reads_heic():
         return None
     with contextlib.suppress(OSError), photo.open("rb") as file:
         if containers.kind(file.read(HEAD).ljust(32, b"\0")) == "HEIF":
             return LeftAlone(str(photo), Kind.HEIC)
     return None
+
+
+@cache
+def reads_heic() -> bool:
+    """Whether what reads HEIC is installed."""
+    return find_spec("pillow_heif") is not None
 
 
 def describe(found: Iterable[LeftAlone]) -> list[str]:

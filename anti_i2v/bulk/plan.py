@@ -8,6 +8,8 @@ from __future__ import annotations
 import filecmp
 import glob
 import os
+import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -204,3 +206,32 @@ def _resolve_clashes(plan: Plan) -> None:
             remedy = "another --out for it" if job.source.suffix == first.source.suffix else "--format same"
             plan.refused[job.source] = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take {remedy}"
     plan.jobs = list(chosen.values())
+
+
+def refuse_one_name(plan: Plan, out: Path) -> None:
+    """Leave one job to names that differ in case or in how accents are written, if `out`, which is there, takes them for one.
+
+    Memory cards and most disks of macOS and Windows do: the second of two such photos would replace the first.
+    """
+    chosen: dict[str, Job] = {}
+    for job in plan.jobs:
+        chosen.setdefault(_folded(job.output), job)
+    if len(chosen) == len(plan.jobs) or _tells_case(out):
+        return
+    for job in plan.jobs:
+        if (first := chosen[_folded(job.output)]) is not job:
+            plan.refused[job.source] = f"{job.source} would become {job.output}, which is {first.output} on this disk; rename it"
+    plan.jobs = list(chosen.values())
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _tells_case(folder: Path) -> bool:
+    """Whether two files in a folder may have names that differ in case only; by trying, because no system says."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".Case", dir=folder) as file:
+            return not os.path.exists(folder / PurePath(file.name).name.swapcase())  # noqa: PTH110
+    except OSError as error:
+        raise UsageError(f"cannot write to --out {folder}: {error.strerror}; choose another folder") from None

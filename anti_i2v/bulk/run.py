@@ -17,7 +17,7 @@ from anti_i2v.bulk.job import sweep_abandoned
 from anti_i2v.bulk.loading import load_protector
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.pipe import protect_pipe
-from anti_i2v.bulk.plan import Job, Plan, plan_jobs
+from anti_i2v.bulk.plan import Job, Plan, plan_jobs, refuse_one_name
 from anti_i2v.bulk.progress import show_progress
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.report import check_report, write_report
@@ -48,8 +48,8 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
         return protect_pipe(request, protector or load_protector(request))
     plan = plan_jobs(request.sources, request.out, request.format) if jobs is None else Plan(list(jobs))
     results = Results(request, plan, left_alone=list(plan.left_alone))
-    results.photos += [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
     if request.dry_run:
+        results.photos += _refused(plan)
         without_work, pending = _split(plan.jobs, request)
         without_work |= _rehearse(pending, request)
         results.photos += [photo for index in sorted(without_work) for photo in without_work[index]]
@@ -60,6 +60,9 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
     with _output_folder(request.out):
         if request.report:
             check_report(request.report, plan, request.overwrite)
+        if request.out:
+            refuse_one_name(plan, request.out)
+        results.photos += _refused(plan)
         try:
             run_jobs(plan.jobs, request, results.photos, partial(choose_engine, request, protector))
         finally:
@@ -68,6 +71,10 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
             if request.report:
                 results.report_error = write_report(request.report, results)
     return results
+
+
+def _refused(plan: Plan) -> list[Result]:
+    return [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
 
 
 def run_jobs(jobs: Sequence[Job], request: Request, photos: list[Result], choose: Callable[[Sequence[Job]], Engine]) -> None:

@@ -158,7 +158,7 @@ def test_heic_photos_that_cannot_be_read_here_are_named_together(tmp_path: Path,
     (folder / "IMG_1.HEIC").write_bytes(HEIC)
     smooth(1).save(folder / "jpeg.heic", "JPEG")  # read by its content
     for is_installed, jobs in ((True, 3), (False, 2)):
-        monkeypatch.setattr(others, "find_spec", lambda name, there=is_installed: there or None)
+        monkeypatch.setattr(others, "reads_heic", lambda there=is_installed: there)
         assert len(plan_jobs([folder], None, "same").jobs) == jobs
         assert kinds(folder) == {"IMG_1.MOV": "film"} | ({} if is_installed else {"IMG_1.HEIC": "heic"})
     (folder / "a.jpg").unlink()
