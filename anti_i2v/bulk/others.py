@@ -53,9 +53,9 @@ WORDS = {
         "delete it, or have the NAS or program index its photos again, so that it is made anew of the protected photos",
     ),
     Kind.EARLIER: (
-        "folder of deleted or earlier files, with pictures",
-        "folders of deleted or earlier files, with pictures",
-        "empty it if nobody is to get at them",
+        "earlier or deleted state of photos",
+        "earlier or deleted states of photos",
+        "remove it if nobody is to see them",
     ),
     Kind.HIDDEN: ("hidden folder with pictures", "hidden folders with pictures", "name it as a source to protect it"),
     Kind.LINKED: (
@@ -125,6 +125,7 @@ SUFFIXES = {
 }
 BY_SUFFIX = {f".{suffix}": kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes.split()}
 PICTURES = PHOTO_SUFFIXES | {suffix for suffix, kind in BY_SUFFIX.items() if kind in SHOW_PEOPLE}
+COPIES = ("_unprotected", "_original", "~", ".bak", ".orig", ".old")  # ours, ExifTool's and others'
 EASILY_MISTAKEN = {None, "BMP", "PPM"}  # formats that are told by two letters, with which a text may begin
 
 
@@ -178,7 +179,7 @@ def kind_of(name: str, head: Callable[[], bytes]) -> Kind | None:
         return Kind.SIDECAR if middle & PICTURES else Kind.OTHER
     format = containers.kind(head().ljust(32, b"\0"))
     if format not in EASILY_MISTAKEN or (format and suffix in PHOTO_SUFFIXES):
-        return Kind.RENAMED
+        return Kind.EARLIER if small.endswith(COPIES) else Kind.RENAMED
     return None if small.startswith(".") else Kind.OTHER
 
 
@@ -196,15 +197,15 @@ def of_folder(folder: Path) -> LeftAlone | None:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    """Whether there is a picture or a film in it; also if it holds too much to be looked through."""
-    names_seen = 0
-    for _, folders, names in os.walk(folder):
+    """Whether there is a picture or a film in it; also if it holds too much to be looked through, or must not be."""
+    names_seen, closed = 0, list[OSError]()
+    for _, folders, names in os.walk(folder, onerror=closed.append):
         if any(PurePath(name).suffix.lower() in PICTURES for name in names):
             return True
         names_seen += len(folders) + len(names)
         if names_seen > MOST_NAMES:
             return True
-    return False
+    return bool(closed)
 
 
 def of_unreadable(photo: Path) -> LeftAlone | None:

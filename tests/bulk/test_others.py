@@ -93,6 +93,16 @@ def test_a_folder_too_large_to_look_through_counts_as_one_with_pictures(tmp_path
     assert kinds(folder) == {".cache": "hidden"}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_keeps_nobody_waiting(protect: Protect, tmp_path: Path) -> None:
+    folder = album(tmp_path / "album")
+    (tmp_path / "out").mkdir()
+    for pipe in (folder / "pipe", folder / ".hidden.jpg", tmp_path / "out/a.png"):
+        os.mkfifo(pipe)
+    assert kinds(folder) == {"pipe": "other"}
+    assert protect(folder, "--out", tmp_path / "out", "--format", "png", "--dry-run") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
@@ -107,7 +117,9 @@ def test_a_folder_too_large_to_look_through_counts_as_one_with_pictures(tmp_path
         ("logo.svg", b"<svg>", Kind.OTHER),
         ("bill.pdf", b"%PDF-1.7", Kind.OTHER),
         ("IMG_0001", b"\xff\xd8\xff\xe0 a JPEG without a suffix", Kind.RENAMED),
-        ("a.jpg_original", b"\xff\xd8\xff\xe1 kept by ExifTool", Kind.RENAMED),
+        ("a.jpg_original", b"\xff\xd8\xff\xe1 kept by ExifTool", Kind.EARLIER),
+        ("a.jpg_unprotected", b"\xff\xd8\xff\xe1 kept by an earlier call", Kind.EARLIER),
+        ("notes.bak", b"no photo", Kind.OTHER),
         (".hidden.png", b"\x89PNG\r\n\x1a\n", Kind.RENAMED),
         (".hidden.bmp", b"BM", Kind.RENAMED),
         ("cars.txt", b"BMW and others", Kind.OTHER),
