@@ -65,7 +65,7 @@ def test_thumbnails_beside_originals_are_named_and_are_no_reason_to_complain(pro
     assert "protected 1 photo into" in said.out
     assert f"note: left alone: 1 store of thumbnails, {folder}/@eaDir (of Synology)" in said.out
     assert said.err == ""
-    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["a.png"]
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["a.jpg"]
 
 
 def test_a_pattern_names_no_thumbnails_unless_they_stand_in_it(tmp_path: Path) -> None:
@@ -100,6 +100,7 @@ def test_a_pipe_keeps_nobody_waiting(protect: Protect, tmp_path: Path) -> None:
     for pipe in (folder / "pipe", folder / ".hidden.jpg", tmp_path / "out/a.png"):
         os.mkfifo(pipe)
     assert kinds(folder) == {"pipe": "other"}
+    os.utime(tmp_path / "out/a.png", (1e9, 1e9))
     assert protect(folder, "--out", tmp_path / "out", "--format", "png", "--dry-run") == 1
 
 
@@ -201,7 +202,7 @@ def test_what_shows_people_in_a_shard_is_named(protect: Protect, tmp_path: Path,
     assert said.err.splitlines()[1:] == expected
     assert dry.splitlines()[-3:] == expected
     told = json.loads((tmp_path / "r.json").read_text())
-    assert [Path(one["output"]).name for one in told["photos"]] == ["a.png", "SYNOPHOTO_THUMB_XL.png"]  # a copy would be a leak
+    assert [Path(one["output"]).name for one in told["photos"]] == ["a.jpg", "SYNOPHOTO_THUMB_XL.jpg"]  # a copy would be a leak
     assert [one["kind"] for one in told["left_alone"]] == ["renamed", "renamed", "film", "thumbnails"]
     with tarfile.open(tmp_path / "out/00.tar") as tar:
         assert len(tar.getnames()) == len(members)
