@@ -6,12 +6,10 @@ import os
 import shutil
 import tarfile
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from anti_i2v.__main__ import main
 from anti_i2v.bulk import reruns
 from anti_i2v.bulk.plan import plan_jobs
 from anti_i2v.bulk.pool import run_in_processes
@@ -153,13 +151,3 @@ def test_processes_ask_marks_with_the_secret_that_they_read(tmp_path: Path) -> N
             assert abs(path.stat().st_mtime - (photos / path.name).stat().st_mtime) < 0.01
             os.utime(path, (1e9, 1e9))
     assert read_photo(out / "20.png").size == (20, 30)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
-def test_actors_ask_marks_too(tmp_path: Path, capsys: Capture) -> None:
-    photos, out = save_photos(tmp_path / "photos", (20,)), tmp_path / "out"
-    for expected in ("protected 1 photo", "skipped 1 that an earlier call has done"):
-        assert main(["protect", str(photos), "--out", str(out), "--engine", "ray"]) == 0
-        assert expected in capsys.readouterr().out
-        os.utime(out / "20.png", (1e9, 1e9))
