@@ -1,4 +1,4 @@
-"""`anti-i2v …` and `python -m anti_i2v …`: parse, call, print; exit with 0, 1 (some inputs failed) or 2 (unusable)."""
+"""`anti-i2v …` and `python -m anti_i2v …`: parse, call, print; exit with 0, 1 (some inputs failed), 2 (unusable) or 3 (see `protect`)."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ PUBLIC_KEY = b"anti-i2v: everybody knows this secret"
 
 SECRET_BYTES = 32  # of a secret that is made here
 SHORTEST, LONGEST = 16, 4096  # bytes of a secret in a file; shorter ones can be guessed, longer files are something else
+SOURCE_PURPOSE = b"anti-i2v source file 1\0"  # unlike the next one, so that neither says anything of the other
+SOURCE_DIGITS = 32  # in hexadecimal: 128 bits
 PURPOSE = b"anti-i2v photo key 1\0"  # changes with what is hashed, so that no key is ever that of another version
 PATIENCE, PAUSE = 50, 0.02  # looks at, and seconds between them, while another process writes the secret
 REMEDY = f"give --key FILE with {SHORTEST} to {LONGEST} random bytes, or --key {NONE}"
@@ -114,6 +117,20 @@ def photo_key(secret: bytes, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.fl
         length = math.sqrt(-2 * math.log(radius))
         normal += [length * math.cos(2 * math.pi * angle), length * math.sin(2 * math.pi * angle)]
     return np.array(normal, np.float32)
+
+
+def source_digest(secret: bytes, file: BinaryIO) -> str:
+    """What a mark says of the file that a photo was made of: HMAC-SHA256 of all that can be read from `file`, cut to 128 bits.
+
+    Without the secret it is as good as random, so it confirms no guess of what the clean photo was.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    code = hmac.new(secret, SOURCE_PURPOSE, hashlib.sha256)
+    while chunk := file.read(2**20):
+        code.update(chunk)
+    return code.hexdigest()[:SOURCE_DIGITS]
 
 
 def _checked(source: str | os.PathLike[str]) -> str:

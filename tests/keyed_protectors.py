@@ -33,4 +33,5 @@ class KeyedBackend:
 
 def keyed_protector(source: str | None = None) -> PhotoProtector:
     """One pass of it, with the secret of a source."""
-    return PhotoProtector(OnePass(KeyedBackend(), load_secret(source)).protect, "", "keyed", light=True)
+    secret = load_secret(source)
+    return PhotoProtector(OnePass(KeyedBackend(), secret).protect, "", "keyed", light=True, secret=secret)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import os
 import stat
 import subprocess
@@ -17,7 +19,7 @@ import pytest
 
 from anti_i2v import keys
 from anti_i2v.errors import UsageError, UsageWarning
-from anti_i2v.keys import KEY_SIZE, PUBLIC_KEY, default_path, load_secret, photo_key, shared_source
+from anti_i2v.keys import KEY_SIZE, PUBLIC_KEY, default_path, load_secret, photo_key, shared_source, source_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
@@ -254,3 +256,12 @@ def test_keys_are_standard_normal() -> None:
         assert (np.abs(values) > limit).mean() == pytest.approx(share, abs=5 * np.sqrt(share / values.size))
     correlation = np.corrcoef(values.T) - np.eye(KEY_SIZE)
     assert np.abs(correlation).max() < 0.11  # of neighbours, too: they share a radius
+
+
+def test_the_digest_of_a_source_is_an_hmac_with_a_purpose_of_its_own() -> None:
+    content = b"a photo's bytes" * 100_000  # more than is read at once
+    inner, outer = (bytes(byte ^ pad for byte in SECRET.ljust(64, b"\0")) for pad in (0x36, 0x5C))  # RFC 2104
+    expected = hashlib.sha256(outer + hashlib.sha256(inner + b"anti-i2v source file 1\0" + content).digest()).hexdigest()[:32]
+    assert source_digest(SECRET, io.BytesIO(content)) == expected
+    others = [(PUBLIC_KEY, content), (SECRET[::-1], content), (SECRET, content[:-1]), (SECRET, b"")]
+    assert len({expected, *(source_digest(secret, io.BytesIO(data)) for secret, data in others)}) == 5

@@ -15,6 +15,7 @@ from anti_i2v.bulk.photo import AlreadyProtectedError, protect_file, reason
 from anti_i2v.bulk.plan import Job, job_in_place
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.reruns import settle
 from anti_i2v.bulk.results import Result, Status
 from anti_i2v.bulk.shards import protect_shard
 from anti_i2v.errors import UsageError
@@ -30,6 +31,8 @@ def run_job(protector: PhotoProtector, job: Job, request: Request, advance: Call
     begin = time.perf_counter()
     try:
         job = resume(job)
+        if not job.is_shard and (settled := settle(job, request, protector.secret)):
+            return [settled]
         with _backup(job):
             if job.is_shard:
                 return protect_shard(protector, job.source, job.output, request, advance)
@@ -129,7 +132,4 @@ def _is_running(pid: int) -> bool:
 
 
 def _is_untouched(job: Job) -> bool:
-    try:
-        return os.path.exists(job.output) and resume(job).source == job.output  # noqa: PTH110
-    except UsageError:  # it was changed meanwhile
-        return False
+    return os.path.exists(job.output) and resume(job).source == job.output  # noqa: PTH110

@@ -65,8 +65,9 @@ def one_pass(generator: str | None = None, runtime: str = "auto", device: str | 
     )
     backend = _load(folder, runtime, device)
     light, shared = isinstance(backend, OnnxBackend), on_gpu(device)
-    protect = OnePass(backend, load_secret(key)).protect
-    return PhotoProtector(protect, limits, folder.name, folder.fingerprint, light, shared, folder.epsilon)
+    secret = load_secret(key)
+    protect = OnePass(backend, secret).protect
+    return PhotoProtector(protect, limits, folder.name, folder.fingerprint, light, shared, folder.epsilon, secret)
 
 
 def _load(folder: GeneratorFolder, runtime: str, device: str | None) -> Backend:

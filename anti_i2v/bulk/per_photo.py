@@ -9,7 +9,7 @@ from anti_i2v.attacks.photo import PhotoMethod, PhotoNoise
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import MethodRequest
 from anti_i2v.errors import UsageError
-from anti_i2v.keys import load_secret
+from anti_i2v.keys import PUBLIC_KEY, load_secret
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import PHOTO
@@ -37,8 +37,7 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
     if request.method is not None and request.method not in NAMES:
         raise UsageError(f"no method {request.method!r}; --method takes {', '.join(NAMES)}")
     seed, refining = request.seed or 0, request.refine is not None
-    if refining:
-        load_secret(key)  # what is wrong with it is said now, and not for each photo
+    secret = load_secret(key) if refining else PUBLIC_KEY  # what is wrong with it is said now, and not for each photo
     is_noise = request.method == "noise"
     protector = Protector.from_pretrained(generator or DEFAULT_GENERATOR, backend="torch") if is_noise or refining else None
     if is_noise and protector is not None:
@@ -56,7 +55,8 @@ def load_method(request: MethodRequest, generator: str | None, device: str | Non
         f"limits: {against}. It does NOT protect against any production video model "
         "yet, and a determined adversary may remove a protection."
     )
-    return PhotoProtector(PhotoMethod(method, surrogate, text, steps, seed, protector, label, key).protect, limits, name)
+    protect = PhotoMethod(method, surrogate, text, steps, seed, protector, label, key).protect
+    return PhotoProtector(protect, limits, name, secret=secret)
 
 
 def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, quiet: bool) -> Surrogate:

@@ -44,6 +44,8 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
     """
     before = _stat(source)
     photo = read_photo(source)
+    with source.open("rb") as opened:
+        digest = protector.digest(opened) if request.mark else ""
     if before is None or has_changed(source, before):
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
     photo, notes = to_writable_mode(photo, output.suffix)
@@ -52,7 +54,7 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
     output.parent.mkdir(parents=True, exist_ok=True)
     with write_error(output, protected), atomic.write(output) as part:
         with part.open("wb") as file:
-            notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon)))
+            notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon, digest)))
         measurement = _measure(photo, protected, read_photo(part, str(output)), output.suffix, epsilon, notes)
         copy_attributes(part, before)
     return measurement
@@ -69,7 +71,8 @@ def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: 
     protected, epsilon = _protect(protector, photo, request, name)
     notes += _change_notes(photo, protected)
     file = io.BytesIO()
-    notes += encode_photo(protected, file, suffix, photo, request.write_options(protector.mark(epsilon)))
+    digest = protector.digest(io.BytesIO(content)) if request.mark else ""
+    notes += encode_photo(protected, file, suffix, photo, request.write_options(protector.mark(epsilon, digest)))
     data = file.getvalue()
     return data, _measure(photo, protected, read_photo(io.BytesIO(data), name), suffix, epsilon, notes)
 

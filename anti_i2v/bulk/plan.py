@@ -8,16 +8,20 @@ from __future__ import annotations
 import filecmp
 import glob
 import os
+import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from anti_i2v.bulk import others
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.file_attributes import has_same_date
 from anti_i2v.imaging.reading import PHOTO_SUFFIXES, is_photo
 from anti_i2v.imaging.writing import LOSSLESS, LOSSY
 
 BACKUP = "_unprotected"  # after the whole name: no program takes such a file for a photo, and `_original` is ExifTool's
+REPLACE = "--overwrite replaces it"
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 
 
@@ -42,18 +46,22 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether an earlier call did it, of the source as it is now."""
-        if self.backup:
-            return self.backup == self.source
+        """Whether an earlier call did it, of the source as it is now: by the dates, which is how a rerun over millions of files is fast."""
+        if self.backup and self.backup != self.source:
+            return False
         return os.path.exists(self.output) and has_same_date(self.output, self.source)  # noqa: PTH110  # pathlib raises an error for long names
 
     @property
     def obstacle(self) -> str | None:
-        """Why it cannot be done without overwriting what is not known to be its own."""
-        if self.backup or not os.path.exists(self.output) or self.is_done:  # noqa: PTH110
+        """Why it cannot be done without overwriting what is not known to be its own; a mark may know better, see `reruns.settle`."""
+        if self.is_done or not os.path.exists(self.output) or (self.backup and self.backup != self.source):  # noqa: PTH110
             return None
-        or_incomplete = ", or lacks photos that failed" if self.is_shard else ""
-        return f"{self.output} is there, but was not made of {self.source} as it is now{or_incomplete}; --overwrite replaces it"
+        if self.backup:
+            return f"{self.output} is neither {self.backup.name} nor what an earlier call made of it; move one of the two away"
+        if self.is_shard:
+            return f"{self.output} is there, but was not made of {self.source} as it is now, or lacks photos that failed; {REPLACE}"
+        unknown = f"neither its date nor a mark under this key says that it was made of {self.source} as it is now"
+        return f"{self.output} is there, and {unknown}; {REPLACE}"
 
 
 @dataclass
@@ -62,7 +70,7 @@ class Plan:
 
     jobs: list[Job] = field(default_factory=list)
     refused: dict[Path, str] = field(default_factory=dict)  # what was named or found and cannot be done, and why
-    other_files: list[Path] = field(default_factory=list)  # in folders; neither photos nor shards
+    left_alone: list[others.LeftAlone] = field(default_factory=list)  # what else lies in folders
 
 
 def output_suffix(suffix: str, format: str) -> str:
@@ -75,7 +83,8 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
     """Pair every photo and shard with its output.
 
     Args:
-        sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure.
+        sources: Photos, shards, folders and patterns such as `*.jpg`; folders are searched to the bottom and keep their structure, but
+            folders in them that are hidden, linked or made by a system are left alone.
         out: Folder of the outputs; what lies in it is never a source. None: photos are replaced, in place.
         format: One of `request.FORMATS`.
 
@@ -83,33 +92,44 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         UsageError: No source at all, or an output among the originals.
     """
     result = Plan()
-    for source in _expand_patterns(sources):
+    for source in _expand_patterns(sources, result):
         if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
             _refuse_same_folder(source, out)
-            for file in _files(source, out, result.refused):
-                if is_photo(file) or file.suffix.lower() == ".tar":
+            for file in _files(source, out, result):
+                is_wanted = is_photo(file) or file.suffix.lower() == ".tar"
+                if is_wanted and (unreadable := others.of_unreadable(file)):
+                    result.left_alone.append(unreadable)
+                elif is_wanted:
                     _add_job(result, file, file.relative_to(source), out, format)
-                elif not (out is None and file.name.endswith(BACKUP)) and (
-                    # Not what a system keeps beside a photo, and no hidden file but a hidden photo.
-                    not file.name.startswith(".") or (file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith("._"))
-                ):
-                    result.other_files.append(file)
+                elif not (out is None and file.name.endswith(BACKUP)) and (other := others.of_file(file)):
+                    result.left_alone.append(other)
         else:
             _refuse_same_folder(source.parent, out)
             _add_job(result, source, PurePath(source.name), out, format)
     _resolve_clashes(result)
     if not result.jobs and not result.refused:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
-        raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
+        there = "".join(f"; left alone: {line}" for line in others.describe(result.left_alone))
+        raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar{there}")
     return result
 
 
-def _expand_patterns(sources: Sequence[Path]) -> Iterator[Path]:
-    """The sources, with what fits a pattern in its place: not every shell expands patterns, and none does within quotes."""
+def _expand_patterns(sources: Sequence[Path], plan: Plan) -> Iterator[Path]:
+    """The sources, with what fits a pattern in its place: not every shell expands patterns, and none does within quotes.
+
+    A pattern names no folder that a system makes, unless that stands in it.
+    """
+    left_alone = set()
     for source in sources:
         is_pattern = glob.has_magic(str(source)) and not os.path.exists(source)  # noqa: PTH110
         found = sorted(glob.glob(str(source), recursive=True)) if is_pattern else []  # noqa: PTH207  # a pattern may be absolute
-        yield from map(Path, found) if found else [source]
+        for path in map(Path, found) if found else [source]:
+            made = (folder for folder in (path, *path.parents) if folder.name.lower() in others.FOLDERS and folder.name not in source.parts)
+            if is_pattern and (folder := next(made, None)):
+                left_alone.add(folder)
+            else:
+                yield path
+    plan.left_alone += filter(None, map(others.of_folder, sorted(left_alone)))
 
 
 def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: str) -> None:
@@ -128,25 +148,16 @@ def _add_job(plan: Plan, file: Path, name: PurePath, out: Path | None, format: s
     elif file.suffix.lower() not in {*LOSSLESS, *LOSSY, ".tar"}:
         problem = f"{file} cannot be replaced, because {file.suffix or 'its format'} is not written; give --out, where it becomes PNG"
     else:
-        try:
-            plan.jobs.append(job_in_place(file))
-            return
-        except UsageError as error:
-            problem = str(error)
+        plan.jobs.append(job_in_place(file))
+        return
     plan.refused[file] = problem
 
 
 def job_in_place(photo: Path) -> Job:
-    """The job that replaces a photo; from its backup if it has been replaced before.
-
-    Raises:
-        UsageError: A photo of this name was replaced before, and this is another one, or one that was edited since.
-    """
+    """The job that replaces a photo; from its backup if it has been replaced before, or if its name was (the job then has an obstacle)."""
     backup = photo.with_name(photo.name + BACKUP)
     if not os.path.exists(backup) or _same_content(photo, backup):  # noqa: PTH110
         return Job(photo, photo, backup)
-    if not has_same_date(photo, backup):
-        raise UsageError(f"{photo} is neither {backup.name} nor what an earlier call made of it; move one of the two away")
     return Job(backup, photo, backup)
 
 
@@ -156,17 +167,24 @@ def _same_content(photo: Path, backup: Path) -> bool:
     return photo.samefile(backup) or filecmp.cmp(photo, backup, shallow=False)
 
 
-def _files(folder: Path, out: Path | None, refused: dict[Path, str]) -> Iterator[Path]:
-    """All files below a folder in a stable order, without those below `out`; folders that cannot be listed are refused."""
-    outputs = out.resolve() if out else None
+def _files(folder: Path, out: Path | None, plan: Plan) -> Iterator[Path]:
+    """All files below a folder in a stable order, without those below `out`; the plan says which folders were not looked into, and why."""
+    whole, outputs = folder.resolve(), out.resolve() if out else None
 
     def refuse(error: OSError) -> None:
-        refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
+        plan.refused[Path(error.filename)] = f"cannot look into {error.filename}: {error.strerror}; check its permissions"
 
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
         here = Path(root)
-        yield from (here / name for name in folders if (here / name).is_symlink())  # not followed, but reported
-        folders[:] = sorted(name for name in folders if (here / name).resolve() != outputs)
+        found, folders[:] = sorted(folders), []
+        for name in found:
+            place = (here / name).resolve()
+            if place == outputs or ((here / name).is_symlink() and place.is_relative_to(whole)):
+                continue  # what a link leads to in the same folder is found there
+            if left := others.of_folder(here / name):
+                plan.left_alone.append(left)
+            else:
+                folders.append(name)
         yield from (here / name for name in sorted(names))
 
 
@@ -188,3 +206,32 @@ def _resolve_clashes(plan: Plan) -> None:
             remedy = "another --out for it" if job.source.suffix == first.source.suffix else "--format same"
             plan.refused[job.source] = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take {remedy}"
     plan.jobs = list(chosen.values())
+
+
+def refuse_one_name(plan: Plan, out: Path) -> None:
+    """Leave one job to names that differ in case or in how accents are written, if `out`, which is there, takes them for one.
+
+    Memory cards and most disks of macOS and Windows do: the second of two such photos would replace the first.
+    """
+    chosen: dict[str, Job] = {}
+    for job in plan.jobs:
+        chosen.setdefault(_folded(job.output), job)
+    if len(chosen) == len(plan.jobs) or _tells_case(out):
+        return
+    for job in plan.jobs:
+        if (first := chosen[_folded(job.output)]) is not job:
+            plan.refused[job.source] = f"{job.source} would become {job.output}, which is {first.output} on this disk; rename it"
+    plan.jobs = list(chosen.values())
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _tells_case(folder: Path) -> bool:
+    """Whether two files in a folder may have names that differ in case only; by trying, because no system says."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".Case", dir=folder) as file:
+            return not os.path.exists(folder / PurePath(file.name).name.swapcase())  # noqa: PTH110
+    except OSError as error:
+        raise UsageError(f"cannot write to --out {folder}: {error.strerror}; choose another folder") from None

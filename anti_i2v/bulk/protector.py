@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from PIL import Image
 
 from anti_i2v import __version__
 from anti_i2v.imaging.metadata.statements import Mark
+from anti_i2v.keys import PUBLIC_KEY, source_digest
 
 Protect = Callable[[Image.Image, float], Image.Image]
 """What makes a protected photo of a photo and an epsilon, such as `Protector.protect`."""
@@ -26,6 +28,7 @@ class PhotoProtector:
         light: Whether it starts fast and takes little memory, so that several processes of it pay.
         shared: Whether several threads may call `protect` at once, and should: it is on a GPU.
         epsilon: Budget where the user gives none, in 1/255 steps.
+        secret: Of the digests by which marks name their sources; the public one where photos have no keys.
     """
 
     protect: Protect
@@ -35,7 +38,12 @@ class PhotoProtector:
     light: bool = False
     shared: bool = False
     epsilon: float = 8.0
+    secret: bytes = field(default=PUBLIC_KEY, repr=False)
 
-    def mark(self, epsilon: float) -> Mark:
-        """What protected files say about themselves."""
-        return Mark(self.name, epsilon, self.weights, __version__)
+    def digest(self, source: BinaryIO) -> str:
+        """What a mark says of the whole file of a clean photo."""
+        return source_digest(self.secret, source)
+
+    def mark(self, epsilon: float, source: str = "") -> Mark:
+        """What protected files say about themselves; `source` is the `digest` of the clean photo's file."""
+        return Mark(self.name, epsilon, self.weights, __version__, source)

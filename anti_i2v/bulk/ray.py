@@ -77,8 +77,9 @@ def run_with_ray(
     try:
         for index, results in _stream(load, workers, gpus, jobs, request):
             missing.discard(index)
-            for _ in results:
-                advance()
+            for result in results:
+                if result.status != Status.LEFT_ALONE:
+                    advance()
             yield index, results
     finally:
         if own:

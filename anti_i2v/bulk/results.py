@@ -1,19 +1,16 @@
-"""What became of each photo of a call: the results, in words for people, and as a report for programs."""
+"""What became of each photo of a call: the results, and in words for people; `report` has them for programs."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anti_i2v import __version__, atomic
-from anti_i2v.errors import UsageError
+from anti_i2v.bulk.others import Kind, LeftAlone, describe
 from anti_i2v.imaging.measure import Measurement
 
 if TYPE_CHECKING:
@@ -25,12 +22,13 @@ DONE_BEFORE = "an earlier call has done it"
 
 
 class Status(StrEnum):
-    """What became of a photo; `PLANNED` only in a dry run."""
+    """What became of a photo; `PLANNED` only in a dry run, `LEFT_ALONE` of what is none in a shard: its kind is the reason."""
 
     PROTECTED = "protected"
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
+    LEFT_ALONE = "left alone"
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ class Results:
         plan: Which file was to become which.
         protector: What protected photos; None in a dry run.
         photos: One result each, in the order of the plan.
+        left_alone: What lies beside them, or with them in a shard.
         seconds: That all took, by the clock.
         report_error: Why the report could not be written; empty if it was, or none was wanted.
     """
@@ -86,6 +85,7 @@ class Results:
     plan: Plan
     protector: PhotoProtector | None = None
     photos: list[Result] = field(default_factory=list)
+    left_alone: list[LeftAlone] = field(default_factory=list)
     seconds: float = 0.0
     report_error: str = ""
 
@@ -97,6 +97,22 @@ class Results:
     def with_status(self, status: Status) -> list[Result]:
         """The photos of which this became."""
         return [photo for photo in self.photos if photo.status == status]
+
+    def unprotected(self) -> list[LeftAlone]:
+        """What is left alone although it shows the same people."""
+        return [other for other in self.left_alone if other.shows_people(self.request.out is None)]
+
+    def sort(self) -> None:
+        """Tell photos from what else was in shards."""
+        others = [result for result in self.photos if result.status == Status.LEFT_ALONE]
+        self.left_alone += [LeftAlone(other.source, Kind(other.reason), copied=True) for other in others]
+        self.photos = [result for result in self.photos if result.status != Status.LEFT_ALONE]
+
+
+def unprotected(results: Results) -> list[str]:
+    """What still shows the same people, and what to do about it, for people."""
+    lines = describe(results.unprotected())
+    return ["NOT protected, and may show the same people:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def summary(results: Results) -> list[str]:
@@ -139,9 +155,13 @@ def _notes(results: Results) -> list[str]:
         lines.append(f"note: {renamed} written as PNG, because their own format {why}")
     notes = Counter(note for photo in done if photo.measurement for note in photo.measurement.notes)
     lines += [f"note: {note} in {count} of them" for note, count in notes.items()]
-    if other_files := results.plan.other_files:
-        lines.append(f"note: {len(other_files)} other files left alone, such as {other_files[0]}")
-    return lines
+    return lines + _left_alone(results)
+
+
+def _left_alone(results: Results) -> list[str]:
+    """What is left alone and shows nobody, or only beside originals."""
+    in_place = results.request.out is None
+    return [f"note: left alone: {line}" for line in describe(one for one in results.left_alone if not one.shows_people(in_place))]
 
 
 def pipe_summary(results: Results) -> list[str]:
@@ -160,49 +180,8 @@ def dry_run_summary(results: Results) -> list[str]:
         for photo in results.photos
         if photo.status != Status.FAILED
     ]
-    count, other_files = len(results.with_status(Status.PLANNED)), len(results.plan.other_files)
-    ignored = f", {other_files} other files left alone" if other_files else ""
-    return [*lines, f"{count} of {len(results.plan.jobs)} to do{ignored}; nothing was written"]
-
-
-def check_report(file: Path, plan: Plan) -> None:
-    """Refuse, before hours of work, a report that cannot be written or would replace a photo.
-
-    Raises:
-        UsageError: It is one.
-    """
-    place = file.parent.resolve() / file.name
-    photos = {path.parent.resolve() / path.name for job in plan.jobs for path in (job.source, job.output, job.backup) if path}
-    if place in photos:
-        raise UsageError(f"--report {file} would overwrite a photo; choose another name")
-    if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-        problem = "it is a folder" if file.is_dir() else f"{file.parent} is no folder that can be written to"
-        raise UsageError(f"cannot write --report {file}: {problem}; choose another place")
-
-
-def write_report(file: Path, results: Results) -> str:
-    """Write what became of every photo as JSON; returns why it could not be written, or nothing."""
-    request, protector = results.request, results.protector
-    counts = Counter(photo.status for photo in results.photos)
-    report = {
-        "version": __version__,
-        "by": protector and protector.name,
-        "weights": protector and protector.weights,
-        "epsilon": results.epsilon,
-        "format": request.format,
-        "max_delta_e": request.max_delta_e,
-        "out": None if request.out is None else str(request.out),
-        "seconds": round(results.seconds, 3),
-        "counts": {status: counts[status] for status in (Status.PROTECTED, Status.SKIPPED, Status.FAILED)},
-        "photos": [photo.as_json() for photo in results.photos],
-    }
-    try:
-        with atomic.write(file) as part:
-            # Names need not be text: a byte outside UTF-8 becomes `\udc…`, which JSON reads as Python does.
-            part.write_bytes((json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        return f"cannot write --report {file}: {error}; choose another place"
-    return ""
+    count = len(results.with_status(Status.PLANNED))
+    return [*lines, f"{count} of {len(results.plan.jobs)} to do; nothing was written", *_left_alone(results), *unprotected(results)]
 
 
 def failures(photos: list[Result]) -> list[str]:

@@ -17,12 +17,14 @@ from anti_i2v.bulk.job import sweep_abandoned
 from anti_i2v.bulk.loading import load_protector
 from anti_i2v.bulk.photo import reuse_memory
 from anti_i2v.bulk.pipe import protect_pipe
-from anti_i2v.bulk.plan import Job, Plan, plan_jobs
+from anti_i2v.bulk.plan import Job, Plan, plan_jobs, refuse_one_name
 from anti_i2v.bulk.progress import show_progress
 from anti_i2v.bulk.protector import PhotoProtector
+from anti_i2v.bulk.report import check_report, write_report
 from anti_i2v.bulk.request import STANDARD, Request
-from anti_i2v.bulk.results import DONE_BEFORE, Result, Results, Status, check_report, write_report
-from anti_i2v.bulk.shards import contents
+from anti_i2v.bulk.reruns import done_before, existing_secret, settle
+from anti_i2v.bulk.results import Result, Results, Status
+from anti_i2v.bulk.shards import contents, left_alone
 from anti_i2v.errors import UsageError
 
 COUNTING = 3.0  # seconds at most for counting what is in shards
@@ -45,25 +47,34 @@ def run(request: Request, protector: PhotoProtector | None = None, jobs: Sequenc
     if request.out == STANDARD:
         return protect_pipe(request, protector or load_protector(request))
     plan = plan_jobs(request.sources, request.out, request.format) if jobs is None else Plan(list(jobs))
-    results = Results(request, plan)
-    results.photos += [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
+    results = Results(request, plan, left_alone=list(plan.left_alone))
     if request.dry_run:
+        results.photos += _refused(plan)
         without_work, pending = _split(plan.jobs, request)
-        without_work |= {index: [Result(str(job.source), str(job.output), Status.PLANNED)] for index, job in pending.items()}
+        without_work |= _rehearse(pending, request)
         results.photos += [photo for index in sorted(without_work) for photo in without_work[index]]
+        results.sort()
         return results
     protector = results.protector = protector or load_protector(request)
     begin = time.perf_counter()
     with _output_folder(request.out):
         if request.report:
-            check_report(request.report, plan)
+            check_report(request.report, plan, request.overwrite)
+        if request.out:
+            refuse_one_name(plan, request.out)
+        results.photos += _refused(plan)
         try:
             run_jobs(plan.jobs, request, results.photos, partial(choose_engine, request, protector))
         finally:
             results.seconds = time.perf_counter() - begin
+            results.sort()
             if request.report:
                 results.report_error = write_report(request.report, results)
     return results
+
+
+def _refused(plan: Plan) -> list[Result]:
+    return [Result(str(path), None, Status.FAILED, reason=why) for path, why in plan.refused.items()]
 
 
 def run_jobs(jobs: Sequence[Job], request: Request, photos: list[Result], choose: Callable[[Sequence[Job]], Engine]) -> None:
@@ -91,18 +102,29 @@ def _split(jobs: Sequence[Job], request: Request) -> tuple[dict[int, list[Result
     out = request.out and request.out.resolve()
     for index, job in enumerate(jobs):
         if out is not None and not job.output.parent.resolve().is_relative_to(out):
-            problem: str | None = f"{job.output.parent} leads out of --out {request.out} by a symbolic link; remove the link"
-        elif job.is_done and not request.overwrite:
-            source = job.output if job.backup else job.source
-            results[index] = [Result(str(source), str(job.output), Status.SKIPPED, reason=DONE_BEFORE)]
-            continue
-        else:
-            problem = None if request.overwrite else job.obstacle
-        if problem:
+            problem = f"{job.output.parent} leads out of --out {request.out} by a symbolic link; remove the link"
             results[index] = [Result(str(job.source), None, Status.FAILED, reason=problem)]
+        elif job.is_done and not request.overwrite:
+            results[index] = [done_before(job)]
+        elif job.is_shard and (problem_of_shard := settle(job, request)):
+            results[index] = [problem_of_shard]
         else:
             pending[index] = job
     return results, pending
+
+
+def _rehearse(jobs: dict[int, Job], request: Request) -> dict[int, list[Result]]:
+    """By index: what would become of jobs, and what else is in shards."""
+    results: dict[int, list[Result]] = {}
+    secret = existing_secret(request)
+    with show_progress(len(jobs), request.quiet) as advance:
+        for index, job in jobs.items():
+            results[index] = [settle(job, request, secret) or Result(str(job.source), str(job.output), Status.PLANNED)]
+            if job.is_shard:
+                with contextlib.suppress(UsageError, OSError):  # which the job itself would report
+                    results[index] += left_alone(job.source)
+            advance()
+    return results
 
 
 def _count_photos(jobs: Sequence[Job], format: str) -> int:

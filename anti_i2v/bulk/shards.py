@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from anti_i2v import atomic
+from anti_i2v.bulk.others import HEAD, SHOW_ORIGINALS, SHOW_PEOPLE, kind_of
 from anti_i2v.bulk.photo import AlreadyProtectedError, has_changed, protect_bytes, reason
 from anti_i2v.bulk.plan import output_suffix
 from anti_i2v.bulk.protector import PhotoProtector
@@ -64,11 +65,30 @@ def contents(path: Path, format: str) -> Contents:
     return result
 
 
+def left_alone(path: Path) -> list[Result]:
+    """What else a tar holds that shows people.
+
+    Raises:
+        UsageError: Not a plain, sound tar.
+    """
+    with Tar(path) as tar:
+        return [result for member in tar for result in _left_alone(tar, member)]
+
+
+def _left_alone(tar: Tar, member: Member) -> list[Result]:
+    if not member.info.isfile() or member.is_photo:
+        return []
+    kind = kind_of(member.name, lambda: tar.head(member, HEAD))
+    shows_people = kind in SHOW_PEOPLE | SHOW_ORIGINALS  # it lies beside protected photos, wherever the tar is written
+    return [Result(f"{tar.path}: {member.name}", member.name, Status.LEFT_ALONE, reason=kind)] if kind and shows_people else []
+
+
 def protect_shard(protector: PhotoProtector, source: Path, output: Path, request: Request, advance: Callable[[], object]) -> list[Result]:
     """Protect the photos of a tar into a tar; other members, and photos that are protected already, are copied as they are.
 
     A photo that cannot be protected is left out with the links to it, because a copy would look protected; it has failed. So has
-    a link of a photo's name that leads to no photo of the tar. The new tar appears complete or not at all.
+    a link of a photo's name that leads to no photo of the tar. What else shows people (films, RAW photos, photos of hidden or other names)
+    is copied as well and named among the results. The new tar appears complete or not at all.
 
     Raises:
         UsageError: Not a plain, sound tar, two members that would get one name, or it changed meanwhile.
@@ -86,6 +106,7 @@ def protect_shard(protector: PhotoProtector, source: Path, output: Path, request
                 elif member.target in names or (member.target is not None and is_photo(member.name)):
                     results += _copy_link(old, new, member, names, request.format)
                 else:
+                    results += _left_alone(old, member)
                     old.copy(member, new)
             finish(new)
         if has_changed(source, before):

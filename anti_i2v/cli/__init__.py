@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     root = Parser(
         prog="anti-i2v",
         description="Protect photos against being animated by image-to-video models.",
-        epilog="Exit status: 0 all done, 1 some inputs failed, 2 unusable arguments or nothing done.",
+        epilog="Exit status: 0 all done, 1 some inputs failed, 2 unusable arguments or nothing done, 3 see protect.",
     )
     root.add_argument("--version", action="version", version=f"anti-i2v {__version__}")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")

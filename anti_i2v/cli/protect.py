@@ -21,14 +21,17 @@ DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, format
 JPEG. With --format lossless it becomes a PNG, several times as large, in which no pixel differs from the photo by more than
 epsilon. Existing outputs are skipped, so an interrupted run goes on where it stopped. What is done to a photo depends on your
 own secret key, too, which is made at first use and never leaves your configuration folder (--key). With --surrogate, photos
-are optimised one by one against a video model instead, which takes minutes each and may want a GPU."""
+are optimised one by one against a video model instead, which takes minutes each and may want a GPU.
+Exit status: 0 all done; 1 some inputs failed, the others are done; 2 nothing could be done; 3 all photos are done, but files beside
+them that show the same people (films, RAW photos, thumbnails …) could not be protected, and are named."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Protect everything that can be protected.
 
     Returns:
-        0 if all is done, 1 if some inputs failed, 2 if none could be done.
+        0 if all is done, 1 if some inputs failed, 2 if none could be done, 3 if all photos are done and files that show the same people
+        could not be protected.
 
     Raises:
         UsageError: Unusable arguments; nothing has been written.
@@ -60,7 +63,7 @@ def _request(options: argparse.Namespace) -> Request:
 def _print(results: Results) -> int:
     """Print what was done, what was not and what it is worth; the exit status."""
     from anti_i2v.bulk.request import STANDARD
-    from anti_i2v.bulk.results import Status, dry_run_summary, failures, pipe_summary, summary
+    from anti_i2v.bulk.results import Status, dry_run_summary, failures, pipe_summary, summary, unprotected
 
     failed = results.with_status(Status.FAILED)
     if results.request.out == STANDARD:
@@ -70,6 +73,7 @@ def _print(results: Results) -> int:
         _write([photo.reason for photo in failed], sys.stderr)
     else:
         _write(summary(results), sys.stdout)
+        _write(unprotected(results), sys.stderr)
         nothing_done = bool(failed) and len(failed) == len(results.photos)
         if len(failed) > 1 or (failed and not nothing_done):
             _write(failures(failed), sys.stderr)
@@ -79,7 +83,7 @@ def _print(results: Results) -> int:
             raise UsageError(failed[0].message())
         if nothing_done:
             raise UsageError(f"none of the {len(failed)} inputs could be protected; the reasons are above")
-    return 1 if failed else 0
+    return 1 if failed else 3 if results.unprotected() else 0
 
 
 def _write(lines: Sequence[str], file: TextIO) -> None:

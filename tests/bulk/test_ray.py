@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from functools import partial
@@ -86,6 +87,14 @@ def test_the_command_goes_on_where_it_stopped_and_reports_what_one_process_would
     assert reports[0] == reports[1]
     assert reports[0]["counts"] == {"protected": 3, "skipped": 1, "failed": 1}
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_actors_know_copies_without_dates_by_their_marks(cluster: None, tmp_path: Path, capsys: Capture) -> None:
+    photos, out = save_photos(tmp_path / "photos", (20,)), tmp_path / "out"
+    for expected in ("protected 1 photo", "skipped 1 that an earlier call has done"):
+        assert main(["protect", str(photos), "--out", str(out), "--engine", "ray", "--quiet"]) == 0
+        assert expected in capsys.readouterr().out
+        os.utime(out / "20.png", (1e9, 1e9))
 
 
 def test_without_ray_the_message_names_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -90,7 +90,10 @@ def test_a_file_that_was_not_made_of_the_photo_is_named(protect: Protect, tmp_pa
     before = (out / "a.png").read_bytes()
     capsys.readouterr()
     assert protect(source, "--out", out) == 2
-    assert f"{out / 'a.png'} is there, but was not made of {source} as it is now; --overwrite replaces it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        f"{out / 'a.png'} is there, and neither its date nor a mark under this key says that it was made of {source} as it is now" in said
+    )
     assert protect(source, "--out", out, "--dry-run") == 1
     assert "0 of 1 to do" in capsys.readouterr().out
     assert (out / "a.png").read_bytes() == before
@@ -172,8 +175,11 @@ def test_skipped_files_of_a_folder_are_reported(protect: Protect, tmp_path: Path
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     for companion in (".DS_Store", "._a.png"):
         (tmp_path / "in" / companion).touch()
-    assert protect(tmp_path / "in", "--out", tmp_path / "out") == 0
-    assert "2 other files left alone" in capsys.readouterr().out
+    assert protect(tmp_path / "in", "--out", tmp_path / "out") == 3
+    said = capsys.readouterr().err
+    assert f"1 photo without a photo's name, {tmp_path / 'in' / '.hidden.png'}; name it" in said
+    assert f"1 linked folder with pictures, {tmp_path / 'in' / 'linked'}; links are not followed" in said
+    assert "._a.png" not in said
 
 
 def test_words_that_a_terminal_cannot_show_end_no_call(tmp_path: Path) -> None:

@@ -181,14 +181,15 @@ def test_member_names_that_point_outside_are_kept_and_nothing_is_extracted(prote
 def test_members_of_any_size_pass_through_and_photos_of_too_large_a_size_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = packed(tmp_path / "00.tar", [entry("video.mp4", bytes(64 * 2**20)), entry("p.jpg", photo())])
     tracemalloc.start()
-    out, _ = run(source)
+    out, (left, _) = run(source)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert names(out) == ["video.mp4", "p.png"]
+    assert (left.status, left.reason) == ("left alone", "film")
     assert peak < 8 * 2**20
 
     monkeypatch.setattr(shards, "MAX_PHOTO", 100)
-    out, (outcome,) = run(source)
+    out, (_, outcome) = run(source)
     assert "photos in a tar have at most 1" in outcome.reason
     assert names(out) == ["video.mp4"]
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anti_i2v.bulk import plan
 from anti_i2v.imaging.cielab import Floats
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference.torch_backend import TorchBackend
@@ -110,6 +111,25 @@ def test_of_two_sources_of_one_name_the_second_is_named_and_the_rest_is_done(pro
     assert difference(out / "a.png", album / "a.jpg") <= EPSILON
     assert protect(album, "--out", tmp_path / "same") == 0
     assert protect(album / "a.jpg", album / "a.jpg", "--out", tmp_path / "twice") == 0  # one file named twice is one
+
+
+def test_names_that_differ_in_case_are_two_unless_the_disk_takes_them_for_one(
+    protect: Protect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    album, names = tmp_path / "album", ("IMG_1.JPG", "img_1.jpg", "\u00e9.png", "e\u0301.png", "other.png")
+    album.mkdir()
+    for seed, name in enumerate(names):
+        smooth(seed).save(album / name)
+    if len(list(album.iterdir())) < len(names):
+        pytest.skip("this disk takes them for one")
+    assert protect(album, "--out", tmp_path / "out", "--format", "same") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    monkeypatch.setattr(plan, "_tells_case", lambda folder: False)
+    assert protect(album, "--out", tmp_path / "card", "--format", "same", "--overwrite") == 1
+    said = capsys.readouterr().err
+    assert f"{album / 'img_1.jpg'} would become {tmp_path / 'card/img_1.jpg'}, which is {tmp_path / 'card/IMG_1.JPG'} on this disk" in said
+    assert "failed: 2" in said
+    assert len(list((tmp_path / "card").iterdir())) == 3
 
 
 def test_originals_cannot_be_overwritten(protect: Protect, tmp_path: Path, capsys: Capture) -> None:

@@ -171,6 +171,25 @@ def test_a_report_says_what_became_of_each_photo(protect: Protect, tmp_path: Pat
     assert json.loads((tmp_path / "r.json").read_text())["counts"] == {"protected": 0, "skipped": 1, "failed": 1}
 
 
+def test_a_report_replaces_reports_and_no_other_file(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.png")
+    report = tmp_path / "r.json"
+    for number, content in enumerate((b'{"diary": "dear"}', b'{"version": 3, "by": 1}', b"\x89PNG", b"\n\n")):
+        report.write_bytes(content)
+        out = tmp_path / f"out{number}"
+        assert protect(tmp_path / "a.png", "--out", out, "--report", report) == 2
+        assert f"--report {report} is there and is no report of an earlier call; choose another name" in capsys.readouterr().err
+        assert report.read_bytes() == content
+        assert not out.exists()
+    assert protect(tmp_path / "a.png", "--out", tmp_path / "out", "--report", report, "--overwrite") == 0
+    assert json.loads(report.read_text())["counts"]["protected"] == 1
+    assert protect(tmp_path / "a.png", "--out", tmp_path / "out", "--report", report) == 0
+    assert json.loads(report.read_text())["counts"]["skipped"] == 1
+    report.write_bytes(b"")  # as `mktemp` makes
+    assert protect(tmp_path / "a.png", "--out", tmp_path / "out", "--report", report) == 0
+    assert protect(tmp_path / "a.png", "--out", tmp_path / "out", "--report", os.devnull, "--overwrite") == 2
+
+
 def test_patterns_are_unfolded_where_the_shell_did_not(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("b.png", "a.png", "[1].png", "c.txt", "deep/d.png"):

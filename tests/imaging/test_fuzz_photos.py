@@ -26,6 +26,7 @@ from anti_i2v.bulk.request import Request
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.containers import has_c2pa, kind
 from anti_i2v.imaging.metadata import iptc, tiff
+from anti_i2v.imaging.metadata.statements import find_source
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference.blocks import finding_block
 from anti_i2v.inference.planes import split
@@ -130,6 +131,7 @@ def one_step(photo: Image.Image, epsilon: float) -> Image.Image:
 def survive(data: bytes, name: str, folder: Path) -> None:
     """From file to file as the command line does it, measured on the file read again; or refused in one line, with nothing left."""
     has_c2pa(data)
+    find_source(io.BytesIO(data))
     source, out = folder / name, folder / "out"
     source.write_bytes(data)
     for request in REQUESTS:

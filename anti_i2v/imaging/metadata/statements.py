@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from PIL import Image
 
 from anti_i2v.imaging.metadata.xmp import Description, UnreadableError, read_properties
 
 NAMESPACE = "urn:anti-i2v:protection:1.0/"
+HEAD, TAIL, LENGTH = 2**20, 2**18, 2**12  # bytes of a file that are searched for a mark, and of a mark
+SOURCE = re.compile(rb":Source(?:\s*=\s*[\"']|>)([0-9a-f]{32})[\"'<]")
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 VOCABULARY = "http://ns.useplus.org/ldf/vocab/DMI-"
 PROHIBITED = VOCABULARY + "PROHIBITED-AIMLTRAINING"
@@ -29,16 +34,19 @@ class Mark:
         epsilon: Budget in 1/255 steps.
         weights: Hash of the generator's weights, in letters and digits.
         version: Of anti-i2v.
+        source: Digest of the file that it was made of; see `keys.source_digest`.
     """
 
     generator: str
     epsilon: float
     weights: str = ""
     version: str = ""
+    source: str = ""
 
     def description(self) -> Description:
         """The mark as properties of its own namespace."""
         texts = {"Generator": self.generator, "Epsilon": f"{self.epsilon:g}", "Weights": self.weights, "Version": self.version}
+        texts["Source"] = self.source
         return Description("antii2v", NAMESPACE, {name: text for name, text in texts.items() if text})
 
 
@@ -55,10 +63,25 @@ def read_mark(image: Image.Image) -> Mark | None:
         return None
     try:
         texts = {name: text for (namespace, name), text in read_properties(packet).items() if namespace == NAMESPACE}
-        mark = Mark(texts["Generator"], float(texts["Epsilon"]), texts.get("Weights", ""), texts.get("Version", ""))
+        more = (texts.get(name, "") for name in ("Weights", "Version", "Source"))
+        mark = Mark(texts["Generator"], float(texts["Epsilon"]), *more)
     except (UnreadableError, KeyError, ValueError):
         return None
     return mark if math.isfinite(mark.epsilon) else None
+
+
+def find_source(file: BinaryIO) -> str:
+    """The digest of its source in the mark of a file; empty if there is none. Nothing is decoded, and at most 1.3 MB are read.
+
+    XMP lies in the head of a JPEG and a PNG and at the end of the others, in plain letters.
+    """
+    for at in (0, max(HEAD, file.seek(0, io.SEEK_END) - TAIL)):
+        file.seek(at)
+        content = file.read(HEAD)
+        begin = content.find(NAMESPACE.encode())
+        if begin >= 0 and (match := SOURCE.search(content, begin, begin + LENGTH)):
+            return match[1].decode()
+    return ""
 
 
 def no_training_statement(packet: bytes | None) -> Description | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.metadata import iptc, xmp
 from anti_i2v.imaging.metadata.options import WriteOptions
-from anti_i2v.imaging.metadata.statements import NAMESPACE, PLUS, PROHIBITED, VOCABULARY, Mark, read_mark
+from anti_i2v.imaging.metadata.statements import NAMESPACE, PLUS, PROHIBITED, VOCABULARY, Mark, find_source, read_mark
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
 from tests.tiny.photos import IIM, XMP, chunk, exif, picture, png
@@ -85,6 +86,36 @@ def test_a_stricter_statement_stays_and_a_weaker_one_is_replaced(tmp_path: Path,
     again = written(tmp_path / "a.png", photo(xmp=XMP.replace(b"</rdf:RDF>", inside.encode())), WriteOptions(no_ai_training=True))
     assert xmp.read_properties(again.info["xmp"])[PLUS, "DataMining"] == VOCABULARY + after
     assert again.info["xmp"].count(b"DMI-") == 1
+
+
+@pytest.mark.parametrize("suffix", CARRIERS)
+def test_the_digest_of_the_source_is_found_without_decoding(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    again = written(path, photo(xmp=XMP, exif=exif()), WriteOptions(mark=Mark("mist", 5.5, source="0123456789abcdef" * 2)))
+    assert find_source(io.BytesIO(path.read_bytes())) == "0123456789abcdef" * 2
+    mark = read_mark(again)
+    assert mark is not None
+    assert mark.source == "0123456789abcdef" * 2
+    written(path, photo(xmp=XMP), WriteOptions(mark=MARK))  # as before there were digests
+    assert find_source(io.BytesIO(path.read_bytes())) == ""
+
+
+def test_a_digest_is_found_where_a_large_file_begins_or_ends_and_hostile_ones_have_none() -> None:
+    name, digest = NAMESPACE.encode(), b"0f" * 16
+    mark, much = b'x:p="' + name + b'" p:Source="' + digest + b'"', bytes(3 * 2**20)
+    for content in (mark + much, much + mark, mark.replace(b'="0', b">0").replace(b'f"', b"f<")):
+        assert find_source(io.BytesIO(content)) == digest.decode()
+    for content in (
+        b"",
+        name,
+        name * 50_000,
+        name + b":Source=" * 500_000,
+        mark.upper(),
+        mark[:-1],
+        name + bytes(5000) + mark[60:],
+        much + mark + much,
+    ):
+        assert find_source(io.BytesIO(content)) == ""
 
 
 def test_malformed_xmp_stays_as_it_is_with_a_note_and_goes_with_the_place(tmp_path: Path) -> None:
