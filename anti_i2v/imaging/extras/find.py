@@ -29,11 +29,11 @@ KNOWN_SEGMENTS = {
     0xE0: (b"JFIF\0", b"JFXX\0", b"AVI1"),
     0xE1: (b"Exif\0", XMP_HEAD, EXTENSION_HEAD),
     0xE2: (b"ICC_PROFILE\0", b"MPF\0", ISO_GAIN_MAP),
-    0xEB: (b"JP",),
     0xEC: (b"Ducky",),  # the quality of an earlier encoding
     0xED: (b"Photoshop 3.0\0",),
     0xEE: (b"Adobe",),
 }
+BOXES = b"\xeb"  # segment of boxes: Content Credentials, HDR layers of JPEG XT
 KNOWN_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"EXIF", b"XMP ", b"C2PA", b"ANIM", b"ANMF"}
 GAIN_MAP_CHUNKS = (b"gmAP", b"gdAT")  # of a PNG, as browsers read them
 MP_ENTRIES = 0xB002
@@ -68,7 +68,7 @@ def _in_jpeg(file: BinaryIO, size: int) -> list[str]:
     found: list[str] = []
     unknown: set[int] = set()
     listed: dict[int, str] = {}
-    end, packet, has_gain_map = size, b"", False
+    end, packet, has_gain_map, has_c2pa = size, b"", False, False
     for name, at, length in containers.jpeg_segments(file):
         if name == containers.END:
             end = at
@@ -85,6 +85,9 @@ def _in_jpeg(file: BinaryIO, size: int) -> list[str]:
         elif not content.startswith(KNOWN_SEGMENTS.get(name[0], ())):
             unknown.add(name[0] - 0xE0)
         has_gain_map |= content.startswith(ISO_GAIN_MAP)
+        has_c2pa |= name == BOXES and b"c2pa" in content[:64]
+    if has_c2pa:  # several segments of one manifest, whose loss is reported as such
+        unknown.discard(BOXES[0] - 0xE0)
     order = semantics(packet) or [GAIN_MAP] * (has_gain_map or b"hdr-gain-map/" in packet)
     found += names_behind(file, end, size, order, listed)
     return found + [f"unknown data (segment APP{number})" for number in sorted(unknown)]

@@ -189,6 +189,10 @@ def test_segments_that_nobody_reads_are_told(tmp_path: Path) -> None:
     notes, written = protected(data, tmp_path, ".jpg")
     assert notes == ["unknown data (segment APP4) was left out", "unknown data (segment APP10) was left out"]
     assert FACE not in written
+    boxes = b"JP\0\1\0\0\0\1\0\0\0\x40jumb" + FACE
+    assert protected(jpeg(segment(0xEB, boxes)), tmp_path, ".jpg")[0] == ["unknown data (segment APP11) was left out"]
+    (note,) = protected(jpeg(segment(0xEB, boxes + b"c2pa"), segment(0xEB, boxes)), tmp_path, ".jpg")[0]
+    assert "Content Credentials" in note
 
 
 def test_pictures_and_layers_of_a_tiff_and_chunks_of_png_and_webp_are_told(tmp_path: Path) -> None:
