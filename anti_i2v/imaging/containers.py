@@ -6,7 +6,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,8 @@ from anti_i2v.imaging.metadata import tiff
 BLOCKS = 2**16  # a file of more is no photo
 Block = tuple[bytes, int, int]
 """Name (a JPEG's: its marker), where the content starts, its size."""
+PIXELS, END = b"\xda", b"\xd9"  # markers of a JPEG
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # and what is none: filling, and in pixels an escaped byte or a restart
 
 C2PA_TAG = 52545
 C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
@@ -41,26 +43,68 @@ def kind(head: bytes) -> str | None:
 
 def blocks(file: BinaryIO, kind: str) -> Iterator[Block]:
     """The blocks of a JPEG (up to its pixels), PNG, WebP, AVIF or HEIC file, as far as they can be followed."""
-    walk = {"JPEG": _segments, "PNG": _chunks, "WEBP": _riff, "AVIF": _boxes, "HEIF": _boxes}.get(kind)
+    walk = {"JPEG": _head, "PNG": _chunks, "WEBP": _riff, "AVIF": _boxes, "HEIF": _boxes}.get(kind)
+    yield from _followed(walk(file)) if walk else ()
+
+
+def jpeg_segments(file: BinaryIO, at: int = 0, most: int = BLOCKS) -> Iterator[Block]:
+    """The segments of a JPEG that begins there, whole or as far as they can be followed; the last, `END`, lies where it ends."""
+    yield from _followed(_segments(file, at), most)
+
+
+def boxes_from(file: BinaryIO, at: int, most: int = BLOCKS) -> Iterator[Block]:
+    """The boxes of an ISO file (AVIF, HEIC, a film), or in one of its boxes, from a place on, as far as they can be followed."""
+    yield from _followed(_boxes(file, at), most)
+
+
+def _followed(walk: Iterator[Block], most: int = BLOCKS) -> Iterator[Block]:
     try:
-        for name, at, size in islice(walk(file), BLOCKS) if walk else ():
+        for name, at, size in islice(walk, most):
             yield name, at, max(0, size)  # damage may make it less than the head that it counts, and less than nothing reads all
     except (struct.error, ValueError, OverflowError, OSError):
         return  # it ends in the middle
 
 
-def _segments(file: BinaryIO) -> Iterator[Block]:
-    at = 2
+def _head(file: BinaryIO) -> Iterator[Block]:
+    return takewhile(lambda block: block[0] not in (PIXELS, END), _segments(file, 0))
+
+
+def _segments(file: BinaryIO, at: int) -> Iterator[Block]:
+    at += 2
+    pixels = False
     while True:
         file.seek(at)
-        start, marker, size = struct.unpack(">BBH", file.read(4))
-        if start != 0xFF or marker in (0xD9, 0xDA):  # the end; the pixels
+        start, marker, size = struct.unpack(">BBH", file.read(4).ljust(4, b"\0"))
+        if start != 0xFF or marker == 0 or (marker == 0xD8 and pixels):  # no marker; the start of another picture
+            if pixels:  # its own end was left out
+                yield END, at, 0
             return
-        if marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8:  # filling; markers without content
-            at += 1 if marker == 0xFF else 2
+        if marker == 0xFF:
+            at = _next_marker(file, at)
             continue
-        yield bytes([marker]), at + 4, size - 2
-        at += 2 + max(2, size)
+        if marker in (0x01, *range(0xD0, 0xDA)):  # without content
+            at += 2
+            yield bytes([marker]), at, 0
+        else:
+            yield bytes([marker]), at + 4, size - 2
+            at += 2 + max(2, size)
+        if marker == END[0]:
+            return
+        if marker == PIXELS[0]:
+            at, pixels = _next_marker(file, at), True
+
+
+def _next_marker(file: BinaryIO, at: int) -> int:
+    """Where the next marker is, or the end of the file."""
+    size = 2**12  # so that a file of nothing but markers is not read a thousand times
+    while True:
+        file.seek(at)
+        data = file.read(size)
+        if match := MARKER.search(data):
+            return at + match.start()
+        if len(data) < 2:
+            return at + len(data)
+        at, size = at + len(data) - 1, min(2 * size, 2**20)
 
 
 def _chunks(file: BinaryIO) -> Iterator[Block]:
@@ -81,8 +125,8 @@ def _riff(file: BinaryIO) -> Iterator[Block]:
         at += 8 + size + size % 2
 
 
-def _boxes(file: BinaryIO) -> Iterator[Block]:
-    at, size = 0, 8
+def _boxes(file: BinaryIO, at: int = 0) -> Iterator[Block]:
+    size = 8
     while size >= 8:
         file.seek(at)
         size, name = struct.unpack(">I4s", file.read(8))

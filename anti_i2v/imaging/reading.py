@@ -5,8 +5,7 @@
 * `info` holds what `metadata` carries over, validated: a PNG may name a text `dpi` and put anything there.
 * 16-bit grey (`I;16`) stays 16-bit. Other values of more than 8 bits are read as 8-bit; `info["reduced_from_bits"]` says so.
 * Animated and multi-page files are refused: protecting one frame of many would only look like protection.
-* A phone's MPO file is one photo with helpers behind it (gain map, preview), which re-encoding drops. This is wanted: they may
-  show the unprotected photo.
+* A phone's MPO file is one photo with helpers behind it (gain map, preview). `info["extras"]` names them; a protected file holds none.
 
 Only formats of photos are tried, each by its own decoder, chosen by the first bytes and not by the name: Pillow knows forty more, one
 of which starts a PostScript interpreter.
@@ -27,6 +26,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging import containers
+from anti_i2v.imaging.extras.find import find_extras
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD
 from anti_i2v.imaging.metadata.tiff import ORIENTATION
@@ -55,6 +55,7 @@ BACK = {
 # date, artist, host, copyright, and the directories of EXIF.
 DESCRIPTIVE = frozenset({269, 270, 271, 272, ORIENTATION, 282, 283, 296, 305, 306, 315, 316, 33432, tiff.EXIF, tiff.GPS})
 IPTC_TAG, PHOTOSHOP_TAG = 33723, 34377
+TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def is_photo(name: str | PurePath) -> bool:
@@ -72,7 +73,8 @@ def read_photo(source: str | Path | BinaryIO, name: str | None = None) -> Image.
 
     Returns:
         The decoded picture with its `info`; its layout and mode are those of the file. Beside Pillow's own, `info` may have
-        `c2pa` (it carries Content Credentials), `lossless` (of a WebP), `photoshop` and `unreadable`.
+        `c2pa` (it carries Content Credentials), `extras` (what it holds beside the picture, see `extras.find`), `lossless` (of a WebP),
+        `photoshop`, `text_chunks` (of a PNG) and `unreadable`.
 
     Raises:
         UsageError: Missing, not a photo, damaged, animated, or beyond Pillow's limit on pixels.
@@ -160,8 +162,13 @@ def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
     facts: dict[str | tuple[int, int], Any] = {}
     if containers.has_c2pa(file):
         facts["c2pa"] = True
+    if extras := find_extras(file, kind):
+        facts["extras"] = extras
     if kind == "WEBP":
         facts["lossless"] = any(name == b"VP8L" for name, _, _ in containers.blocks(file, kind))
+    elif kind == "PNG":
+        # Pillow decompresses texts and keeps the last of each name; here they stay as they are. It refuses those that grow beyond measure.
+        facts["text_chunks"] = [(name, _content(file, at, size)) for name, at, size in containers.blocks(file, kind) if name in TEXT_CHUNKS]
     elif kind == "AVIF" and (bits := _avif_bits(file)) > 8:
         facts["reduced_from_bits"] = bits
     elif kind == "TIFF":
@@ -176,6 +183,11 @@ def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
                 facts["photoshop"] = resources | facts.get("photoshop", {})
             del facts["unreadable"]
     return facts
+
+
+def _content(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
 
 
 def _avif_bits(file: BinaryIO) -> int:

@@ -104,7 +104,9 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
             plain.save(file, "AVIF", exif=_Exif(metadata.exif), **quality, **colours, **common)
         case "HEIF":
             load_codec("HEIF", f"cannot write {suffix}")
-            plain.save(file, "HEIF", exif=metadata.exif or None, quality=options.quality or QUALITY, chroma=420, **common)
+            # The encoder would copy unknown metadata; thumbnails it makes anew, of what it writes.
+            heif: dict[str, Any] = {"exif": metadata.exif or None, "metadata": [], "quality": options.quality or QUALITY, "chroma": 420}
+            plain.save(file, "HEIF", **heif, **common)
         case "TIFF":
             _tiff(plain, file, metadata)
         case "BMP":

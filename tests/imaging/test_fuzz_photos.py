@@ -30,6 +30,7 @@ from anti_i2v.imaging.metadata.statements import find_source
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference.blocks import finding_block
 from anti_i2v.inference.planes import split
+from tests.tiny import extras
 from tests.tiny.photos import IIM, WIDE, XMP, directories, exif, smooth
 
 CASES = int(os.environ.get("ANTI_I2V_FUZZ", "145"))
@@ -41,7 +42,7 @@ NUMBERS = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x
 def seeds() -> dict[str, bytes]:
     """Small photos with all that their format can say, by name and suffix."""
     texts = PngInfo()
-    texts.add_text("Author", "Zoë")
+    texts.add_text("Author", "Zoë", zip=True)
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
     texts.add_text("Raw profile type iptc", iptc.to_profile({iptc.IIM: IIM}), zip=True)
     block = b"\xff\xed" + struct.pack(">H", len(block := iptc.HEAD + iptc.encode_resources({iptc.IIM: IIM})) + 2) + block
@@ -68,8 +69,17 @@ def seeds() -> dict[str, bytes]:
             file = io.BytesIO()
             smooth(mode, SIZE).save(file, format, **options)
             if name == "packed.tif":
-                tiff.add_tags(file, [*directories(), tiff.Entry(700, 1, len(XMP), XMP)])
+                below = tiff.Entry(
+                    tiff.SUB_DIRECTORIES, 4, 1, b"", (tiff.Entry(0x0201, 4, 1, b"\x08\0\0\0"), tiff.Entry(0x0202, 4, 1, b"\x09\0\0\0"))
+                )
+                tiff.add_tags(file, [*directories(), below, tiff.Entry(700, 1, len(XMP), XMP)])
             files[name] = file.getvalue()
+    packet = extras.xmp('GDepth:Data="AAAA"', extras.directory("Depth", "GainMap"))
+    files["extras.jpg"] = extras.jpeg(packet=packet) + extras.jpeg() + b"more" + extras.FILM + extras.samsung(MotionPhoto_Data=extras.FILM)
+    files["pictures.jpg"] = extras.multi_picture((0x050000, extras.jpeg()), (0x010002, extras.jpeg()))
+    files["texts.png"] += extras.jpeg()
+    if "photo.avif" in files:
+        files["photo.avif"] += extras.box(b"mpvd", extras.FILM) + extras.box(b"sefd", extras.samsung(A=b"x"))
     return files
 
 

@@ -188,3 +188,20 @@ def test_texts_of_a_png_keep_their_language_and_their_kind(tmp_path: Path) -> No
     save_photo(photo, tmp_path / "b.png", photo)
     for text in texts:
         assert text in (tmp_path / "b.png").read_bytes()
+
+
+def test_texts_of_a_png_stay_as_they_are_compressed_and_in_every_language(tmp_path: Path) -> None:
+    squeezed = zlib.compress(b"a long story " * 99)
+    texts = [
+        chunk(b"tEXt", b"Author\0Zo\xeb"),
+        chunk(b"zTXt", b"Story\0\0" + squeezed),
+        chunk(b"iTXt", b"Story\0\1\0pt\0hist\xc3\xb3ria\0" + squeezed),
+        chunk(b"iTXt", b"Story\0\0\0de\0Geschichte\0" + "groß".encode()),
+    ]
+    (tmp_path / "a.png").write_bytes(png(*texts[:3])[:-12] + texts[3] + chunk(b"IEND", b""))
+    photo = read_photo(tmp_path / "a.png")
+    assert save_photo(photo, tmp_path / "b.png", photo) == ()
+    data = (tmp_path / "b.png").read_bytes()
+    places = [data.index(text) for text in texts]
+    assert places == sorted(places)
+    assert data.count(b"Story") == 3

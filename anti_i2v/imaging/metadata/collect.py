@@ -2,17 +2,17 @@
 
 EXIF, ICC profile, XMP, IPTC, resolution, comment and PNG's texts are copied byte for byte, but for the pictures in them (thumbnails,
 previews), which show the unprotected photo, and for what the user wants removed or added. Content Credentials (C2PA) are not copied: they
-sign pixels that have changed. An XMP packet beyond the first 64 kB of a JPEG ("extended") is not either: it holds depth maps and originals.
+sign pixels that have changed. What lies beside the main picture is not either (`imaging.extras`): it holds depth maps, films and originals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from PIL import Image, PngImagePlugin
 
-from anti_i2v.imaging.metadata import exif, iptc, location, statements, tiff, xmp
+from anti_i2v.imaging.metadata import claims, exif, iptc, location, previews, statements, tiff, xmp
 from anti_i2v.imaging.metadata.options import WriteOptions
 
 EXIF_HEAD = b"Exif\0\0"
@@ -20,13 +20,6 @@ EXIF_HEAD = b"Exif\0\0"
 RAW_PROFILE = "raw profile type "
 RAW_PROFILES = ("exif", "app1", "app13", "xmp", "iptc", "8bim")
 REPLACED_TEXTS = {"XML:com.adobe.xmp", "exif"}
-# Properties of XMP that hold whole pictures, or refer to some that are removed.
-PICTURES = {
-    ("http://ns.adobe.com/xap/1.0/", "Thumbnails"),
-    ("http://ns.google.com/photos/1.0/image/", "Data"),
-    ("http://ns.google.com/photos/1.0/depthmap/", "Data"),
-    ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),
-}
 SPACES = {"CMYK": (b"CMYK",), "1": (b"GRAY", b"RGB "), "L": (b"GRAY", b"RGB "), "LA": (b"GRAY", b"RGB "), "I;16": (b"GRAY", b"RGB ")}
 
 
@@ -40,7 +33,7 @@ class Metadata:
         xmp: None for none.
         dpi: Pixels per inch across and down.
         iptc: Image resources by number.
-        texts: PNG's; those of its international kind know their language.
+        texts: PNG's chunks of text, each with its kind: plain, compressed or international.
     """
 
     exif: bytes = b""
@@ -49,7 +42,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
     iptc: dict[int, bytes] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: list[tuple[bytes, bytes]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,6 +58,10 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
     info, result = like.info, Metadata()
     if info.get("c2pa") is True:
         result.notes.append("Content Credentials (C2PA), which sign the pixels as they were, were lost")
+    extras: tuple[str, ...] = info.get("extras", ())
+    result.notes += map(claims.left_out, extras)
+    if like.format == "HEIF" and info.get("metadata"):
+        result.notes.append("metadata of an unknown kind was left out")
     if info.get("unreadable"):
         result.notes.append(f"unreadable {info['unreadable']} was left out")
     profile = info.get("icc_profile")
@@ -74,27 +71,33 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
         result.icc = profile
     result.dpi, result.comment = info.get("dpi"), info.get("comment")
     result.exif = _exif(info, options, result.notes)
-    result.xmp = _xmp(statements.xmp_packet(like), options, result.notes)
+    result.xmp = _xmp(statements.xmp_packet(like), options, extras, result.notes)
     result.iptc = iptc.select(info.get("photoshop") or {}, location.is_location_dataset if options.strip_gps else None)
-    result.texts = _texts(like, options, result.notes)
+    result.texts = _texts(info, options, result.notes)
     return result
 
 
-def _texts(like: Image.Image, options: WriteOptions, notes: list[str]) -> dict[str, str]:
+def _texts(info: Mapping[str | tuple[int, int], object], options: WriteOptions, notes: list[str]) -> list[tuple[bytes, bytes]]:
     """PNG's texts, without those that are EXIF, XMP or IPTC; raw profiles of that kind `validate_info` took out of `info`."""
-    texts: Mapping[str, str] = getattr(like, "text", {})
-    removed = {key for key in texts if key in REPLACED_TEXTS or (options.strip_gps and location.is_location_text(key))}
-    raw = {key for key in texts if key.lower().startswith(RAW_PROFILE)}
-    known = raw - like.info.keys()
+    chunks = info.get("text_chunks")
+    texts: list[tuple[bytes, bytes]] = chunks if isinstance(chunks, list) else []
+    keys = {_key(data) for _, data in texts}
+    removed = {key for key in keys if key in REPLACED_TEXTS or (options.strip_gps and location.is_location_text(key))}
+    raw = {key for key in keys if key.lower().startswith(RAW_PROFILE)}
+    known = raw - info.keys()
     if options.strip_gps and known != raw:
         notes.append("a raw profile of unknown kind, which may tell the place, was left out")
         known = raw
-    return {key: value for key, value in texts.items() if key not in removed | known}
+    return [(kind, data) for kind, data in texts if _key(data) not in removed | known]
+
+
+def _key(text: bytes) -> str:
+    return text.split(b"\0", 1)[0].decode("latin-1")
 
 
 def _exif(info: Mapping[str | tuple[int, int], object], options: WriteOptions, notes: list[str]) -> bytes:
     data = info.get("exif")
-    clean = exif.without_pictures(data.removeprefix(EXIF_HEAD)) if isinstance(data, bytes) else b""
+    clean = previews.without_pictures(data.removeprefix(EXIF_HEAD)) if isinstance(data, bytes) else b""
     if not (clean and options.strip_gps):
         return clean
     try:
@@ -104,9 +107,9 @@ def _exif(info: Mapping[str | tuple[int, int], object], options: WriteOptions, n
         return exif.orientation_alone(clean)
 
 
-def _xmp(packet: bytes | None, options: WriteOptions, notes: list[str]) -> bytes | None:
+def _xmp(packet: bytes | None, options: WriteOptions, extras: Container[str], notes: list[str]) -> bytes | None:
     letters = (packet or b"").replace(b"\0", b"")  # so that they are found in UTF-16 too
-    pictures = any(namespace.encode() in letters and name.encode() in letters for namespace, name in PICTURES)
+    pictures = claims.TRACES.search(letters) is not None
     if not (pictures or (packet and options.strip_gps) or options.no_ai_training or options.mark):
         return packet
     try:
@@ -114,12 +117,18 @@ def _xmp(packet: bytes | None, options: WriteOptions, notes: list[str]) -> bytes
         new = [*([statement] if statement else []), *([options.mark.description()] if options.mark else [])]
         replaced = {statements.NAMESPACE} if options.mark else set()
         values = {(description.namespace, name) for description in new for name in description.values}
+        claimed: dict[tuple[str, str], None] = {}
 
         def unwanted(namespace: str, name: str) -> bool:
-            is_replaced = (namespace, name) in PICTURES or (namespace, name) in values or namespace in replaced
+            if claims.is_claim(namespace, name):
+                claimed[namespace, name] = None
+                return True
+            is_replaced = (namespace, name) in values or namespace in replaced
             return is_replaced or (options.strip_gps and location.is_location_property(namespace, name))
 
-        return xmp.edit(packet or None, unwanted, new)
+        edited = xmp.edit(packet or None, unwanted, new)
+        notes += claims.notes(claimed, extras)
+        return edited
     except xmp.UnreadableError:
         if options.strip_gps or pictures:
             content = "tell the place" if options.strip_gps else "show the photo as it was"
@@ -141,9 +150,9 @@ def png_chunks(metadata: Metadata, like: Image.Image) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     if like.format == "PNG":
         _add_colours(info, like.info)
-    for key, value in metadata.texts.items():
-        info.add_text(key, value)
-    if metadata.comment and "Comment" not in metadata.texts:  # JPEG's and GIF's; PNG has it as a text
+    for kind, data in metadata.texts:
+        info.add(kind, data)
+    if metadata.comment and "Comment" not in {_key(data) for _, data in metadata.texts}:  # JPEG's and GIF's; PNG has it as a text
         info.add_itxt("Comment", metadata.comment.decode("utf-8", "replace"))
     if metadata.iptc:
         info.add_text("Raw profile type iptc", iptc.to_profile(metadata.iptc), zip=True)

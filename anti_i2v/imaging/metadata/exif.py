@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
-from collections.abc import Iterable
 
 from anti_i2v.imaging.metadata import tiff
-
-MAKER_NOTE = 37500
+from anti_i2v.imaging.metadata.previews import MAKER_NOTE, blank
 
 
 def without_directory(exif: bytes, tag: int) -> bytes:
@@ -27,36 +24,10 @@ def without_directory(exif: bytes, tag: int) -> bytes:
         raise tiff.DamagedError("no such EXIF")
     slot, at = link
     below = source.directory(at)
-    _blank(data, [*((value.where, value.size) for value in below.slots), (at, below.link_at + 4 - at)])
+    blank(data, [*((value.where, value.size) for value in below.slots), (at, below.link_at + 4 - at)])
     row, end = slot.at, first.link_at + 4
     data[row:end] = data[row + 12 : end] + bytes(12)  # the rows behind it move up, and the link with them
     struct.pack_into(source.order + "H", data, source.first, len(first.slots) - 1)
-    return bytes(data)
-
-
-def without_pictures(exif: bytes) -> bytes:
-    """EXIF whose thumbnail and previews are zeros: they show the unprotected photo. All other bytes stay in their place."""
-    data = bytearray(exif)
-    spans: list[tuple[int, int]] = []
-    try:
-        source = tiff.Reader(io.BytesIO(exif))
-        first = source.directory(source.first)
-        if first.next and not source.big:
-            struct.pack_into(source.order + "I", data, first.link_at, 0)
-            thumbnail = source.directory(first.next)
-            for where, sizes in ((0x0201, 0x0202), (0x0111, 0x0117)):  # as JPEG, as strips
-                spans += zip(source.numbers(thumbnail.find(where)), source.numbers(thumbnail.find(sizes)), strict=False)
-    except (tiff.DamagedError, struct.error):
-        pass  # malformed: no reader finds its thumbnail by the directories either
-    # A maker's preview is a JPEG file in the maker note, with a thumbnail of its own in it. Each end is the last start's: bytes that
-    # look like one more start by chance must not hide a preview behind them.
-    starts: list[int] = []
-    for mark in re.finditer(rb"\xff\xd8\xff|\xff\xd9", exif):
-        if mark[0] != b"\xff\xd9":
-            starts.append(mark.start())
-        elif starts:
-            spans.append((starts[-1], mark.end() - starts.pop()))
-    _blank(data, spans)
     return bytes(data)
 
 
@@ -69,7 +40,7 @@ def without_maker_note(exif: bytes) -> bytes:
     data, source = bytearray(exif), tiff.Reader(io.BytesIO(exif))
     link = _link(source, source.directory(source.first), tiff.EXIF)
     slots = source.directory(link[1]).slots if link else ()
-    _blank(data, [(slot.where, slot.size) for slot in slots if slot.tag == MAKER_NOTE])
+    blank(data, [(slot.where, slot.size) for slot in slots if slot.tag == MAKER_NOTE])
     return bytes(data)
 
 
@@ -96,13 +67,3 @@ def _link(source: tiff.Reader, first: tiff.Directory, tag: int) -> tuple[tiff.Sl
     if len(links) > 1 or len(offsets := source.numbers(links[0])) != 1 or offsets[0] == source.first:
         raise tiff.DamagedError("no such EXIF")
     return links[0], offsets[0]
-
-
-def _blank(data: bytearray, spans: Iterable[tuple[int, int]]) -> None:
-    """Put zeros into spans of start and size; those of a hostile file may overlap a thousandfold, so no byte is written twice."""
-    done = 0
-    for at, size in sorted(spans):
-        start, end = max(at, done), min(at + size, len(data))
-        if start < end:
-            data[start:end] = bytes(end - start)
-            done = end

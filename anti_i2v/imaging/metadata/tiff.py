@@ -6,13 +6,14 @@ offsets. Here values stay bytes, and what can be cut in place is cut in place.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-EXIF, GPS, INTEROP = 34665, 34853, 40965
+EXIF, GPS, INTEROP, SUB_DIRECTORIES = 34665, 34853, 40965, 330
 ORIENTATION = 274
 LINKS = {0: (EXIF, GPS), EXIF: (INTEROP,)}
 """Directory → tags in it that point to another. Nothing else is followed, so no file can send a reader in circles."""
@@ -21,6 +22,9 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 BIG_SIZES = {16: 8, 17: 8, 18: 8}
 WORDS = {3: 2, 8: 2, 4: 4, 5: 4, 9: 4, 10: 4, 11: 4, 13: 4, 12: 8}  # type → bytes whose order depends on the byte order of the file
 BYTE, LONG, UNDEFINED = 1, 4, 7
+PIXELS = ((0x0201, 0x0202), (0x0111, 0x0117), (0x0144, 0x0145))
+"""Tags that say where pixels lie and how many bytes: as a JPEG, in strips, in tiles."""
+MAX_DIRECTORIES = 20  # of a file that are looked at
 MAX_READ = 2**24  # bytes of values that are read from one file
 
 
@@ -120,6 +124,29 @@ class Reader:
             following = 0
         return Directory(tuple(slots), link_at, following)
 
+    def directories(self) -> Iterator[tuple[int, Directory, bool]]:
+        """All that can be reached and read, each once: where it lies, its rows, and whether it follows another, as a thumbnail's does."""
+        ahead, seen = [(self.first, False)], {0}
+        while ahead and len(seen) <= MAX_DIRECTORIES:
+            at, follows = ahead.pop(0)
+            if at in seen:
+                continue
+            seen.add(at)
+            with contextlib.suppress(DamagedError):
+                directory = self.directory(at)
+                yield at, directory, follows
+                ahead.append((directory.next, True))
+                for tag in (EXIF, GPS, INTEROP, SUB_DIRECTORIES):
+                    ahead += [(below, False) for below in self.numbers(directory.find(tag))[:MAX_DIRECTORIES]]
+
+    def pixels(self, directory: Directory) -> list[tuple[int, int]]:
+        """Where the pixels of a directory lie, and how many bytes; none if that cannot be read."""
+        spans: list[tuple[int, int]] = []
+        with contextlib.suppress(DamagedError):
+            for where, sizes in PIXELS:
+                spans += zip(self.numbers(directory.find(where)), self.numbers(directory.find(sizes)), strict=False)
+        return spans
+
     def numbers(self, slot: Slot | None) -> tuple[int, ...]:
         """Whole numbers of a row; none if it holds something else."""
         form = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(slot.kind) if slot else None
@@ -151,6 +178,15 @@ class Reader:
             except (DamagedError, ValueError):
                 continue
         return tuple(entries.values())
+
+
+def content_end(source: Reader) -> int:
+    """Where the last directory, value or pixel ends, as far as they are known."""
+    end = 0
+    for _, directory, _ in source.directories():
+        spans = [(slot.where, slot.size) for slot in directory.slots] + source.pixels(directory)
+        end = max(end, directory.link_at + 4, *(at + size for at, size in spans), 0)
+    return end
 
 
 def _swap_bytes(value: bytes, kind: int) -> bytes:
