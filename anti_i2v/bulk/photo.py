@@ -54,7 +54,7 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
         with part.open("wb") as file:
             notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon)))
         measurement = _measure(photo, protected, read_photo(part, str(output)), output.suffix, epsilon, notes)
-        copy_attributes(part, before)
+        copy_attributes(part, source, before)
     return measurement
 
 
