@@ -5,9 +5,11 @@ So an output among the originals is reported before any work is done, and of two
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import glob
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -18,6 +20,7 @@ from anti_i2v.imaging.reading import PHOTO_SUFFIXES, is_photo
 from anti_i2v.imaging.writing import LOSSLESS, LOSSY
 
 BACKUP = "_unprotected"  # after the whole name: no program takes such a file for a photo, and `_original` is ExifTool's
+CLOUD = ".icloud"
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 
 
@@ -87,7 +90,9 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         if os.path.isdir(source):  # noqa: PTH112  # pathlib raises an error for names that are too long
             _refuse_same_folder(source, out)
             for file in _files(source, out, result.refused):
-                if is_photo(file) or file.suffix.lower() == ".tar":
+                if photo := _in_the_cloud(file):
+                    result.refused[file] = f"{photo} is in iCloud only, not on this machine; let Finder download it and run again"
+                elif is_photo(file) or file.suffix.lower() == ".tar":
                     _add_job(result, file, file.relative_to(source), out, format)
                 elif not (out is None and file.name.endswith(BACKUP)) and (
                     # Not what a system keeps beside a photo, and no hidden file but a hidden photo.
@@ -102,6 +107,12 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
         raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar")
     return result
+
+
+def _in_the_cloud(file: Path) -> Path | None:
+    """The photo that a placeholder of iCloud stands for: `.a.jpg.icloud` for `a.jpg`; None if the file is none."""
+    name = file.name.removesuffix(CLOUD)
+    return photo if name != file.name and name.startswith(".") and is_photo(photo := file.with_name(name[1:])) else None
 
 
 def _expand_patterns(sources: Sequence[Path]) -> Iterator[Path]:
@@ -179,8 +190,13 @@ def _resolve_clashes(plan: Plan) -> None:
     """Leave one job to each output: a file named twice is one, other files that would become it are refused."""
     sources = {os.path.normcase(job.source.resolve()): job.source for job in plan.jobs if not job.backup}
     chosen: dict[str, Job] = {}
+    alike: dict[str, Job] = {}  # by names that some file systems do not tell apart
     for job in plan.jobs:
         key = os.path.normcase(job.output.parent.resolve() / job.output.name)
+        other = alike.setdefault(unicodedata.normalize("NFC", key).casefold(), job)
+        if other.source != job.source and not job.backup and key not in chosen and not _tells_cases_apart(job.output.parent):
+            plan.refused[job.source] = f"{job.source} would become {job.output}, which is {other.output} on this disk; rename it"
+            continue
         first = chosen.setdefault(key, job)
         if key in sources:
             raise UsageError(f"{job.source} would overwrite the original {sources[key]}; choose another --out")
@@ -188,3 +204,13 @@ def _resolve_clashes(plan: Plan) -> None:
             remedy = "another --out for it" if job.source.suffix == first.source.suffix else "--format same"
             plan.refused[job.source] = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take {remedy}"
     plan.jobs = list(chosen.values())
+
+
+def _tells_cases_apart(folder: Path) -> bool:
+    """Whether a file system knows `a.jpg` from `A.jpg`, by what is in the folder, or in the nearest above it that has something in it."""
+    for place in (folder, *folder.absolute().parents):
+        with contextlib.suppress(OSError, StopIteration):
+            name = next(name for name in os.listdir(place) if name.swapcase() != name)  # noqa: PTH208
+            swapped = place / name.swapcase()
+            return not (swapped.exists() and swapped.samefile(place / name))
+    return True
