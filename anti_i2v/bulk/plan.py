@@ -5,11 +5,9 @@ So an output among the originals is reported before any work is done, and of two
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import glob
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -190,13 +188,8 @@ def _resolve_clashes(plan: Plan) -> None:
     """Leave one job to each output: a file named twice is one, other files that would become it are refused."""
     sources = {os.path.normcase(job.source.resolve()): job.source for job in plan.jobs if not job.backup}
     chosen: dict[str, Job] = {}
-    alike: dict[str, Job] = {}  # by names that some file systems do not tell apart
     for job in plan.jobs:
         key = os.path.normcase(job.output.parent.resolve() / job.output.name)
-        other = alike.setdefault(unicodedata.normalize("NFC", key).casefold(), job)
-        if other.source != job.source and not job.backup and key not in chosen and not _tells_cases_apart(job.output.parent):
-            plan.refused[job.source] = f"{job.source} would become {job.output}, which is {other.output} on this disk; rename it"
-            continue
         first = chosen.setdefault(key, job)
         if key in sources:
             raise UsageError(f"{job.source} would overwrite the original {sources[key]}; choose another --out")
@@ -204,13 +197,3 @@ def _resolve_clashes(plan: Plan) -> None:
             remedy = "another --out for it" if job.source.suffix == first.source.suffix else "--format same"
             plan.refused[job.source] = f"{job.source} would become {job.output}, as {first.source} does; rename it, or take {remedy}"
     plan.jobs = list(chosen.values())
-
-
-def _tells_cases_apart(folder: Path) -> bool:
-    """Whether a file system knows `a.jpg` from `A.jpg`, by what is in the folder, or in the nearest above it that has something in it."""
-    for place in (folder, *folder.absolute().parents):
-        with contextlib.suppress(OSError, StopIteration):
-            name = next(name for name in os.listdir(place) if name.swapcase() != name)  # noqa: PTH208
-            swapped = place / name.swapcase()
-            return not (swapped.exists() and swapped.samefile(place / name))
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 
 import pytest
@@ -59,25 +58,3 @@ def test_photos_that_are_in_the_cloud_only_are_told_of(protect: Protect, tmp_pat
     told = capsys.readouterr().err
     assert "IMG_1.HEIC is in iCloud only, not on this machine; let Finder download it and run again" in told
     assert "notes" not in told
-
-
-@pytest.mark.parametrize("two", [("Beach.png", "beach.png"), tuple(unicodedata.normalize(form, "Zoë.png") for form in ("NFC", "NFD"))])
-def test_two_names_that_a_disk_takes_for_one_do_not_replace_each_other(
-    protect: Protect, tmp_path: Path, capsys: Capture, two: tuple[str, str]
-) -> None:
-    for name in two:
-        (tmp_path / "in").mkdir(exist_ok=True)
-        smooth(len(name)).save(tmp_path / "in" / name)
-    if len(list((tmp_path / "in").iterdir())) == 1:
-        pytest.skip("this disk takes them for one")
-    assert protect(tmp_path / "in", "--out", tmp_path / "out") == 0
-    assert len(list((tmp_path / "out").iterdir())) == 2
-    # So a disk looks that does not know one from the other: each name is found in both cases.
-    blind = tmp_path / "stick"
-    blind.mkdir()
-    (blind / "note.txt").touch()
-    (blind / "NOTE.TXT").hardlink_to(blind / "note.txt")
-    capsys.readouterr()
-    assert protect(tmp_path / "in", "--out", blind / "out") == 1
-    assert "on this disk; rename it" in capsys.readouterr().err
-    assert len(list((blind / "out").iterdir())) == 1

@@ -13,7 +13,7 @@ from anti_i2v.imaging.metadata import tiff
 from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
-from tests.tiny.photos import GREY, exif, smooth, text
+from tests.tiny.photos import exif, smooth, text
 
 
 def jpeg(*segments: tuple[int, bytes], **options: object) -> bytes:
@@ -71,12 +71,6 @@ def test_all_comments_stay(tmp_path: Path) -> None:
     written, notes = again(jpeg((0xFE, b"by the river"), (0xFE, "bei Zoë".encode())), tmp_path / "b.jpg")
     assert segments(written, 0xFE) == ["by the river\nbei Zoë".encode()]
     assert notes == ()
-
-
-def test_a_profile_for_other_colours_goes_with_a_note(tmp_path: Path) -> None:
-    written, notes = again(jpeg(icc_profile=GREY), tmp_path / "b.jpg")
-    assert segments(written, 0xE2) == []
-    assert notes == ("the colour profile, which is not for these colours, was left out",)
 
 
 def test_a_photo_with_tables_beyond_8_bits_is_written_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

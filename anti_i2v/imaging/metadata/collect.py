@@ -72,8 +72,6 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
     # A CMYK profile on an RGB picture would wreck its colours: bytes 16–20 of a profile name its colour space.
     if isinstance(profile, bytes) and profile[16:20] in (spaces[:1] if grey_profile else spaces):
         result.icc = profile
-    elif isinstance(profile, bytes):
-        result.notes.append("the colour profile, which is not for these colours, was left out")
     result.dpi, result.comment = info.get("dpi"), info.get("comment")
     result.exif = _exif(info, options, result.notes)
     result.xmp = _xmp(statements.xmp_packet(like), options, result.notes)
