@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from anti_i2v.errors import UsageError, UsageWarning, needs_train
+from anti_i2v.errors import UsageError, UsageWarning, needs_train, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,11 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Δ must not end a call; standard error does this already
     try:
+        _refuse_files_that_look_like_options(sys.argv[1:] if arguments is None else arguments)
         options = parser().parse_args(arguments)
         with needs_train(options.subject), _plain_warnings():
             return int(options.run(options))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; finished files are complete, run the same command again to go on", file=sys.stderr)
@@ -45,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
+def _refuse_files_that_look_like_options(arguments: Sequence[str]) -> None:
+    """A shell puts the names of files in the place of `*`, and one of them may be `-a.jpg`, or `--overwrite`.
+
+    Raises:
+        UsageError: It is one, and not behind `--`.
+    """
+    for argument in itertools.takewhile(lambda argument: argument != "--", arguments):
+        if argument.startswith("-") and argument != "-" and os.path.lexists(argument):
+            raise UsageError(f"{argument} is a file here and looks like an option; write ./{argument} for the file, or rename it")
+
+
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Show warnings that are meant for users as one line; others as Python does."""
@@ -54,7 +67,7 @@ def _plain_warnings() -> Iterator[None]:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
     ) -> None:
         if issubclass(category, UsageWarning):
-            print(f"warning: {message}", file=sys.stderr, flush=True)
+            print(f"warning: {printable(str(message))}", file=sys.stderr, flush=True)
         else:
             others(message, category, filename, lineno, file, line)
 

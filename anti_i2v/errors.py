@@ -5,6 +5,7 @@ And its warning, of which they print a line and go on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ TRAIN = frozenset(
     torchmetrics torchvision transformers webdataset yaml huggingface_hub""".split()  # noqa: SIM905
 )
 """Packages that come with `anti-i2v[train]` and not with `anti-i2v`."""
+CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 
 
 class UsageError(ValueError):
@@ -40,3 +42,8 @@ def needs_train(what: str) -> Iterator[None]:
         if package not in TRAIN:
             raise
         raise UsageError(f"{what} needs {package}, which is not installed; pip install 'anti-i2v[train]'") from None
+
+
+def printable(line: str) -> str:
+    """A line without characters that end it, turn it round or command a terminal, which the name of a file may hold."""
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], line)

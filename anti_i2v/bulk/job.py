@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import time
@@ -33,10 +34,11 @@ def run_job(protector: PhotoProtector, job: Job, request: Request, advance: Call
         job = resume(job)
         if not job.is_shard and (settled := settle(job, request, protector.secret)):
             return [settled]
-        with _backup(job):
+        with _backup(job) as notes:
             if job.is_shard:
                 return protect_shard(protector, job.source, job.output, request, advance)
             measurement = protect_file(protector, job.source, job.output, request)
+            measurement = dataclasses.replace(measurement, notes=(*measurement.notes, *notes))
             return [Result(str(job.source), str(job.output), Status.PROTECTED, measurement, seconds=time.perf_counter() - begin)]
     except AlreadyProtectedError as error:
         return [Result(str(job.source), None, Status.SKIPPED, reason=reason(error))]
@@ -55,14 +57,21 @@ def resume(job: Job) -> Job:
 
 
 @contextlib.contextmanager
-def _backup(job: Job) -> Iterator[None]:
-    """Keep the photo that is to be replaced; the backup is removed if the photo was not replaced."""
+def _backup(job: Job) -> Iterator[tuple[str, ...]]:
+    """Keep the photo that is to be replaced; the backup is removed if the photo was not replaced.
+
+    Yields:
+        Notes on what a user may not expect.
+    """
     if job.backup is None or job.backup == job.source:
-        yield
+        yield ()
         return
     before = job.output.stat()
-    if job.backup.exists():  # of a call that was killed before it replaced the photo; a backup that is there is left alone
-        yield
+    is_there = os.path.exists(job.backup)  # noqa: PTH110  # pathlib raises an error for names that are too long
+    names = before.st_nlink - (is_there and job.output.samefile(job.backup))
+    notes = ("another name of the file, a hard link, still shows the photo as it was",) if names > 1 else ()
+    if is_there:  # of a call that was killed before it replaced the photo; a backup that is there is left alone
+        yield notes
         return
     try:
         os.link(job.output, job.backup)
@@ -75,7 +84,7 @@ def _backup(job: Job) -> Iterator[None]:
                 f"cannot keep {job.output} as {job.backup.name}: {error.strerror}; give --out, or make the folder writable"
             ) from None
     try:
-        yield
+        yield notes
     finally:
         after = job.output.stat()
         if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):

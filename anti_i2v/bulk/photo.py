@@ -56,7 +56,7 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
         with part.open("wb") as file:
             notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon, digest)))
         measurement = _measure(photo, protected, read_photo(part, str(output)), output.suffix, epsilon, notes)
-        copy_attributes(part, before)
+        copy_attributes(part, source, before)
     return measurement
 
 
@@ -150,8 +150,9 @@ def to_writable_mode(photo: Image.Image, suffix: str) -> tuple[Image.Image, tupl
 
 def reason(error: Exception) -> str:
     """An error as one line; one that was not foreseen is named by its kind."""
-    text = str(error).strip().splitlines()
-    first = text[0] if text else "no message"
+    if isinstance(error, UsageError):  # names in it may have lines; whoever prints it sees to that
+        return str(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return first if isinstance(error, UsageError) else f"{type(error).__name__}: {first}"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"

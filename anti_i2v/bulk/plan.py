@@ -22,6 +22,7 @@ from anti_i2v.imaging.writing import LOSSLESS, LOSSY
 
 BACKUP = "_unprotected"  # after the whole name: no program takes such a file for a photo, and `_original` is ExifTool's
 REPLACE = "--overwrite replaces it"
+CLOUD = ".icloud"
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 
 
@@ -97,7 +98,9 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
             _refuse_same_folder(source, out)
             for file in _files(source, out, result):
                 is_wanted = is_photo(file) or file.suffix.lower() == ".tar"
-                if is_wanted and (unreadable := others.of_unreadable(file)):
+                if photo := _in_the_cloud(file):
+                    result.refused[file] = f"{photo} is in iCloud only, not on this machine; let Finder download it and run again"
+                elif is_wanted and (unreadable := others.of_unreadable(file)):
                     result.left_alone.append(unreadable)
                 elif is_wanted:
                     _add_job(result, file, file.relative_to(source), out, format)
@@ -112,6 +115,12 @@ def plan_jobs(sources: Sequence[Path], out: Path | None, format: str) -> Plan:
         there = "".join(f"; left alone: {line}" for line in others.describe(result.left_alone))
         raise UsageError(f"no photo in {', '.join(map(str, sources))}; these are looked for: {kinds} .tar{there}")
     return result
+
+
+def _in_the_cloud(file: Path) -> Path | None:
+    """The photo that a placeholder of iCloud stands for: `.a.jpg.icloud` for `a.jpg`; None if the file is none."""
+    name = file.name.removesuffix(CLOUD)
+    return photo if name != file.name and name.startswith(".") and is_photo(photo := file.with_name(name[1:])) else None
 
 
 def _expand_patterns(sources: Sequence[Path], plan: Plan) -> Iterator[Path]:

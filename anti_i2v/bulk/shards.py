@@ -112,7 +112,7 @@ def protect_shard(protector: PhotoProtector, source: Path, output: Path, request
         if has_changed(source, before):
             raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
         if not any(result.status == Status.FAILED for result in results):  # without its date, a later call does not take it for done
-            copy_attributes(part, before)
+            copy_attributes(part, source, before)
     return results
 
 

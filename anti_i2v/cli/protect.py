@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, TextIO
 
 from anti_i2v.cli.options import add_options as add_options
-from anti_i2v.errors import UsageError
+from anti_i2v.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from anti_i2v.bulk.request import Request
@@ -88,4 +88,4 @@ def _print(results: Results) -> int:
 
 def _write(lines: Sequence[str], file: TextIO) -> None:
     if lines:
-        print(*lines, sep="\n", file=file, flush=True)
+        print(*map(printable, lines), sep="\n", file=file, flush=True)

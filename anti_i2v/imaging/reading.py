@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError, features
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging import containers
+from anti_i2v.imaging import containers, jpeg, pages, png
 from anti_i2v.imaging.extras.find import find_extras
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD
@@ -51,11 +51,14 @@ BACK = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-# What a TIFF says about its photo, among the tags on how the pixels lie: name, description, make, model, orientation, resolution, software,
-# date, artist, host, copyright, and the directories of EXIF.
-DESCRIPTIVE = frozenset({269, 270, 271, 272, ORIENTATION, 282, 283, 296, 305, 306, 315, 316, 33432, tiff.EXIF, tiff.GPS})
+# What a TIFF says about its photo, among the tags on how the pixels lie: name, description, make, model, orientation, name of the page,
+# resolution, software, date, artist, host, rating, copyright, the directories of EXIF, and what Windows asks for (title, comment, author,
+# keywords, subject).
+DESCRIPTIVE = frozenset({269, 270, 271, 272, ORIENTATION, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432, tiff.EXIF, tiff.GPS})
+DESCRIPTIVE |= frozenset(range(40091, 40096))
 IPTC_TAG, PHOTOSHOP_TAG = 33723, 34377
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+REMEDY = "copy it again, or save it anew in a program that still shows it"
 
 
 def is_photo(name: str | PurePath) -> bool:
@@ -98,7 +101,7 @@ def read_photo(source: str | Path | BinaryIO, name: str | None = None) -> Image.
         raise UsageError(f"cannot read {name}: more than {limit} megapixels; scale it down first") from None
     except Exception as error:  # decoders raise many kinds on damage: KeyError, zlib.error, AssertionError, …
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(f"cannot read {name}: {reason}; the file may be damaged, copy it again") from None
+        raise UsageError(f"cannot read {name}: {reason}; the file may be damaged: {REMEDY}") from None
 
 
 def _read(file: BinaryIO, name: str) -> Image.Image:
@@ -110,7 +113,11 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
     if kind is None:
         raise UsageError(f"cannot read {name}: not a picture of a known format; remove it or save it as PNG")
     load_codec(kind, f"cannot read {name}")
+    file, damaged = png.without_damaged_chunks(file) if kind == "PNG" else (file, [])
     facts = _facts(file, kind)
+    if damaged:
+        facts["unreadable"] = " and ".join(damaged)
+    is_one_page = kind == "TIFF" and pages.is_one_page(file, name)
     file.seek(0)
     with warnings.catch_warnings():
         # Pillow warns from 89 and refuses from 179 megapixels, and large real photos lie between the two; it warns of damage too.
@@ -118,9 +125,9 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
         try:
             image: Image.Image = Image.open(file, formats=(kind,))
         except UnidentifiedImageError:
-            raise UsageError(f"cannot read {name}: a damaged or rare {kind} file; copy it again or save it as PNG") from None
+            raise UsageError(f"cannot read {name}: a damaged or rare {kind} file; {REMEDY}") from None
         # Frames are not counted, for that takes a walk through the whole file.
-        if image.format != "MPO" and getattr(image, "is_animated", False):
+        if image.format != "MPO" and getattr(image, "is_animated", False) and not is_one_page:
             raise UsageError(f"cannot read {name}: more than one frame or page; save the one you mean as PNG")
         if kind == "TIFF" and not isinstance(xmp := image.info.get("xmp", b""), bytes):
             # Stored as another type than bytes, on which Pillow's search for the orientation would fail; text it has decoded.
@@ -154,7 +161,10 @@ def load_codec(kind: str, task: str) -> None:
         return
     if kind in OPTIONAL and not features.check(OPTIONAL[kind]):
         raise UsageError(f"{task}: the installed Pillow has no {kind}; install the one from PyPI or take PNG")
-    importlib.import_module(f"PIL.{PLUGINS[kind]}ImagePlugin")  # else Pillow would load all its plug-ins to find this one
+    plugin = importlib.import_module(f"PIL.{PLUGINS[kind]}ImagePlugin")  # else Pillow would load all its plug-ins to find this one
+    if kind == "PNG":
+        # Pillow refuses a photo with a larger profile or text, and profiles of printers have two or three MB. libpng stops at 8.
+        vars(plugin)["MAX_TEXT_CHUNK"] = 2**23
 
 
 def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
@@ -166,9 +176,13 @@ def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
         facts["extras"] = extras
     if kind == "WEBP":
         facts["lossless"] = any(name == b"VP8L" for name, _, _ in containers.blocks(file, kind))
+    elif kind == "JPEG":
+        facts |= jpeg.facts(file)
     elif kind == "PNG":
         # Pillow decompresses texts and keeps the last of each name; here they stay as they are. It refuses those that grow beyond measure.
         facts["text_chunks"] = [(name, _content(file, at, size)) for name, at, size in containers.blocks(file, kind) if name in TEXT_CHUNKS]
+        if any((chunks := png.kept_chunks(file))[:2]):
+            facts["png_chunks"] = chunks
     elif kind == "AVIF" and (bits := _avif_bits(file)) > 8:
         facts["reduced_from_bits"] = bits
     elif kind == "TIFF":

@@ -20,20 +20,21 @@ from PIL import Image
 
 from anti_i2v import atomic
 from anti_i2v.errors import UsageError
+from anti_i2v.imaging import jpeg, png
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD, Metadata, added_statements, collect, png_chunks
 from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metadata.tiff import ORIENTATION
 from anti_i2v.imaging.metadata.xmp import strip_padding
 from anti_i2v.imaging.reading import BACK, DESCRIPTIVE, HEIF, IPTC_TAG, JPEG, PHOTOSHOP_TAG, load_codec
+from anti_i2v.imaging.stderr import silence_stderr
 
 # Written without loss under their own name; every other format is lossy (or rare) and becomes PNG unless formats are to stay.
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".webp": "WEBP"}
 LOSSY = {**dict.fromkeys(JPEG, "JPEG"), ".avif": "AVIF", **dict.fromkeys(HEIF, "HEIF")}
 QUALITY = 95
 AVIF_SPEED = 8  # of 10; half the time of Pillow's 6 for a file half as large again
-SEGMENT = 65533  # bytes of a JPEG's segment, less its length
-XMP_MAX = SEGMENT - 29  # less the name
+XMP_MAX = jpeg.SEGMENT - 29  # less the name
 XMP_TAG = 700
 
 
@@ -89,7 +90,11 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
         case "PNG":
             # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
             chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
-            plain.save(file, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
+            kept = like.info.get("png_chunks")
+            written = io.BytesIO() if kept else file
+            plain.save(written, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
+            if isinstance(written, io.BytesIO) and kept:
+                file.write(png.with_chunks(written.getvalue(), kept))
         case "JPEG":
             _jpeg(plain, file, like, options, metadata)
         case "WEBP":
@@ -148,19 +153,23 @@ def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteO
     xmp = metadata.xmp if len(metadata.xmp or b"") <= XMP_MAX else strip_padding(metadata.xmp or b"")
     photoshop = iptc.HEAD + iptc.encode_resources(metadata.iptc) if metadata.iptc else b""
     parts = {
-        "EXIF": (exif, SEGMENT),
         "XMP": (xmp or b"", XMP_MAX),
-        "IPTC": (photoshop, SEGMENT),
-        "the comment": (metadata.comment or b"", SEGMENT),
+        "IPTC": (photoshop, jpeg.SEGMENT),
+        "the comment": (metadata.comment or b"", jpeg.SEGMENT),
     }
     for name, (content, most) in parts.items():
         if len(content) > most:
             metadata.notes.append(f"{name}{_with_statements(options, name)}, too long for JPEG, was left out")
             parts[name] = (b"", most)
-    exif, xmp, photoshop, comment = (content for content, _ in parts.values())
-    extra = b"\xff\xed" + struct.pack(">H", len(photoshop) + 2) + photoshop if photoshop else b""
+    xmp, photoshop, comment = (content for content, _ in parts.values())
+    extra = jpeg.continued_exif(exif) + (jpeg.segment(0xED, photoshop) if photoshop else b"")
     dpi = {"dpi": metadata.dpi} if metadata.dpi else {}
-    image.save(file, "JPEG", subsampling=0, exif=exif, xmp=xmp, extra=extra, comment=comment, icc_profile=metadata.icc, **dpi, **quality)
+    also = {"exif": exif[: jpeg.SEGMENT], "xmp": xmp, "extra": extra, "comment": comment, "icc_profile": metadata.icc}
+    written = io.BytesIO()
+    coarse = any(max(table) > 255 for table in quality.get("qtables", ()))
+    with silence_stderr() if coarse else contextlib.nullcontext():  # of which libjpeg warns, although it is the photo that has them
+        image.save(written, "JPEG", subsampling=0, **also, **dpi, **quality)
+    file.write(jpeg.with_density(written.getbuffer(), like.info))
 
 
 def _tables(like: Image.Image, mode: str) -> list[list[int]] | None:

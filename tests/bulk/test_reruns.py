@@ -17,6 +17,9 @@ from PIL import Image
 from anti_i2v.atomic import digest
 from anti_i2v.bulk import photo as bulk_photo
 from anti_i2v.bulk.job import ABANDONED
+from anti_i2v.bulk.protector import PhotoProtector
+from anti_i2v.bulk.request import Request
+from anti_i2v.bulk.run import run
 from anti_i2v.errors import UsageError
 from tests.tiny.generator import Capture, Protect, smooth
 
@@ -213,3 +216,37 @@ def test_a_generator_is_used_at_the_strength_that_it_was_made_for(tmp_path: Path
     assert main(["protect", str(source), "--out", str(tmp_path / "none"), "--generator", str(folder)]) == 2
     assert "is for epsilon 0.5, which leaves no whole 8-bit step; give --epsilon" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """As a second call, a synchronised folder or a disk that takes two names for one does it."""
+    out = tmp_path / "out"
+
+    def protect_slowly(image: Image.Image, epsilon: float) -> Image.Image:
+        (out / "b.png").write_bytes(b"of somebody else")
+        return image
+
+    for seed, name in enumerate(("a.png", "b.png")):
+        photo(tmp_path / "in" / name, seed, 500)
+    results = run(Request((tmp_path / "in",), out, quiet=True), PhotoProtector(protect_slowly, "", "slow"))
+    assert [result.status for result in results.photos] == ["protected", "failed"]
+    assert "b.png is there" in results.photos[1].reason
+    assert (out / "b.png").read_bytes() == b"of somebody else"
+
+
+def test_a_second_name_of_a_photo_in_place_is_told_of(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    path = photo(tmp_path / "in" / "a.png", 1)
+    first = path.read_bytes()
+    (tmp_path / "album.png").hardlink_to(path)
+    photo(tmp_path / "in" / "b.png", 2)
+    assert protect(tmp_path / "in", "--in-place") == 0
+    assert "another name of the file, a hard link, still shows the photo as it was in 1 of them" in capsys.readouterr().out
+    assert (tmp_path / "album.png").read_bytes() == first != path.read_bytes()
+
+
+def test_a_name_without_room_for_its_backup_is_refused_with_what_to_do(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    path = photo(tmp_path / "in" / ("z" * 240 + ".png"), 1)
+    before = path.read_bytes()
+    assert protect(path, "--in-place") == 2
+    assert "too long; give --out, or make the folder writable" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (tmp_path / "in").iterdir()} == {path.name: before}

@@ -31,7 +31,7 @@ from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference.blocks import finding_block
 from anti_i2v.inference.planes import split
 from tests.tiny import extras
-from tests.tiny.photos import IIM, WIDE, XMP, directories, exif, smooth
+from tests.tiny.photos import IIM, WIDE, XMP, chunk, directories, exif, smooth, tiff_pages
 
 CASES = int(os.environ.get("ANTI_I2V_FUZZ", "145"))
 SIZE = (22, 14)
@@ -80,6 +80,17 @@ def seeds() -> dict[str, bytes]:
     files["texts.png"] += extras.jpeg()
     if "photo.avif" in files:
         files["photo.avif"] += extras.box(b"mpvd", extras.FILM) + extras.box(b"sefd", extras.samsung(A=b"x"))
+    long = exif() + bytes(66_000)
+    more = b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in (long[:65_000], long[:6] + long[65_000:], exif()))
+    files["long.jpg"] = files["progressive.jpg"][:20] + more + files["progressive.jpg"][20:]
+    chunks = (
+        chunk(b"pHYs", bytes([0, 0, 0, 2, 0, 0, 0, 1, 0])),
+        chunk(b"bKGD", bytes(6)),
+        chunk(b"tIME", bytes(7)),
+        chunk(b"oFFs", b"cut")[:-1] + b"?",
+    )
+    files["chunks.png"] = files["texts.png"][:33] + b"".join(chunks) + files["texts.png"][33:]
+    files["copies.tif"] = tiff_pages(0, 1, 1, size=SIZE)
     return files
 
 

@@ -99,3 +99,26 @@ def png(*chunks: bytes, size: tuple[int, int] = (1, 1)) -> bytes:
     """A grey PNG of one pixel, whatever size it claims to have, with more chunks."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
+
+
+def tiff_pages(*kinds: int, tag: int = 254, more: tuple[tiff.Entry, ...] = (), size: tuple[int, int] = (60, 44)) -> bytes:
+    """A TIFF with a page of each kind, which a tag of it says; the first is the largest."""
+    file = io.BytesIO()
+    first, *others = (smooth("RGB", (size[0] // (n + 1), size[1] // (n + 1))) for n in range(len(kinds)))
+    first.save(file, "TIFF", save_all=True, append_images=others)
+    data = bytearray(file.getvalue())
+    link_at = 4
+    for kind in kinds:
+        (at,) = struct.unpack_from("<I", data, link_at)
+        (rows,) = struct.unpack_from("<H", data, at)
+        end = at + 2 + 12 * rows
+        table = [bytes(data[row : row + 12]) for row in range(at + 2, end, 12)] + [struct.pack("<HHIHH", tag, 3, 1, kind, 0)]
+        new = len(data) + len(data) % 2
+        table.sort(key=lambda row: row[1::-1])
+        data += bytes(len(data) % 2) + struct.pack("<H", len(table)) + b"".join(table) + data[end : end + 4]
+        struct.pack_into("<I", data, link_at, new)
+        link_at = new + 2 + 12 * len(table)
+    file = io.BytesIO(data)
+    if more:
+        tiff.add_tags(file, more)
+    return file.getvalue()

@@ -14,7 +14,7 @@ from anti_i2v.imaging.metadata.collect import EXIF_HEAD, RAW_PROFILE, RAW_PROFIL
 
 ORIENTATION = tiff.ORIENTATION
 HEADS = re.compile(rb"\A(?:Exif\0\0)+")  # some writers put it there twice, a hostile file a million times
-RESERVED = ("c2pa", "extras", "lossless", "reduced_from_bits", "text_chunks", "unreadable")  # entries that only we set
+RESERVED = ("c2pa", "extras", "lossless", "png_chunks", "reduced_from_bits", "text_chunks", "unreadable")  # entries that only we set
 
 
 def validate_info(image: Image.Image, kind: str, facts: Mapping[str | tuple[int, int], Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -227,3 +228,29 @@ def test_an_invalid_quality_is_refused(tmp_path: Path) -> None:
 
 def test_the_statement_is_the_published_one() -> None:
     assert PROHIBITED == "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING"
+
+
+REGIONS = """<mwg-rs:Regions rdf:parseType="Resource"><mwg-rs:AppliedToDimensions stDim:w="60" stDim:h="44" stDim:unit="pixel"/>
+<mwg-rs:RegionList><rdf:Bag><rdf:li><rdf:Description mwg-rs:Name="Zoë &amp; Łuk" mwg-rs:Type="Face"><mwg-rs:Area stArea:x="0.5"
+stArea:y="0.5" stArea:w="0.1" stArea:h="0.2" stArea:unit="normalized"/></rdf:Description></rdf:li></rdf:Bag></mwg-rs:RegionList>
+</mwg-rs:Regions>""".encode()
+SCHEMAS = b"""xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/" xmlns:stDim="http://ns.adobe.com/xap/1.0/sType/Dimensions#"
+xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4" """
+
+
+@pytest.mark.parametrize("suffix", CARRIERS)
+def test_faces_and_their_names_stay_as_other_programs_wrote_them(tmp_path: Path, suffix: str) -> None:
+    packet = XMP.replace(b"xmlns:dc=", SCHEMAS + b"xmlns:dc=").replace(b"<exif:GPSLongitude>", REGIONS + b"<exif:GPSLongitude>")
+    again = written(tmp_path / f"a{suffix}", photo(xmp=packet), WriteOptions("same", strip_gps=True, no_ai_training=True, mark=MARK))
+    assert REGIONS in again.info["xmp"]
+    assert b'xmp:Rating="4"' in again.info["xmp"]
+    assert b"GPS" not in again.info["xmp"]
+    name, kind = (f"{{http://www.metadataworkinggroup.com/schemas/regions/}}{word}" for word in ("Name", "Type"))
+    assert [node.get(name) for node in ElementTree.fromstring(again.info["xmp"]).iter() if node.get(kind)] == ["Zoë & Łuk"]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png"])
+@pytest.mark.parametrize("caption", ["Zoë".encode("latin-1"), b"\x1b%G" + "Zoë 年".encode()])
+def test_captions_keep_the_bytes_of_their_alphabet(tmp_path: Path, suffix: str, caption: bytes) -> None:
+    datasets = b"\x1c\x02\x78" + struct.pack(">H", len(caption)) + caption
+    assert written(tmp_path / f"a{suffix}", photo(photoshop={iptc.IIM: datasets}), WriteOptions()).info["photoshop"][iptc.IIM] == datasets
