@@ -19,7 +19,7 @@ from anti_i2v.imaging.measure import Measurement, measure, visibility
 from anti_i2v.imaging.metadata.statements import read_mark
 from anti_i2v.imaging.reading import JPEG, read_photo
 from anti_i2v.imaging.writing import LOSSY, encode_photo, write_error
-from anti_i2v.inference.profiles import to_srgb
+from anti_i2v.inference.colours import to_srgb, unknown_points
 
 TIFF = (".tif", ".tiff")
 TRIES = 8  # at an epsilon whose colour difference is small enough; two or three do
@@ -135,10 +135,12 @@ def to_writable_mode(photo: Image.Image, suffix: str) -> tuple[Image.Image, tupl
     notes = []
     if bits := photo.info.get("reduced_from_bits"):
         notes.append(f"{bits} bits per colour became 8")
+    if points := unknown_points(photo.info):
+        notes.append(f"the code points of its colours, {points}, are reserved or unknown, and it was seen as sRGB")
     unchanged = (*TIFF, *JPEG) if photo.mode == "CMYK" else TIFF
     if photo.mode in ("CMYK", "LAB", "YCbCr") and suffix.lower() not in unchanged:
         notes.append(f"{photo.mode} became RGB")
-        converted = to_srgb(photo, photo.info.get("icc_profile"))
+        converted = to_srgb(photo, photo.info)
         # EXIF and resolution belong to the photo still; its profile does not describe these numbers any more.
         converted.info = {key: value for key, value in photo.info.items() if key != "icc_profile"}
         photo = converted

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError, features
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging import containers
+from anti_i2v.imaging import colour_description, containers
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD
 from anti_i2v.imaging.metadata.tiff import ORIENTATION
@@ -72,7 +72,8 @@ def read_photo(source: str | Path | BinaryIO, name: str | None = None) -> Image.
 
     Returns:
         The decoded picture with its `info`; its layout and mode are those of the file. Beside Pillow's own, `info` may have
-        `c2pa` (it carries Content Credentials), `lossless` (of a WebP), `photoshop` and `unreadable`.
+        `c2pa` (it carries Content Credentials), `cicp` and `hints` (see `colour_description`), `lossless` (of a WebP), `photoshop` and
+        `unreadable`.
 
     Raises:
         UsageError: Missing, not a photo, damaged, animated, or beyond Pillow's limit on pixels.
@@ -157,7 +158,7 @@ def load_codec(kind: str, task: str) -> None:
 
 def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
     """What Pillow does not report of a file, as entries of `info`."""
-    facts: dict[str | tuple[int, int], Any] = {}
+    facts: dict[str | tuple[int, int], Any] = colour_description.read(file, kind)
     if containers.has_c2pa(file):
         facts["c2pa"] = True
     if kind == "WEBP":

@@ -20,6 +20,7 @@ from PIL import Image
 
 from anti_i2v import atomic
 from anti_i2v.errors import UsageError
+from anti_i2v.imaging import colour_description
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD, Metadata, added_statements, collect, png_chunks
 from anti_i2v.imaging.metadata.options import WriteOptions
@@ -35,6 +36,17 @@ AVIF_SPEED = 8  # of 10; half the time of Pillow's 6 for a file half as large ag
 SEGMENT = 65533  # bytes of a JPEG's segment, less its length
 XMP_MAX = SEGMENT - 29  # less the name
 XMP_TAG = 700
+COLOURS, GAMMA = "the description of its colours by code points", "the description of its colours by gamma and primaries"
+CANNOT = {
+    "PNG": (),
+    "JPEG": (COLOURS, GAMMA),
+    "TIFF": (COLOURS, GAMMA),
+    "BMP": ("EXIF", "the profile", "XMP", "IPTC", COLOURS, GAMMA),
+    "WEBP": ("IPTC", COLOURS, GAMMA),
+    "AVIF": ("IPTC", GAMMA),
+    "HEIF": ("IPTC", GAMMA),
+}
+"""What each format cannot hold."""
 
 
 DEFAULTS = WriteOptions()
@@ -87,9 +99,7 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
     common: dict[str, Any] = {"icc_profile": metadata.icc, "xmp": metadata.xmp or b""}
     match format:
         case "PNG":
-            # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
-            chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
-            plain.save(file, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
+            _png(plain, file, like, metadata)
         case "JPEG":
             _jpeg(plain, file, like, options, metadata)
         case "WEBP":
@@ -101,23 +111,46 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
             alpha = plain.has_transparency_data
             colours = {} if plain.mode in ("1", "L") else {"subsampling": "4:4:4"}
             quality = {"quality": options.quality or (100 if alpha else QUALITY), "speed": AVIF_SPEED}
-            plain.save(file, "AVIF", exif=_Exif(metadata.exif), **quality, **colours, **common)
+            with _described(file, metadata) as part:
+                plain.save(part, "AVIF", exif=_Exif(metadata.exif), **quality, **colours, **common)
         case "HEIF":
             load_codec("HEIF", f"cannot write {suffix}")
-            plain.save(file, "HEIF", exif=metadata.exif or None, quality=options.quality or QUALITY, chroma=420, **common)
+            with _described(file, metadata) as part:
+                plain.save(part, "HEIF", exif=metadata.exif or None, quality=options.quality or QUALITY, chroma=420, **common)
         case "TIFF":
             _tiff(plain, file, metadata)
         case "BMP":
             _bmp(plain, file, metadata)
-    cannot = {"BMP": ("EXIF", "the profile", "XMP", "IPTC"), "WEBP": ("IPTC",), "AVIF": ("IPTC",), "HEIF": ("IPTC",)}.get(format, ())
-    have = {"EXIF": metadata.exif, "the profile": metadata.icc, "XMP": metadata.xmp, "IPTC": metadata.iptc.get(iptc.IIM)}
+    have: dict[str, object] = {"EXIF": metadata.exif, "the profile": metadata.icc, "XMP": metadata.xmp, "IPTC": metadata.iptc.get(iptc.IIM)}
+    have |= {COLOURS: colour_description.tells_more_than_srgb(metadata.cicp), GAMMA: colour_description.tells_gamma(like)}
     reason = f"which {format} cannot hold"
-    metadata.notes.extend(f"{name}{_with_statements(options, name)}, {reason}, was left out" for name in cannot if have[name])
+    metadata.notes.extend(f"{name}{_with_statements(options, name)}, {reason}, was left out" for name in CANNOT[format] if have[name])
     return tuple(metadata.notes)
 
 
 def _with_statements(options: WriteOptions, name: str) -> str:
     return f" with {words}" if name == "XMP" and (words := added_statements(options)) else ""
+
+
+def _png(image: Image.Image, file: BinaryIO, like: Image.Image, metadata: Metadata) -> None:
+    hints = like.info.get("hints") if like.format == "PNG" else None
+    part = io.BytesIO() if hints else file
+    # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
+    chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
+    image.save(part, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
+    if hints and isinstance(part, io.BytesIO):
+        file.write(colour_description.with_hints(part.getvalue(), hints))
+
+
+@contextlib.contextmanager
+def _described(file: BinaryIO, metadata: Metadata) -> Iterator[BinaryIO]:
+    """Where to write an AVIF or HEIC that shall have the code points of its photo."""
+    if metadata.cicp is None:
+        yield file
+        return
+    part = io.BytesIO()
+    yield part
+    file.write(colour_description.with_code_points(part.getvalue(), metadata.cicp))
 
 
 class _Exif(Image.Exif):

@@ -29,7 +29,7 @@ from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.inference.blocks import finding_block
 from anti_i2v.inference.planes import split
-from tests.tiny.photos import IIM, WIDE, XMP, directories, exif, smooth
+from tests.tiny.photos import IIM, WIDE, XMP, chunk, directories, exif, smooth
 
 CASES = int(os.environ.get("ANTI_I2V_FUZZ", "145"))
 SIZE = (22, 14)
@@ -55,6 +55,7 @@ def seeds() -> dict[str, bytes]:
         "exact.webp": ("WEBP", "RGBA", {**every, "lossless": True}),
         "lossy.webp": ("WEBP", "RGB", {"quality": 80}),
         "photo.avif": ("AVIF", "RGB", every),
+        "wide.avif": ("AVIF", "RGB", {}),
         "packed.tif": ("TIFF", "RGB", {"icc_profile": WIDE, "compression": "tiff_lzw"}),
         "plain.tif": ("TIFF", "I;16", {}),
         "plain.bmp": ("BMP", "RGB", {}),
@@ -66,9 +67,12 @@ def seeds() -> dict[str, bytes]:
         if features.check({"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}.get(format, "jpg")):
             file = io.BytesIO()
             smooth(mode, SIZE).save(file, format, **options)
+            if name == "wide.avif":
+                file = io.BytesIO(file.getvalue().replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x12"))
             if name == "packed.tif":
                 tiff.add_tags(file, [*directories(), tiff.Entry(700, 1, len(XMP), XMP)])
             files[name] = file.getvalue()
+    files["bright.png"] = files["deep.png"][:33] + chunk(b"cICP", bytes((9, 16, 0, 1))) + chunk(b"cLLI", bytes(8)) + files["deep.png"][33:]
     return files
 
 

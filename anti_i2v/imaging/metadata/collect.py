@@ -38,6 +38,7 @@ class Metadata:
         exif: Without the six bytes that JPEG puts before it; empty for none.
         icc: None where the profile is for other colours than the picture has.
         xmp: None for none.
+        cicp: Code points of the colours, see `imaging.colour_description`; None for none, and for print colours.
         dpi: Pixels per inch across and down.
         iptc: Image resources by number.
         texts: PNG's; those of its international kind know their language.
@@ -46,6 +47,7 @@ class Metadata:
     exif: bytes = b""
     icc: bytes | None = None
     xmp: bytes | None = None
+    cicp: bytes | None = None
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
     iptc: dict[int, bytes] = field(default_factory=dict)
@@ -72,6 +74,9 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
     # A CMYK profile on an RGB picture would wreck its colours: bytes 16–20 of a profile name its colour space.
     if isinstance(profile, bytes) and profile[16:20] in (spaces[:1] if grey_profile else spaces):
         result.icc = profile
+    elif profile:
+        result.notes.append("the profile, which is for other colours than the file has, was left out")
+    result.cicp = None if image.mode == "CMYK" else info.get("cicp")
     result.dpi, result.comment = info.get("dpi"), info.get("comment")
     result.exif = _exif(info, options, result.notes)
     result.xmp = _xmp(statements.xmp_packet(like), options, result.notes)
@@ -141,6 +146,8 @@ def png_chunks(metadata: Metadata, like: Image.Image) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     if like.format == "PNG":
         _add_colours(info, like.info)
+    if metadata.cicp:
+        info.add(b"cICP", metadata.cicp)
     for key, value in metadata.texts.items():
         info.add_text(key, value)
     if metadata.comment and "Comment" not in metadata.texts:  # JPEG's and GIF's; PNG has it as a text
