@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError, features
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging import colour_description, containers
+from anti_i2v.imaging import colour_description, containers, corrections
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD
 from anti_i2v.imaging.metadata.tiff import ORIENTATION
@@ -125,8 +125,10 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
             # Stored as another type than bytes, on which Pillow's search for the orientation would fail; text it has decoded.
             image.info["xmp"] = xmp.encode("latin-1") if isinstance(xmp, str) else b""
         raw = [str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]) for tile in getattr(image, "tile", ())]
-        if image.mode in ("RGB", "RGBA", "LA") and any("16" in mode for mode in raw):
+        if image.mode in ("RGB", "RGBA", "LA", "CMYK") and any("16" in mode for mode in raw):
             facts["reduced_from_bits"] = 16
+        if kind == "TIFF":
+            corrections.check_tiff(image, name, facts)
         applied = image.getexif().get(ORIENTATION, 1) if kind == "TIFF" else 1
         if kind == "AVIF":
             _keep_avif_exif(image)
@@ -135,6 +137,7 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
         if applied in BACK:  # Pillow turns TIFFs, and no other format, upright
             image = image.transpose(BACK[applied])
             image.format = kind
+        image = corrections.correct(image, kind, raw, facts)
         validate_info(image, kind, facts)
     return image
 

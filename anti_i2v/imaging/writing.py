@@ -1,7 +1,7 @@
 """A picture becomes a file: complete or not at all, in the format of its name, with the metadata of the photo.
 
 * PNG, TIFF and BMP are exact, and so is WebP, but that with `same` one that was lossy stays so, at quality 95.
-* JPEG takes the photo's own quantisation tables, or quality 95, and colours at full size.
+* JPEG takes the photo's own quantisation tables, or quality 95, and is progressive if the photo is; colours have the size that they had.
 * AVIF has quality 95 and colours at full size; 100 with alpha, which only then is exact. Colours are not: quality 100 moves them by up to 3
   steps in Pillow's hands. So there is no exact AVIF, and who asks for one gets PNG.
 * HEIC has quality 95 and colours at half size, the only kind that all viewers show.
@@ -20,18 +20,21 @@ from PIL import Image
 
 from anti_i2v import atomic
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging import colour_description
+from anti_i2v.imaging import colour_description, jpeg_settings
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD, Metadata, added_statements, collect, png_chunks
 from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metadata.tiff import ORIENTATION
 from anti_i2v.imaging.metadata.xmp import strip_padding
 from anti_i2v.imaging.reading import BACK, DESCRIPTIVE, HEIF, IPTC_TAG, JPEG, PHOTOSHOP_TAG, load_codec
+from anti_i2v.imaging.stderr import silence_stderr
 
 # Written without loss under their own name; every other format is lossy (or rare) and becomes PNG unless formats are to stay.
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".webp": "WEBP"}
 LOSSY = {**dict.fromkeys(JPEG, "JPEG"), ".avif": "AVIF", **dict.fromkeys(HEIF, "HEIF")}
-QUALITY = 95
+SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp", "JPEG": ".jpg", "MPO": ".jpg", "AVIF": ".avif", "HEIF": ".heic"}
+"""Format of a photo, as `read_photo` names it → the suffix that writes it again."""
+QUALITY = jpeg_settings.QUALITY
 AVIF_SPEED = 8  # of 10; half the time of Pillow's 6 for a file half as large again
 SEGMENT = 65533  # bytes of a JPEG's segment, less its length
 XMP_MAX = SEGMENT - 29  # less the name
@@ -172,9 +175,6 @@ class _Exif(Image.Exif):
 
 
 def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteOptions, metadata: Metadata) -> None:
-    quality: dict[str, Any] = {"quality": options.quality or QUALITY}
-    if options.quality is None and (tables := _tables(like, image.mode)):
-        quality = {"qtables": tables}
     exif = EXIF_HEAD + metadata.exif if metadata.exif else b""
     xmp = metadata.xmp if len(metadata.xmp or b"") <= XMP_MAX else strip_padding(metadata.xmp or b"")
     photoshop = iptc.HEAD + iptc.encode_resources(metadata.iptc) if metadata.iptc else b""
@@ -190,22 +190,20 @@ def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteO
             parts[name] = (b"", most)
     exif, xmp, photoshop, comment = (content for content, _ in parts.values())
     extra = b"\xff\xed" + struct.pack(">H", len(photoshop) + 2) + photoshop if photoshop else b""
-    dpi = {"dpi": metadata.dpi} if metadata.dpi else {}
-    image.save(file, "JPEG", subsampling=0, exif=exif, xmp=xmp, extra=extra, comment=comment, icc_profile=metadata.icc, **dpi, **quality)
-
-
-def _tables(like: Image.Image, mode: str) -> list[list[int]] | None:
-    """The quantisation tables of a JPEG, one for each component that will be written; the last serves those after it."""
-    tables: dict[int, list[int]] = getattr(like, "quantization", None) or {}
-    components = [tables.get(layer[3]) for layer in getattr(like, "layer", ())]
-    whole = [table for table in components if table and len(table) == 64]
-    if not whole or len(whole) < len(components):
-        return None
-    # Print colours are written as they are, not as lightness and colour: the fine table is for all of them.
-    used = whole[: {"L": 1, "CMYK": 1}.get(mode, 3)]
-    while len(used) > 1 and used[-1] == used[-2]:
-        used.pop()
-    return used
+    parameters: dict[str, Any] = {"dpi": metadata.dpi} if metadata.dpi else {}
+    parameters |= {"exif": exif, "xmp": xmp, "extra": extra, "comment": comment, "icc_profile": metadata.icc}
+    parameters |= jpeg_settings.like(like, image.mode, options.quality)
+    if jpeg_settings.is_progressive(like):
+        part = io.BytesIO()
+        try:
+            with silence_stderr():
+                image.save(part, "JPEG", progressive=True, **parameters)
+        except OSError:  # the room that Pillow gives to libjpeg is too small for such noise
+            metadata.notes.append("a progressive JPEG became a baseline one, because it is too noisy for Pillow")
+        else:
+            file.write(part.getbuffer())
+            return
+    image.save(file, "JPEG", **parameters)
 
 
 def _tiff(image: Image.Image, file: BinaryIO, metadata: Metadata) -> None:

@@ -73,6 +73,7 @@ def seeds() -> dict[str, bytes]:
                 tiff.add_tags(file, [*directories(), tiff.Entry(700, 1, len(XMP), XMP)])
             files[name] = file.getvalue()
     files["bright.png"] = files["deep.png"][:33] + chunk(b"cICP", bytes((9, 16, 0, 1))) + chunk(b"cLLI", bytes(8)) + files["deep.png"][33:]
+    files["keyed.png"] = files["deep.png"][:33] + chunk(b"tRNS", b"\x35\x35") + files["deep.png"][33:]
     return files
 
 
