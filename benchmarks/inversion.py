@@ -47,6 +47,8 @@ MEAN = 8  # keys whose mean residual is taken off in several steps; in one step 
 RECOLOURED: dict[str, Callable[[Tensor], Tensor]] = {
     "red and green swapped": lambda photos: photos[:, [1, 0, 2]],
     "red and blue swapped": lambda photos: photos[:, [2, 1, 0]],
+    "with all three turned": lambda photos: photos[:, [1, 2, 0]],
+    "as a negative": lambda photos: 1 - photos,
     "in grey": lambda photos: photos.mean(1, keepdim=True).expand_as(photos),
 }
 """Photos that a generator may not know for protected ones, so that it does to them what it does to clean photos."""

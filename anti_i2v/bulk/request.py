@@ -13,7 +13,7 @@ from anti_i2v.imaging.metadata.statements import Mark
 
 STRENGTHS = {"subtle": 4.0, "standard": 8.0, "strong": 16.0}
 """Name → epsilon."""
-FORMATS = ("lossless", "png", "same")
+FORMATS = ("same", "lossless", "png")
 STANDARD = Path("-")
 """Standard input as a source, standard output as `out`."""
 
@@ -106,7 +106,7 @@ class Request:
 
     sources: tuple[Path, ...]
     out: Path | None
-    format: str = "lossless"
+    format: str = "same"
     epsilon: float | None = None
     max_delta_e: float | None = None
     quality: int | None = None
@@ -149,7 +149,7 @@ class Request:
         if self.out is None and self.format != "same":
             raise UsageError(f"--in-place keeps names and so formats; leave out --format {self.format}")
         if self.quality is not None and self.format != "same":
-            raise UsageError(f"--quality {self.quality} is for lossy files, and these are lossless; add --format same")
+            raise UsageError(f"--quality {self.quality} is for lossy files, not for --format {self.format}; leave out one of them")
         if STANDARD in (self.out, *self.sources):
             if len(self.sources) != 1 or self.out != STANDARD:
                 raise UsageError("- stands for one photo: `anti-i2v protect - --out -`, or one file and --out -")

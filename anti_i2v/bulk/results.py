@@ -113,7 +113,7 @@ def summary(results: Results) -> list[str]:
         if lossy:
             lines.append(
                 f"largest change in the re-read lossy files: {max(m.steps for m in lossy):.4g}/255; encoding adds its own change to "
-                f"epsilon {epsilon:g}, only lossless files keep the bound"
+                f"epsilon {epsilon:g}, only --format lossless keeps the bound"
             )
             lines.append(f"of the protection's change, {sum(m.survived for m in lossy) / len(lossy):.0%} is in the lossy files")
         psnr, delta = sum(m.psnr for m in done) / n, sum(m.delta_e for m in done) / n
@@ -134,8 +134,9 @@ def _notes(results: Results) -> list[str]:
     lowered = sum(photo.measurement.epsilon < (results.epsilon or 0) for photo in done if photo.measurement)
     lines = [f"note: {lowered} got a smaller epsilon, as --max-delta-e asks"] if lowered else []
     renamed = sum(Path(photo.source).suffix.lower() != Path(photo.output).suffix.lower() for photo in done if photo.output)
-    if renamed and results.request.format == "lossless":
-        lines.append(f"note: {renamed} written as PNG, because their own format would change pixels again; see --format same")
+    if renamed and results.request.format != "png":
+        why = "is not written" if results.request.format == "same" else "would change pixels again; see --format same"
+        lines.append(f"note: {renamed} written as PNG, because their own format {why}")
     notes = Counter(note for photo in done if photo.measurement for note in photo.measurement.notes)
     lines += [f"note: {note} in {count} of them" for note, count in notes.items()]
     if other_files := results.plan.other_files:

@@ -62,9 +62,10 @@ def _how_strong(group: Group) -> None:
 def _what_files_say(group: Group) -> None:
     group.add_argument(
         "--format",
-        choices=("lossless", "png", "same"),
-        help="lossless: JPEG and other lossy photos become PNG, the rest keeps its format (default); png: everything "
-        "becomes PNG; same: JPEG stays JPEG, with its own quality tables, which adds the change of another encoding",
+        choices=("same", "lossless", "png"),
+        default="same",
+        help="same: JPEG stays JPEG, with its own quality tables, which adds the change of another encoding (default); lossless: JPEG "
+        "and other lossy photos become PNG, the rest keeps its format, and epsilon holds exactly; png: everything becomes PNG",
     )
     group.add_argument("--quality", type=int, help="of lossy files, 1–100 (default: the photo's own for JPEG, 95 for the rest)")
     group.add_argument("--strip-gps", action="store_true", help="leave out what tells where a photo was taken")

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from anti_i2v.bulk.results import Results
 
 HELP = "protect photos, folders of photos or tar shards"
-DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, orientation and metadata are kept. Outputs
-are lossless, so that no pixel differs from the photo by more than epsilon; JPEG photos therefore become PNG files
-unless you say --format same. Existing outputs are skipped, so an interrupted run goes on where it stopped. What is done to
-a photo depends on your own secret key, too, which is made at first use and never leaves your configuration folder (--key).
-With --surrogate, photos are optimised one by one against a video model instead, which takes minutes each and may want a GPU."""
+DESCRIPTION = """Protect photos with one forward pass each. Sizes, names, formats, orientation and metadata are kept: a JPEG stays a
+JPEG. With --format lossless it becomes a PNG, several times as large, in which no pixel differs from the photo by more than
+epsilon. Existing outputs are skipped, so an interrupted run goes on where it stopped. What is done to a photo depends on your
+own secret key, too, which is made at first use and never leaves your configuration folder (--key). With --surrogate, photos
+are optimised one by one against a video model instead, which takes minutes each and may want a GPU."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,7 +50,6 @@ def _request(options: argparse.Namespace) -> Request:
         **as_given
         | {
             "sources": tuple(options.source),
-            "format": options.format or ("same" if options.in_place else "lossless"),
             "epsilon": STRENGTHS[options.strength] if options.strength else options.epsilon,
             "mark": not options.no_mark,
             "method": MethodRequest(**method) if method else None,

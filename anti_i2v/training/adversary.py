@@ -38,6 +38,16 @@ def repainter(surrogate: Surrogate, clean: Tensor, look: DrawnView) -> Repaint:
     return repaint
 
 
+def mix_colours(mixed: Tensor, random: torch.Generator) -> Tensor:
+    """For some photos (B,) a matrix that makes each colour channel a mean of red, green and blue with drawn weights, (B, 3, 3).
+
+    From grey, where the weights are equal, to channels that are swapped, where one of them is 1; the identity for the other photos.
+    """
+    sharpness = 8 * torch.rand(len(mixed), 1, 1, generator=random)
+    mixes = F.softmax(sharpness * torch.randn(len(mixed), 3, 3, generator=random), -1)
+    return torch.where(mixed.view(-1, 1, 1), mixes, torch.eye(3))
+
+
 class Inversion:
     """y − f · (G(x̂) − x̂) for a share of the photos y of a batch, with generators G of the adversary's and the one in training.
 
@@ -55,6 +65,8 @@ class Inversion:
         steps: Most steps, x̂ ← y − f (G(x̂) − x̂); each batch draws its number from 1.
         keys: Most keys whose mean residual is subtracted; each batch draws its number from 1.
         known: Share of the photos whose x̂ begins at a drawn place between y and the clean photo.
+        recoloured: Share of the photos whose x̂ the generators see with its colours mixed at random, see `mix_colours`: a generator that
+            knows protected photos by their colours takes such a photo for a clean one.
         tries: Factors for each photo.
         embedders: Objective embedders that choose among several factors, by how like the person the video model's autoencoder makes the
             photo; see `IdentityObjective`.
@@ -74,10 +86,11 @@ class Inversion:
         steps: int = 1,
         keys: int = 1,
         known: float = 0.0,
+        recoloured: float = 0.0,
         tries: int = 1,
         embedders: Sequence[str] = OBJECTIVE_EMBEDDERS,
     ) -> None:
-        for name, value in (("share", share), ("known", known)):
+        for name, value in (("share", share), ("known", known), ("recoloured", recoloured)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} is {value}; give a share of photos, from 0 to 1")
         for name, number in (("steps", steps), ("keys", keys), ("tries", tries)):
@@ -88,7 +101,8 @@ class Inversion:
         if not generators and not own:
             raise UsageError("an inversion needs generators; name some, or set own: true")
         self.share, self.factor, self.own, self.added, self.independence = share, factor, own, added, independence
-        self.steps, self.keys, self.known, self.tries = steps, keys, known, tries
+        self.steps, self.keys, self.tries = steps, keys, tries
+        self.known, self.recoloured = known, recoloured
         self.judge = IdentityObjective(embedders) if tries > 1 else None
         self.foreign = [Protector.from_pretrained(folder, backend="torch") for folder in generators]
         for protector in self.foreign:
@@ -125,12 +139,13 @@ class Inversion:
             of photo and protected photo are, as far as they were computed: the mean of their squared cosine.
         """
         count = len(protected)
-        draws = torch.rand(4, count, generator=random)
+        draws = torch.rand(5, count, generator=random)
         factors = self._factors(count, random).to(protected)
         steps, keys = (int(torch.randint(1, most + 1, (), generator=random)) for most in (self.steps, self.keys))
         number = torch.where(draws[0] < self.share, (draws[1] * (len(self.foreign) + self.own)).long(), -1)
         place = torch.where(draws[2] < self.known, draws[3], 0).to(protected).view(-1, 1, 1, 1)
         begin = protected.detach() + place * (image - protected.detach())
+        colours = mix_colours(draws[4] < self.recoloured, random).to(protected)
         change, alike = torch.zeros_like(protected), protected.new_zeros(())
         for i, adversary in enumerate([*self.foreign, *([protector] if self.own else [])]):
             rows = (number == i).nonzero()[:, 0].tolist()
@@ -143,8 +158,9 @@ class Inversion:
             for step in range(steps):
                 if step:
                     estimate = (photo - factors[0, rows].abs() * residual.detach()).clamp(0, 1)
+                shown = torch.einsum("bij,bjhw->bihw", colours[rows], estimate)
                 with torch.set_grad_enabled(own and step == steps - 1 and torch.is_grad_enabled()):
-                    residual = torch.stack([adversary(estimate, budget, key, places) for key in tried]).mean(0) - estimate
+                    residual = torch.stack([adversary(shown, budget, key, places) for key in tried]).mean(0) - shown
             if own:
                 alike = F.cosine_similarity(residual.flatten(1), (protected - image)[rows].flatten(1)).square().mean()
             change = change.index_copy(0, torch.tensor(rows, device=change.device), residual)

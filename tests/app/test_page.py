@@ -136,7 +136,7 @@ def test_programs_get_the_files_of_the_command_line(server: Server, photos: list
     client = Client(server.address, download_files=str(tmp_path / "got"), verbose=False, analytics_enabled=False)
     result = client.predict([handle_file(str(path)) for path in photos], 4, "lossless", True, True, api_name="/protect")
     (archive,) = (value["value"] for value in result if isinstance(value, dict) and str(value.get("value")).endswith(".zip"))
-    expected = by_command(photos, tmp_path / "out", "--epsilon", "4", "--strip-gps", "--no-ai-training")
+    expected = by_command(photos, tmp_path / "out", "--format", "lossless", "--epsilon", "4", "--strip-gps", "--no-ai-training")
     # This client, unlike browsers, leaves out what some file systems refuse.
     assert in_zip(archive) == {name.replace("!", ""): data for name, data in expected.items()}
     client.close()
@@ -146,7 +146,7 @@ def test_programs_get_the_files_of_the_command_line(server: Server, photos: list
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_a_person_gets_the_files_of_the_command_line(server: Server, photos: list[Path], tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs anti-i2v[test]")
-    expected = by_command(photos, tmp_path / "out", "--format", "same")
+    expected = by_command(photos, tmp_path / "out")
     asked: set[str] = set()
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)

@@ -48,10 +48,10 @@ def request_into(folder: Path, format: str = "same", epsilon: float = 8, **more:
 @pytest.mark.parametrize(
     ("settings", "options"),
     [
-        ({}, ["--format", "same"]),
+        ({}, []),
         (
             {"format": "lossless", "epsilon": 4, "strip_gps": True, "no_ai_training": True},
-            ["--strength", "subtle", "--strip-gps", "--no-ai-training"],
+            ["--format", "lossless", "--strength", "subtle", "--strip-gps", "--no-ai-training"],
         ),
     ],
 )

@@ -66,7 +66,7 @@ def test_photos_are_optimised_one_by_one_and_written_as_one_pass_writes_them(
     turned = Image.Exif()
     turned[274] = 6
     smooth(3).save(photos / "d.png", exif=turned)
-    asked = ("--method", "photoguard", "--steps", 2, "--surrogate", video_model, *SIZES)
+    asked = ("--method", "photoguard", "--steps", 2, "--surrogate", video_model, "--format", "lossless", *SIZES)
     assert protect(photos, "--out", tmp_path / "out", *asked) == 0
     said = capsys.readouterr().out
     assert "protected 4 photos" in said

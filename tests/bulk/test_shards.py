@@ -173,9 +173,9 @@ def test_member_names_that_point_outside_are_kept_and_nothing_is_extracted(prote
     outside = ["../../x.jpg", "/tmp/anti-i2v-absolute.jpg", "C:\\x.jpg", "a\nb.jpg", "x.jpg", "x.jpg"]
     packed(tmp_path / "in/00.tar", [entry(name, photo()) for name in outside])
     assert protect(tmp_path / "in/00.tar", "--out", tmp_path / "in/out") == 0
-    assert names(tmp_path / "in/out/00.tar") == [name.replace("jpg", "png") for name in outside]
+    assert names(tmp_path / "in/out/00.tar") == outside
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["in", "in/00.tar", "in/out", "in/out/00.tar"]
-    assert not Path("/tmp/anti-i2v-absolute.png").exists()
+    assert not Path("/tmp/anti-i2v-absolute.jpg").exists()
 
 
 def test_members_of_any_size_pass_through_and_photos_of_too_large_a_size_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,31 +50,50 @@ def test_a_folder_keeps_its_structure_and_its_formats(protect: Protect, tmp_path
     out = photos / "protected"  # inside the source: a second run must not protect it again
     assert protect(photos, "--out", out) == 0
     written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
-    assert written == ["a.png", "beach/b.tif", "beach/day 2/c.webp"]
+    assert written == ["a.jpg", "beach/b.tif", "beach/day 2/c.webp"]
+    assert read_photo(out / "a.jpg").format == "JPEG"
     assert read_photo(out / "beach/b.tif").mode == "L"
-    for name, source in (("a.png", "a.jpg"), ("beach/b.tif",) * 2, ("beach/day 2/c.webp",) * 2):
-        assert difference(photos / source, out / name) <= EPSILON
+    for name in written[1:]:
+        assert difference(photos / name, out / name) <= EPSILON
     said = capsys.readouterr()
-    assert "1 written as PNG" in said.out
+    assert "written as PNG" not in said.out
     assert "notes.txt" in said.out
 
-    changed = (out / "a.png").stat().st_ctime_ns
+    changed = (out / "a.jpg").stat().st_ctime_ns
     assert protect(photos, "--out", out) == 0
     said = capsys.readouterr()
     assert "skipped 3" in said.out
-    assert (out / "a.png").stat().st_ctime_ns == changed
+    assert (out / "a.jpg").stat().st_ctime_ns == changed
     assert protect(photos, "--out", out, "--overwrite", "--quiet") == 0
     said = capsys.readouterr()
     assert "protected 3 photos" in said.out
     assert said.err == ""
-    assert (out / "a.png").stat().st_ctime_ns > changed
+    assert (out / "a.jpg").stat().st_ctime_ns > changed
 
 
-def test_format_same_keeps_jpeg_and_reports_the_loss_of_protection(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+def test_a_jpeg_stays_a_jpeg_and_the_share_of_the_protection_in_it_is_said(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
     smooth(1).save(tmp_path / "a.jpg", quality=90)
-    assert protect(tmp_path / "a.jpg", "--out", tmp_path / "out", "--format", "same") == 0
+    assert protect(tmp_path / "a.jpg", "--out", tmp_path / "out", "--report", tmp_path / "report.json") == 0
     assert read_photo(tmp_path / "out/a.jpg").format == "JPEG"
-    assert "encoding adds its own change" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "encoding adds its own change" in said
+    (entry,) = json.loads((tmp_path / "report.json").read_text())["photos"]
+    assert 0.5 < entry["survived"] < 1.1
+    assert f"of the protection's change, {entry['survived']:.0%} is in the lossy files" in said
+
+
+def test_format_lossless_makes_a_jpeg_a_png_in_which_the_bound_is_exact(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.jpg", quality=90)
+    assert protect(tmp_path / "a.jpg", "--out", tmp_path / "out", "--format", "lossless") == 0
+    assert 0 < difference(tmp_path / "a.jpg", tmp_path / "out/a.png") <= EPSILON
+    assert "note: 1 written as PNG, because their own format would change pixels again; see --format same" in capsys.readouterr().out
+
+
+def test_a_format_that_is_not_written_becomes_png_and_it_is_said(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
+    smooth(1).save(tmp_path / "a.gif")
+    assert protect(tmp_path / "a.gif", "--out", tmp_path / "out") == 0
+    assert read_photo(tmp_path / "out/a.png").format == "PNG"
+    assert "note: 1 written as PNG, because their own format is not written" in capsys.readouterr().out
 
 
 def test_of_two_sources_of_one_name_the_second_is_named_and_the_rest_is_done(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
@@ -83,13 +102,13 @@ def test_of_two_sources_of_one_name_the_second_is_named_and_the_rest_is_done(pro
     for seed, name in enumerate(("a.jpg", "a.png", "b.png")):
         smooth(seed).save(album / name)
     for _ in range(2):  # a rerun takes neither for the other
-        assert protect(album, "--out", out) == 1
+        assert protect(album, "--out", out, "--format", "lossless") == 1
         said = capsys.readouterr()
         assert f"{album / 'a.png'} would become {out / 'a.png'}, as {album / 'a.jpg'} does; rename it" in said.err
         assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
     assert "skipped 2" in said.out
     assert difference(out / "a.png", album / "a.jpg") <= EPSILON
-    assert protect(album, "--out", tmp_path / "same", "--format", "same") == 0
+    assert protect(album, "--out", tmp_path / "same") == 0
     assert protect(album / "a.jpg", album / "a.jpg", "--out", tmp_path / "twice") == 0  # one file named twice is one
 
 
@@ -135,7 +154,7 @@ def test_a_shard_keeps_its_order_and_other_members_byte_for_byte(protect: Protec
             info = tarfile.TarInfo(name)
             info.size, info.mtime = len(data), 1_000_000
             tar.addfile(info, io.BytesIO(data))
-    assert protect(tmp_path / "shards", "--out", tmp_path / "out") == 1
+    assert protect(tmp_path / "shards", "--out", tmp_path / "out", "--format", "lossless") == 1
     said = capsys.readouterr()
     assert "protected 2 photos" in said.out
     assert "0001.jpg" in said.err
@@ -159,7 +178,8 @@ def test_only_an_invalid_tar_and_a_tar_with_duplicate_names_fail(protect: Protec
     with tarfile.open(tmp_path / "double.tar", "w") as tar:
         for name in ("a.jpg", "a.png"):
             tar.add(tmp_path / "good.png", name)
-    assert protect(tmp_path / "good.png", tmp_path / "text.tar", tmp_path / "double.tar", "--out", tmp_path / "out") == 1
+    sources = (tmp_path / "good.png", tmp_path / "text.tar", tmp_path / "double.tar")
+    assert protect(*sources, "--out", tmp_path / "out", "--format", "lossless") == 1
     said = capsys.readouterr().err
     assert "text.tar" in said
     assert "a.jpg and a.png" in said
@@ -183,7 +203,7 @@ def test_modes(protect: Protect, tmp_path: Path, capsys: Capture, name: str, mod
     if "A" in mode:
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo.save(tmp_path / name)
-    assert protect(tmp_path / name, "--out", tmp_path / "out") == 0
+    assert protect(tmp_path / name, "--out", tmp_path / "out", "--format", "lossless") == 0
     result = read_photo(tmp_path / "out" / written)
     assert result.size == photo.size
     assert kept is None or result.mode == kept

@@ -145,7 +145,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_done(protect: Protect, 
     smooth(1).save(tmp_path / "a.jpg")
     assert protect(tmp_path / "a.jpg", tmp_path / "none.png", "--out", tmp_path / "out", "--dry-run") == 1
     said = capsys.readouterr()
-    assert f"{tmp_path / 'a.jpg'} → {tmp_path / 'out/a.png'}" in said.out
+    assert f"{tmp_path / 'a.jpg'} → {tmp_path / 'out/a.jpg'}" in said.out
     assert "1 of 1 to do" in said.out
     assert "none.png" in said.err
     assert not (tmp_path / "out").exists()
@@ -356,10 +356,10 @@ def test_notes_count_what_was_done(protect: Protect, tmp_path: Path, capsys: Cap
     smooth(1).save(tmp_path / "a.jpg")
     smooth(2).quantize(16).save(tmp_path / "b.png")
     (tmp_path / "c.jpg").write_bytes(b"broken")
-    assert protect(tmp_path, "--out", tmp_path / "out", "--max-delta-e", 0.8) == 1
+    assert protect(tmp_path, "--out", tmp_path / "out", "--format", "lossless", "--max-delta-e", 0.8) == 1
     said = capsys.readouterr().out
     assert "note: 1 written as PNG" in said
     assert "note: 2 got a smaller epsilon" in said
     assert "note: a palette became RGB in 1 of them" in said
-    assert protect(tmp_path, "--out", tmp_path / "out") == 1
+    assert protect(tmp_path, "--out", tmp_path / "out", "--format", "lossless") == 1
     assert "written as PNG" not in capsys.readouterr().out

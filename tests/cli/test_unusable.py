@@ -37,7 +37,7 @@ TO_OUT = ("a.png", "--out", "out")
         ([*TO_OUT, "--epsilon", "0.5"], "nothing would be protected"),
         ([*TO_OUT, "--max-delta-e", "0"], "--max-delta-e is 0"),
         ([*TO_OUT, "--quality", "101", "--format", "same"], "--quality is 101"),
-        ([*TO_OUT, "--quality", "90"], "--format same"),
+        ([*TO_OUT, "--quality", "90", "--format", "lossless"], "lossy files, not for --format lossless"),
         ([*TO_OUT, "--report", "nowhere/r.json"], "--report nowhere/r.json"),
         ([*TO_OUT, "--report", "a.png"], "would overwrite a photo"),
         ([*TO_OUT, "--report", "out/a.png"], "would overwrite a photo"),

@@ -15,7 +15,7 @@ from anti_i2v.inference.batches import lay
 from anti_i2v.inference.windows import Window
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.protector import Protector
-from anti_i2v.training.adversary import Inversion
+from anti_i2v.training.adversary import Inversion, mix_colours
 from tests.tiny.generator import tiny_generator
 
 WINDOWS = [[Window(4, 4, 32, 1.0)], [Window(0, 8, 32, 1.0), Window(20, 20, 24, 1.0)]]
@@ -66,10 +66,11 @@ def test_the_adversary_has_another_key() -> None:
     protector, photo, key = Protector(Blind(keyed=True)), grey(), torch.full((2, 32), 1.5)
     protected = protector(photo, EPSILON, key, WINDOWS)
     random = torch.Generator().manual_seed(0)
-    torch.rand(4, 2, generator=random)  # who, and where they begin
+    torch.rand(5, 2, generator=random)  # who, where they begin, and in which colours
     torch.rand(2, 1, 2, 1, 1, 1, generator=random)  # the factor and its sign
     for _ in ("steps", "keys"):
         torch.randint(1, 2, (), generator=random)
+    mix_colours(torch.zeros(2, dtype=torch.bool), random)
     theirs = torch.randn(1, 2, 32, generator=random)[0]
     field = protector.propose(protected, WINDOWS, EPSILON, theirs)
     expected = protected - (fit_to_budget(protected, lay(protected, WINDOWS, field, EPSILON), EPSILON) - protected)
@@ -153,6 +154,38 @@ def test_who_knows_the_photo_subtracts_the_residual_of_the_photo_itself() -> Non
         found = torch.stack([inverted(inversion, protector, protected, seed) for seed in range(12)])
         distances.append((found - photo).square().mean((1, 2, 3, 4)))
     assert distances[1].min() < 0.5 * distances[0].min()  # nearer to the clean photo, its residual is nearer to what was added
+
+
+def test_mixed_colours_lie_between_the_channels_from_grey_to_swapped_ones() -> None:
+    mixes = mix_colours(torch.tensor([True, False] * 200), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixes.sum(-1), torch.ones(400, 3))  # white stays white, and nothing leaves [0, 1]
+    assert mixes.min() >= 0
+    assert torch.equal(mixes[1::2], torch.eye(3).expand(200, 3, 3))
+    off_diagonal = 1 - mixes[::2].diagonal(dim1=1, dim2=2)
+    assert (off_diagonal > 0.9).all(-1).any()  # each channel shows another one
+    assert ((mixes[::2] - 1 / 3).abs().amax((1, 2)) < 0.1).any()  # nearly grey
+
+
+class Red(Blind):
+    """Paints only where a window is redder than green, so that other colours make it do otherwise."""
+
+    def forward(self, window: Tensor, epsilon: Tensor, key: Tensor) -> dict[str, Tensor]:
+        return {"rgb": self.field * (window[:, 0] > window[:, 1]).float().mean((1, 2)).view(-1, 1, 1, 1)}
+
+
+def test_a_photo_in_other_colours_is_only_what_the_generator_sees_and_its_residual_is_subtracted_from_the_photo() -> None:
+    protector, photo = Protector(Red()), grey()
+    photo = photo[:, 1:2] + torch.tensor([0.1, 0, 0]).view(3, 1, 1)  # red everywhere
+    changes = {}
+    for recoloured in (0.0, 1.0):
+        inversion = Inversion(share=1.0, factor=(1.0, 1.0), added=0, recoloured=recoloured)
+        found = [inversion(photo, photo, EPSILON, WINDOWS, protector, torch.Generator().manual_seed(seed))[0] for seed in range(24)]
+        changes[recoloured] = (torch.stack(found).detach() - photo).abs().amax((2, 3, 4)).mul(255).round()
+    assert (changes[0.0] == EPSILON).all()
+    painted = (changes[1.0] == EPSILON).float().mean()
+    nothing = (changes[1.0] == 0).float().mean()
+    assert float(painted + nothing) == 1
+    assert 0.3 < float(nothing) < 0.7  # a drawn mix has less of the red in its first channel than in its second as often as not
 
 
 def test_the_mean_over_keys_is_weaker_than_one_key() -> None:
