@@ -32,7 +32,7 @@ from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.tensors import resize, to_pil, to_tensor
-from anti_i2v.imaging.writing import SUFFIXES, encode_photo
+from anti_i2v.imaging.writing import AVIF_SPEED, SUFFIXES, encode_photo
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
@@ -61,8 +61,9 @@ class Source:
 
     def encode(self, photo: Image.Image) -> Image.Image:
         """The photo as it is read from such a file."""
-        options = {} if self.format == "WEBP" else {"subsampling": SUBSAMPLING[self.colours] if self.format == "JPEG" else self.colours}
-        return read(photo, self.format, quality=self.quality, **options)
+        options: dict[str, dict[str, object]] = {"JPEG": {"subsampling": SUBSAMPLING[self.colours]}}
+        options["AVIF"] = {"subsampling": self.colours, "speed": AVIF_SPEED}
+        return read(photo, self.format, quality=self.quality, **options.get(self.format, {}))
 
 
 SOURCES = [Source("JPEG", quality, colours) for quality in (75, 85, 95) for colours in ("4:2:0", "4:4:4")]

@@ -3,7 +3,8 @@
 * Pixels keep their stored layout and the EXIF orientation tag stays as it was; nothing is rotated. (HEIC is the exception: its
   decoder turns the picture upright and says so in the tag.)
 * `info` holds what `metadata` carries over, validated: a PNG may name a text `dpi` and put anything there.
-* 16-bit grey (`I;16`) stays 16-bit. Other values of more than 8 bits are read as 8-bit; `info["reduced_from_bits"]` says so.
+* 16-bit grey (`I;16`) stays 16-bit. Other values of more than 8 bits are read as 8-bit; `info["reduced_from_bits"]` says so. What Pillow
+  reads otherwise than it is meant is in `corrections`.
 * Animated and multi-page files are refused: protecting one frame of many would only look like protection.
 * A phone's MPO file is one photo with helpers behind it (gain map, preview), which re-encoding drops. This is wanted: they may
   show the unprotected photo.

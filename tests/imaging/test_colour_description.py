@@ -140,7 +140,7 @@ def test_a_profile_of_colours_is_not_put_on_a_grey_png_and_its_loss_is_said(tmp_
     file = io.BytesIO()
     smooth("L").save(file, "JPEG", icc_profile=WIDE)
     photo = read_photo(file)
-    assert save_photo(photo, tmp_path / "a.png", photo) == ("the profile, which is for other colours than the file has, was left out",)
+    assert save_photo(photo, tmp_path / "a.png", photo) == ("the colour profile, which is not for these colours, was left out",)
     assert save_photo(photo, tmp_path / "a.jpg", photo) == ()
     assert read_photo(tmp_path / "a.jpg").info["icc_profile"] == WIDE
 

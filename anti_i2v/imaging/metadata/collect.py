@@ -75,7 +75,7 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
     if isinstance(profile, bytes) and profile[16:20] in (spaces[:1] if grey_profile else spaces):
         result.icc = profile
     elif profile:
-        result.notes.append("the profile, which is for other colours than the file has, was left out")
+        result.notes.append("the colour profile, which is not for these colours, was left out")
     result.cicp = None if image.mode == "CMYK" else info.get("cicp")
     result.dpi, result.comment = info.get("dpi"), info.get("comment")
     result.exif = _exif(info, options, result.notes)
