@@ -164,7 +164,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--generator", default="portrait-generator", help="folder, or the name of a shipped one")
     parser.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
     parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--people", type=int, default=6)
+    parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--faces", nargs="+", choices=FACES, default=list(FACES))
     parser.add_argument("--sizes", nargs="+", metavar="HEIGHTxWIDTH", help="of the photos, in place of each face's own")
     parser.add_argument("--surrogate", default="portrait-dit")

@@ -19,24 +19,35 @@ from anti_i2v.imaging import containers
 NCLX = b"colrnclx"
 BOX = 2**16  # bytes of a box `meta` that are searched
 HINTS = {b"cLLI": 8, b"mDCV": 24}  # how bright the picture and the display of its author are; chunk of PNG → bytes
+LIGHT = (b"\0\0\0\x0cclli", b"\0\0\0\x20mdcv")  # how boxes of AVIF and HEIC begin that say the same
 AS_SRGB = (b"\x01\x0d", b"\x01\x02", b"\x02\x0d", b"\x02\x02")  # primaries and curve that say no more than a file without them
 IHDR_END = 33  # of the signature and the first chunk of a PNG
 
 
 def read(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], object]:
-    """What a file says, as entries of `info`: `cicp`, four code points as bytes; `hints` by chunk; `unreadable` where it is damaged."""
+    """What a file says, as entries of `info`.
+
+    Returns:
+        `cicp`: four code points as bytes; `hints`: by chunk of a PNG, True where a box has them, which no encoder here writes;
+        `unreadable`: what is damaged.
+    """
     if kind == "PNG":
         return _chunks(file)
     for name, at, size in containers.blocks(file, kind) if kind in ("AVIF", "HEIF") else ():
         if name == b"meta":
             file.seek(at)
-            _, box, content = file.read(min(size, BOX)).partition(NCLX)
-            if not box or len(content) < 7 or bytes((content[1], content[3])) in AS_SRGB:
-                return {}
-            if content[0] or content[2]:
-                return {"unreadable": "description of its colours"}
-            return {"cicp": bytes((content[1], content[3], 0, 1))}
+            return _boxes(file.read(min(size, BOX)))
     return {}
+
+
+def _boxes(meta: bytes) -> dict[str | tuple[int, int], object]:
+    facts: dict[str | tuple[int, int], object] = {"hints": True} if any(head in meta for head in LIGHT) else {}
+    _, box, content = meta.partition(NCLX)
+    if not box or len(content) < 7 or bytes((content[1], content[3])) in AS_SRGB:
+        return facts
+    if content[0] or content[2]:
+        return facts | {"unreadable": "description of its colours"}
+    return facts | {"cicp": bytes((content[1], content[3], 0, 1))}
 
 
 def _chunks(file: BinaryIO) -> dict[str | tuple[int, int], object]:

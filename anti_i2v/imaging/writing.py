@@ -126,6 +126,8 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
             _bmp(plain, file, metadata)
     have: dict[str, object] = {"EXIF": metadata.exif, "the profile": metadata.icc, "XMP": metadata.xmp, "IPTC": metadata.iptc.get(iptc.IIM)}
     have |= {COLOURS: colour_description.tells_more_than_srgb(metadata.cicp), GAMMA: colour_description.tells_gamma(like)}
+    if like.info.get("hints") and (format, like.format) != ("PNG", "PNG"):
+        metadata.notes.append("light levels for displays of high dynamic range were left out")
     reason = f"which {format} cannot hold"
     metadata.notes.extend(f"{name}{_with_statements(options, name)}, {reason}, was left out" for name in CANNOT[format] if have[name])
     return tuple(metadata.notes)
@@ -136,7 +138,7 @@ def _with_statements(options: WriteOptions, name: str) -> str:
 
 
 def _png(image: Image.Image, file: BinaryIO, like: Image.Image, metadata: Metadata) -> None:
-    hints = like.info.get("hints") if like.format == "PNG" else None
+    hints = like.info.get("hints") if like.format == "PNG" else {}
     part = io.BytesIO() if hints else file
     # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
     chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}

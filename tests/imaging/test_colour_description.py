@@ -14,6 +14,7 @@ from PIL import Image, features
 from anti_i2v.bulk.photo import protect_bytes
 from anti_i2v.bulk.protector import PhotoProtector
 from anti_i2v.bulk.request import Request
+from anti_i2v.imaging.colour_description import read
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.imaging.writing import save_photo
 from anti_i2v.inference.blocks import finding_block
@@ -47,7 +48,7 @@ def protected(content: bytes, suffix: str) -> tuple[bytes, tuple[str, ...]]:
         parts = split(photo, finding_block(photo.size))
         return parts.join(np.ones(parts.stored.shape, np.int8))
 
-    request = Request((), Path("out"), "same", 1.0, mark=False)
+    request = Request((), Path("out"), "lossless" if suffix == ".png" else "same", 1.0, mark=False)
     data, measurement = protect_bytes(PhotoProtector(lighter, "", "one step"), content, "a photo", suffix, request)
     assert measurement.lossy or measurement.steps == 1
     return data, measurement.notes
@@ -115,6 +116,25 @@ def test_an_avif_of_another_matrix_is_decoded_by_it_and_encoded_by_the_encoder_s
     again = read_photo(io.BytesIO(protected(content, ".avif")[0]))
     assert again.info["cicp"] == PQ
     assert np.abs(np.asarray(again).astype(int) - np.asarray(photo) - 1).mean() < 2
+
+
+@needs_avif
+def test_light_levels_that_are_lost_are_named(tmp_path: Path) -> None:
+    note = "light levels for displays of high dynamic range were left out"
+    data = avif(9, 16)
+    size = int.from_bytes(data[32:36], "big")
+    assert data[36:40] == b"meta"
+    box = struct.pack(">I4s2H", 12, b"clli", 1000, 200)
+    meta = struct.pack(">I", size + len(box)) + data[36 : 32 + size] + box
+    facts = read(io.BytesIO(data[:32] + meta + data[32 + size :]), "AVIF")
+    assert facts == {"hints": True, "cicp": PQ}
+    photo = read_photo(io.BytesIO(data))
+    photo.info["hints"] = True
+    for suffix in (".avif", ".png"):
+        assert save_photo(photo, tmp_path / f"a{suffix}", photo) == (note,)
+    deep = read_photo(io.BytesIO(png(HINTS)))
+    assert save_photo(deep, tmp_path / "a.tif", deep) == (note,)
+    assert save_photo(deep, tmp_path / "a.png", deep) == ()
 
 
 @needs_avif
