@@ -18,8 +18,8 @@ from anti_i2v.imaging.file_attributes import copy_attributes
 from anti_i2v.imaging.measure import Measurement, measure, visibility
 from anti_i2v.imaging.metadata.statements import read_mark
 from anti_i2v.imaging.reading import JPEG, read_photo
-from anti_i2v.imaging.writing import LOSSY, encode_photo, write_error
-from anti_i2v.inference.profiles import to_srgb
+from anti_i2v.imaging.writing import LOSSLESS, LOSSY, SUFFIXES, encode_photo, write_error
+from anti_i2v.inference.colours import to_srgb, unknown_points
 
 TIFF = (".tif", ".tiff")
 TRIES = 8  # at an epsilon whose colour difference is small enough; two or three do
@@ -48,26 +48,29 @@ def protect_file(protector: PhotoProtector, source: Path, output: Path, request:
         digest = protector.digest(opened) if request.mark else ""
     if before is None or has_changed(source, before):
         raise UsageError(f"{source} changed while it was read; wait until it is complete and run again")
-    photo, notes = to_writable_mode(photo, output.suffix)
+    suffix, notes = suffix_to_write(photo, output.suffix, request.format)
+    photo, notes = to_writable_mode(photo, suffix, notes)
     protected, epsilon = _protect(protector, photo, request, str(source))
     notes += _change_notes(photo, protected)
     output.parent.mkdir(parents=True, exist_ok=True)
     with write_error(output, protected), atomic.write(output) as part:
         with part.open("wb") as file:
-            notes += encode_photo(protected, file, output.suffix, photo, request.write_options(protector.mark(epsilon, digest)))
-        measurement = _measure(photo, protected, read_photo(part, str(output)), output.suffix, epsilon, notes)
+            notes += encode_photo(protected, file, suffix, photo, request.write_options(protector.mark(epsilon, digest)))
+        measurement = _measure(photo, protected, read_photo(part, str(output)), suffix, epsilon, notes)
         copy_attributes(part, source, before)
     return measurement
 
 
 def protect_bytes(protector: PhotoProtector, content: bytes, name: str, suffix: str, request: Request) -> tuple[bytes, Measurement]:
-    """What `protect_file` does, from bytes to bytes; messages call it `name`, and `suffix` says the format of the protected file.
+    """What `protect_file` does, from bytes to bytes; messages call it `name`, and `suffix` is that of the protected file.
 
     Raises:
         AlreadyProtectedError: It bears the mark of a protection.
         UsageError: It cannot be read, protected or written.
     """
-    photo, notes = to_writable_mode(read_photo(io.BytesIO(content), name), suffix)
+    photo = read_photo(io.BytesIO(content), name)
+    suffix, notes = suffix_to_write(photo, suffix, request.format)
+    photo, notes = to_writable_mode(photo, suffix, notes)
     protected, epsilon = _protect(protector, photo, request, name)
     notes += _change_notes(photo, protected)
     file = io.BytesIO()
@@ -130,18 +133,38 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def to_writable_mode(photo: Image.Image, suffix: str) -> tuple[Image.Image, tuple[str, ...]]:
-    """Bring a photo into a mode that its output format can hold, and say what changed.
+def suffix_to_write(photo: Image.Image, suffix: str, format: str) -> tuple[str, tuple[str, ...]]:
+    """The suffix that says the format to write, and a note where it is not the name's.
+
+    Args:
+        photo: As it was read.
+        suffix: Of the protected file's name.
+        format: With `same`, a photo stays what its content is, whatever its name says; else the name decides.
+    """
+    named, content = {**LOSSLESS, **LOSSY}.get(suffix.lower()), "JPEG" if photo.format == "MPO" else photo.format
+    if format != "same" or content is None or named in (content, None):
+        return suffix, ()
+    words = {"HEIF": "HEIC"}
+    says, is_now = words.get(named or "", named), words.get(content, content)
+    if content not in SUFFIXES:
+        return suffix, (f"{is_now}, which is not written, became {says}",)
+    return SUFFIXES[content], (f"its name says {says} and its content is {is_now}, which it stays",)
+
+
+def to_writable_mode(photo: Image.Image, suffix: str, before: tuple[str, ...] = ()) -> tuple[Image.Image, tuple[str, ...]]:
+    """Bring a photo into a mode that its output format can hold, and add what changed to the notes of `before`.
 
     Print colours (CMYK) become sRGB by the embedded profile unless the output is JPEG or TIFF; other modes stay.
     """
-    notes = []
+    notes = [*before]
     if bits := photo.info.get("reduced_from_bits"):
         notes.append(f"{bits} bits per colour became 8")
+    if points := unknown_points(photo.info):
+        notes.append(f"the code points of its colours, {points}, are reserved or unknown, and it was seen as sRGB")
     unchanged = (*TIFF, *JPEG) if photo.mode == "CMYK" else TIFF
     if photo.mode in ("CMYK", "LAB", "YCbCr") and suffix.lower() not in unchanged:
         notes.append(f"{photo.mode} became RGB")
-        converted = to_srgb(photo, photo.info.get("icc_profile"))
+        converted = to_srgb(photo, photo.info)
         # EXIF and resolution belong to the photo still; its profile does not describe these numbers any more.
         converted.info = {key: value for key, value in photo.info.items() if key != "icc_profile"}
         photo = converted

@@ -37,7 +37,7 @@ def settle(job: Job, request: Request, secret: bytes = b"") -> Result | None:
     if not (obstacle := job.obstacle) or (request.overwrite and not job.backup):
         return None
     if not request.overwrite and not job.is_shard and was_made_of(job.output, job.source, secret):
-        if not request.dry_run:
+        if not request.dry_run and job.backup is None:  # in place it may be an edit, which --overwrite must go on to refuse
             with contextlib.suppress(OSError):
                 date = job.source.stat()
                 os.utime(job.output, ns=(date.st_atime_ns, date.st_mtime_ns))

@@ -3,7 +3,8 @@
 * Pixels keep their stored layout and the EXIF orientation tag stays as it was; nothing is rotated. (HEIC is the exception: its
   decoder turns the picture upright and says so in the tag.)
 * `info` holds what `metadata` carries over, validated: a PNG may name a text `dpi` and put anything there.
-* 16-bit grey (`I;16`) stays 16-bit. Other values of more than 8 bits are read as 8-bit; `info["reduced_from_bits"]` says so.
+* 16-bit grey (`I;16`) stays 16-bit. Other values of more than 8 bits are read as 8-bit; `info["reduced_from_bits"]` says so. What Pillow
+  reads otherwise than it is meant is in `corrections`.
 * Animated and multi-page files are refused: protecting one frame of many would only look like protection.
 * A phone's MPO file is one photo with helpers behind it (gain map, preview). `info["extras"]` names them; a protected file holds none.
 
@@ -25,7 +26,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError, features
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging import containers, jpeg, pages, png
+from anti_i2v.imaging import colour_description, containers, corrections, jpeg, pages, png
 from anti_i2v.imaging.extras.find import find_extras
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD
@@ -76,8 +77,8 @@ def read_photo(source: str | Path | BinaryIO, name: str | None = None) -> Image.
 
     Returns:
         The decoded picture with its `info`; its layout and mode are those of the file. Beside Pillow's own, `info` may have
-        `c2pa` (it carries Content Credentials), `extras` (what it holds beside the picture, see `extras.find`), `lossless` (of a WebP),
-        `photoshop`, `text_chunks` (of a PNG) and `unreadable`.
+        `c2pa` (it carries Content Credentials), `cicp` and `hints` (see `colour_description`), `extras` (what it holds beside the picture,
+        see `extras.find`), `lossless` (of a WebP), `photoshop`, `text_chunks` (of a PNG) and `unreadable`.
 
     Raises:
         UsageError: Missing, not a photo, damaged, animated, or beyond Pillow's limit on pixels.
@@ -133,8 +134,10 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
             # Stored as another type than bytes, on which Pillow's search for the orientation would fail; text it has decoded.
             image.info["xmp"] = xmp.encode("latin-1") if isinstance(xmp, str) else b""
         raw = [str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]) for tile in getattr(image, "tile", ())]
-        if image.mode in ("RGB", "RGBA", "LA") and any("16" in mode for mode in raw):
+        if image.mode in ("RGB", "RGBA", "LA", "CMYK") and any("16" in mode for mode in raw):
             facts["reduced_from_bits"] = 16
+        if kind == "TIFF":
+            corrections.check_tiff(image, name, facts)
         applied = image.getexif().get(ORIENTATION, 1) if kind == "TIFF" else 1
         if kind == "AVIF":
             _keep_avif_exif(image)
@@ -143,6 +146,7 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
         if applied in BACK:  # Pillow turns TIFFs, and no other format, upright
             image = image.transpose(BACK[applied])
             image.format = kind
+        image = corrections.correct(image, kind, raw, facts)
         validate_info(image, kind, facts)
     return image
 
@@ -169,7 +173,7 @@ def load_codec(kind: str, task: str) -> None:
 
 def _facts(file: BinaryIO, kind: str) -> dict[str | tuple[int, int], Any]:
     """What Pillow does not report of a file, as entries of `info`."""
-    facts: dict[str | tuple[int, int], Any] = {}
+    facts: dict[str | tuple[int, int], Any] = colour_description.read(file, kind)
     if containers.has_c2pa(file):
         facts["c2pa"] = True
     if extras := find_extras(file, kind):

@@ -1,7 +1,7 @@
 """A picture becomes a file: complete or not at all, in the format of its name, with the metadata of the photo.
 
 * PNG, TIFF and BMP are exact, and so is WebP, but that with `same` one that was lossy stays so, at quality 95.
-* JPEG takes the photo's own quantisation tables, or quality 95, and colours at full size.
+* JPEG takes the photo's own quantisation tables, or quality 95, and is progressive if the photo is; colours have the size that they had.
 * AVIF has quality 95 and colours at full size; 100 with alpha, which only then is exact. Colours are not: quality 100 moves them by up to 3
   steps in Pillow's hands. So there is no exact AVIF, and who asks for one gets PNG.
 * HEIC has quality 95 and colours at half size, the only kind that all viewers show.
@@ -20,7 +20,7 @@ from PIL import Image
 
 from anti_i2v import atomic
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging import jpeg, png
+from anti_i2v.imaging import colour_description, jpeg, jpeg_settings, png
 from anti_i2v.imaging.metadata import iptc, tiff
 from anti_i2v.imaging.metadata.collect import EXIF_HEAD, Metadata, added_statements, collect, png_chunks
 from anti_i2v.imaging.metadata.options import WriteOptions
@@ -32,10 +32,23 @@ from anti_i2v.imaging.stderr import silence_stderr
 # Written without loss under their own name; every other format is lossy (or rare) and becomes PNG unless formats are to stay.
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".webp": "WEBP"}
 LOSSY = {**dict.fromkeys(JPEG, "JPEG"), ".avif": "AVIF", **dict.fromkeys(HEIF, "HEIF")}
-QUALITY = 95
+SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp", "JPEG": ".jpg", "MPO": ".jpg", "AVIF": ".avif", "HEIF": ".heic"}
+"""Format of a photo, as `read_photo` names it → the suffix that writes it again."""
+QUALITY = jpeg_settings.QUALITY
 AVIF_SPEED = 8  # of 10; half the time of Pillow's 6 for a file half as large again
 XMP_MAX = jpeg.SEGMENT - 29  # less the name
 XMP_TAG = 700
+COLOURS, GAMMA = "the description of its colours by code points", "the description of its colours by gamma and primaries"
+CANNOT = {
+    "PNG": (),
+    "JPEG": (COLOURS, GAMMA),
+    "TIFF": (COLOURS, GAMMA),
+    "BMP": ("EXIF", "the profile", "XMP", "IPTC", COLOURS, GAMMA),
+    "WEBP": ("IPTC", COLOURS, GAMMA),
+    "AVIF": ("IPTC", GAMMA),
+    "HEIF": ("IPTC", GAMMA),
+}
+"""What each format cannot hold."""
 
 
 DEFAULTS = WriteOptions()
@@ -88,13 +101,7 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
     common: dict[str, Any] = {"icc_profile": metadata.icc, "xmp": metadata.xmp or b""}
     match format:
         case "PNG":
-            # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
-            chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
-            kept = like.info.get("png_chunks")
-            written = io.BytesIO() if kept else file
-            plain.save(written, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
-            if isinstance(written, io.BytesIO) and kept:
-                file.write(png.with_chunks(written.getvalue(), kept))
+            _png(plain, file, like, metadata)
         case "JPEG":
             _jpeg(plain, file, like, options, metadata)
         case "WEBP":
@@ -106,25 +113,51 @@ def encode_photo(image: Image.Image, file: BinaryIO, suffix: str, like: Image.Im
             alpha = plain.has_transparency_data
             colours = {} if plain.mode in ("1", "L") else {"subsampling": "4:4:4"}
             quality = {"quality": options.quality or (100 if alpha else QUALITY), "speed": AVIF_SPEED}
-            plain.save(file, "AVIF", exif=_Exif(metadata.exif), **quality, **colours, **common)
+            with _described(file, metadata) as part:
+                plain.save(part, "AVIF", exif=_Exif(metadata.exif), **quality, **colours, **common)
         case "HEIF":
             load_codec("HEIF", f"cannot write {suffix}")
             # The encoder would copy unknown metadata; thumbnails it makes anew, of what it writes.
             heif: dict[str, Any] = {"exif": metadata.exif or None, "metadata": [], "quality": options.quality or QUALITY, "chroma": 420}
-            plain.save(file, "HEIF", **heif, **common)
+            with _described(file, metadata) as part:
+                plain.save(part, "HEIF", **heif, **common)
         case "TIFF":
             _tiff(plain, file, metadata)
         case "BMP":
             _bmp(plain, file, metadata)
-    cannot = {"BMP": ("EXIF", "the profile", "XMP", "IPTC"), "WEBP": ("IPTC",), "AVIF": ("IPTC",), "HEIF": ("IPTC",)}.get(format, ())
-    have = {"EXIF": metadata.exif, "the profile": metadata.icc, "XMP": metadata.xmp, "IPTC": metadata.iptc.get(iptc.IIM)}
+    have: dict[str, object] = {"EXIF": metadata.exif, "the profile": metadata.icc, "XMP": metadata.xmp, "IPTC": metadata.iptc.get(iptc.IIM)}
+    have |= {COLOURS: colour_description.tells_more_than_srgb(metadata.cicp), GAMMA: colour_description.tells_gamma(like)}
+    if like.info.get("hints") and (format, like.format) != ("PNG", "PNG"):
+        metadata.notes.append("light levels for displays of high dynamic range were left out")
     reason = f"which {format} cannot hold"
-    metadata.notes.extend(f"{name}{_with_statements(options, name)}, {reason}, was left out" for name in cannot if have[name])
+    metadata.notes.extend(f"{name}{_with_statements(options, name)}, {reason}, was left out" for name in CANNOT[format] if have[name])
     return tuple(metadata.notes)
 
 
 def _with_statements(options: WriteOptions, name: str) -> str:
     return f" with {words}" if name == "XMP" and (words := added_statements(options)) else ""
+
+
+def _png(image: Image.Image, file: BinaryIO, like: Image.Image, metadata: Metadata) -> None:
+    hints, kept = (like.info.get(name) if like.format == "PNG" else None for name in ("hints", "png_chunks"))
+    part = io.BytesIO() if hints or kept else file
+    # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
+    chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
+    image.save(part, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
+    if isinstance(part, io.BytesIO):
+        data = colour_description.with_hints(part.getvalue(), hints or {})
+        file.write(png.with_chunks(data, kept) if kept else data)
+
+
+@contextlib.contextmanager
+def _described(file: BinaryIO, metadata: Metadata) -> Iterator[BinaryIO]:
+    """Where to write an AVIF or HEIC that shall have the code points of its photo."""
+    if metadata.cicp is None:
+        yield file
+        return
+    part = io.BytesIO()
+    yield part
+    file.write(colour_description.with_code_points(part.getvalue(), metadata.cicp))
 
 
 class _Exif(Image.Exif):
@@ -146,9 +179,6 @@ class _Exif(Image.Exif):
 
 
 def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteOptions, metadata: Metadata) -> None:
-    quality: dict[str, Any] = {"quality": options.quality or QUALITY}
-    if options.quality is None and (tables := _tables(like, image.mode)):
-        quality = {"qtables": tables}
     exif = EXIF_HEAD + metadata.exif if metadata.exif else b""
     xmp = metadata.xmp if len(metadata.xmp or b"") <= XMP_MAX else strip_padding(metadata.xmp or b"")
     photoshop = iptc.HEAD + iptc.encode_resources(metadata.iptc) if metadata.iptc else b""
@@ -163,27 +193,24 @@ def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteO
             parts[name] = (b"", most)
     xmp, photoshop, comment = (content for content, _ in parts.values())
     extra = jpeg.continued_exif(exif) + (jpeg.segment(0xED, photoshop) if photoshop else b"")
-    dpi = {"dpi": metadata.dpi} if metadata.dpi else {}
-    also = {"exif": exif[: jpeg.SEGMENT], "xmp": xmp, "extra": extra, "comment": comment, "icc_profile": metadata.icc}
-    written = io.BytesIO()
-    coarse = any(max(table) > 255 for table in quality.get("qtables", ()))
-    with silence_stderr() if coarse else contextlib.nullcontext():  # of which libjpeg warns, although it is the photo that has them
-        image.save(written, "JPEG", subsampling=0, **also, **dpi, **quality)
+    parameters: dict[str, Any] = {"dpi": metadata.dpi} if metadata.dpi else {}
+    parameters |= {"exif": exif[: jpeg.SEGMENT], "xmp": xmp, "extra": extra, "comment": comment, "icc_profile": metadata.icc}
+    parameters |= jpeg_settings.like(like, image.mode, options.quality)
+    written, progressive = io.BytesIO(), jpeg_settings.is_progressive(like)
+    coarse = any(max(table) > 255 for table in parameters.get("qtables", ()))
+    try:
+        # libjpeg warns of coarse tables, although it is the photo that has them, and of what goes wrong.
+        with silence_stderr() if coarse or progressive else contextlib.nullcontext():
+            image.save(written, "JPEG", progressive=progressive, **parameters)
+    except OSError:
+        if not progressive:
+            raise
+        metadata.notes.append(
+            "a progressive JPEG became a baseline one, because it is too noisy for Pillow"
+        )  # whose room for it is too small
+        written = io.BytesIO()
+        image.save(written, "JPEG", **parameters)
     file.write(jpeg.with_density(written.getbuffer(), like.info))
-
-
-def _tables(like: Image.Image, mode: str) -> list[list[int]] | None:
-    """The quantisation tables of a JPEG, one for each component that will be written; the last serves those after it."""
-    tables: dict[int, list[int]] = getattr(like, "quantization", None) or {}
-    components = [tables.get(layer[3]) for layer in getattr(like, "layer", ())]
-    whole = [table for table in components if table and len(table) == 64]
-    if not whole or len(whole) < len(components):
-        return None
-    # Print colours are written as they are, not as lightness and colour: the fine table is for all of them.
-    used = whole[: {"L": 1, "CMYK": 1}.get(mode, 3)]
-    while len(used) > 1 and used[-1] == used[-2]:
-        used.pop()
-    return used
 
 
 def _tiff(image: Image.Image, file: BinaryIO, metadata: Metadata) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from anti_i2v.errors import UsageError
 from anti_i2v.inference.blocks import Factor, Steps, add_steps
-from anti_i2v.inference.profiles import to_srgb
+from anti_i2v.inference.colours import to_srgb
 
 Pixels = npt.NDArray[np.uint8]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -40,7 +40,7 @@ class Split:
     """A photo taken apart by `split`, each block of it as one pixel.
 
     Attributes:
-        colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha; by the photo's ICC profile if it has one.
+        colour: (H, W, 3) sRGB bytes, what a viewer sees without alpha; see `colours.to_srgb`.
         stored: (H, W, C) bytes that may change, in the photo's own colour space: RGB, grey (C = 1, also where a grey photo is stored
             as RGB), or 255 − CMY, so that more is lighter everywhere.
         join: Makes the picture from the whole steps by which `stored` changes, (H, W, C), with everything else as it was.
@@ -64,9 +64,9 @@ class Split:
 def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
     """Take a photo apart; `photo` is not changed.
 
-    A photo with a profile other than sRGB's is looked at in sRGB and changed in its own values. What a network proposes for a colour,
-    in steps of sRGB, is thus added in steps of that space. Where primaries lie further apart they are larger ones: near grey, a step
-    of red in Display P3 is 1.2 of sRGB, in Adobe RGB 1.4. The bound holds all the same, in what the file stores.
+    A photo with a profile or code points of other colours than sRGB's is looked at in sRGB and changed in its own values. What a network
+    proposes for a colour, in steps of sRGB, is thus added in steps of that space. Where primaries lie further apart they are larger ones:
+    near grey, a step of red in Display P3 is 1.2 of sRGB, in Adobe RGB 1.4. The bound holds all the same, in what the file stores.
 
     Args:
         photo: Of any mode but I and F.
@@ -83,7 +83,7 @@ def split(photo: Image.Image, block: Factor = (1, 1)) -> Split:
     orientation = tag if isinstance(tag, int) else 1
     whole = photo if photo.mode.startswith("I;16") else _changeable(photo)
     small = _without_alpha(whole).reduce(block)
-    colour, stored = np.array(to_srgb(small, photo.info.get("icc_profile"))), np.atleast_3d(np.array(small))[..., :3]
+    colour, stored = np.array(to_srgb(small, photo.info)), np.atleast_3d(np.array(small))[..., :3]
     colours = stored.shape[2]
     if whole.mode == "CMYK":
         stored = 255 - stored

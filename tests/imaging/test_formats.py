@@ -171,20 +171,62 @@ def jpegs() -> Iterator[tuple[str, dict[str, object]]]:
 
 
 @pytest.mark.parametrize(("mode", "options"), jpegs())
-def test_jpeg_takes_each_component_s_own_table_and_colours_at_full_size(tmp_path: Path, mode: str, options: dict[str, object]) -> None:
-    smooth(mode).save(tmp_path / "a.jpg", "JPEG", subsampling=2, **options)
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_jpeg_takes_each_component_s_own_table_and_size(tmp_path: Path, mode: str, options: dict[str, object], subsampling: int) -> None:
+    smooth(mode).save(tmp_path / "a.jpg", "JPEG", subsampling=subsampling, **options)
     photo = read_photo(tmp_path / "a.jpg")
     save_photo(smooth(mode), tmp_path / "b.jpg", photo)
-    tables = []
+    tables, shapes = [], []
     for name in "ab":
         with Image.open(tmp_path / f"{name}.jpg") as image:
             tables.append([image.quantization[layer[3]] for layer in image.layer])  # type: ignore[attr-defined]
-            shape = [layer[1:3] for layer in image.layer]  # type: ignore[attr-defined]
+            shapes.append([layer[1:3] for layer in image.layer])  # type: ignore[attr-defined]
     assert tables[0] == tables[1]
-    assert shape == [(1, 1)] * len(shape)
+    assert shapes[0] == shapes[1] or mode == "L"  # of one component the size means nothing
+    assert mode == "L" or shapes[1][0] == {0: (1, 1), 1: (2, 1), 2: (2, 2)}[subsampling]
     save_photo(smooth(mode), tmp_path / "b.jpg", photo, WriteOptions(quality=100))
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.quantization[0] == [1] * 64  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_jpeg_stays_so_and_of_the_same_size(protector: Protector, tmp_path: Path, mode: str) -> None:
+    for progressive in (False, True):
+        smooth(mode, (300, 200)).save(tmp_path / "a.jpg", progressive=progressive, quality=80)
+        photo = read_photo(tmp_path / "a.jpg")
+        assert save_photo(protector.protect(photo, EPSILON), tmp_path / "b.jpg", photo) == ()
+        assert ("progressive" in read_photo(tmp_path / "b.jpg").info) is progressive
+        assert (tmp_path / "b.jpg").stat().st_size < 1.2 * (tmp_path / "a.jpg").stat().st_size
+
+
+def test_a_progressive_jpeg_of_nothing_but_noise_becomes_a_baseline_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8))
+    noise.resize((8, 8)).save(tmp_path / "a.jpg", progressive=True, subsampling=0, quality=100)
+    (note,) = save_photo(noise, tmp_path / "b.jpg", read_photo(tmp_path / "a.jpg"))
+    assert note.startswith("a progressive JPEG became a baseline one")
+    assert np.abs(values(read_photo(tmp_path / "b.jpg")) - values(noise)).max() < 10
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_of_red_green_and_blue_stays_so(tmp_path: Path) -> None:
+    smooth("RGB").save(tmp_path / "a.jpg", keep_rgb=True, quality=90)
+    photo = read_photo(tmp_path / "a.jpg")
+    save_photo(photo, tmp_path / "b.jpg", photo)
+    again = read_photo(tmp_path / "b.jpg")
+    assert again.info["adobe_transform"] == 0
+    assert [layer[0] for layer in again.layer] == [*b"RGB"]  # type: ignore[attr-defined]
+    assert again.quantization == photo.quantization  # type: ignore[attr-defined]
+    assert np.abs(values(again) - values(photo)).max() <= 2
+
+
+def test_colours_of_a_size_that_is_not_written_get_the_full_one(tmp_path: Path) -> None:
+    smooth("RGB", (64, 64)).save(tmp_path / "a.jpg", subsampling=1)
+    data = (tmp_path / "a.jpg").read_bytes()
+    assert data.count(b"\x03\x01\x21\x00\x02\x11\x01") == 1
+    (tmp_path / "a.jpg").write_bytes(data.replace(b"\x03\x01\x21\x00\x02\x11\x01", b"\x03\x01\x12\x00\x02\x11\x01"))  # 4:4:0
+    photo = read_photo(tmp_path / "a.jpg")
+    save_photo(photo, tmp_path / "b.jpg", photo)
+    assert [layer[1:3] for layer in read_photo(tmp_path / "b.jpg").layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
 
 
 def test_heic_with_its_plug_in(protector: Protector, tmp_path: Path) -> None:

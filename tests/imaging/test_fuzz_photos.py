@@ -57,6 +57,7 @@ def seeds() -> dict[str, bytes]:
         "exact.webp": ("WEBP", "RGBA", {**every, "lossless": True}),
         "lossy.webp": ("WEBP", "RGB", {"quality": 80}),
         "photo.avif": ("AVIF", "RGB", every),
+        "wide.avif": ("AVIF", "RGB", {}),
         "packed.tif": ("TIFF", "RGB", {"icc_profile": WIDE, "compression": "tiff_lzw"}),
         "plain.tif": ("TIFF", "I;16", {}),
         "plain.bmp": ("BMP", "RGB", {}),
@@ -68,6 +69,8 @@ def seeds() -> dict[str, bytes]:
         if features.check({"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}.get(format, "jpg")):
             file = io.BytesIO()
             smooth(mode, SIZE).save(file, format, **options)
+            if name == "wide.avif":
+                file = io.BytesIO(file.getvalue().replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x12"))
             if name == "packed.tif":
                 below = tiff.Entry(
                     tiff.SUB_DIRECTORIES, 4, 1, b"", (tiff.Entry(0x0201, 4, 1, b"\x08\0\0\0"), tiff.Entry(0x0202, 4, 1, b"\x09\0\0\0"))
@@ -91,6 +94,8 @@ def seeds() -> dict[str, bytes]:
     )
     files["chunks.png"] = files["texts.png"][:33] + b"".join(chunks) + files["texts.png"][33:]
     files["copies.tif"] = tiff_pages(0, 1, 1, size=SIZE)
+    files["bright.png"] = files["deep.png"][:33] + chunk(b"cICP", bytes((9, 16, 0, 1))) + chunk(b"cLLI", bytes(8)) + files["deep.png"][33:]
+    files["keyed.png"] = files["deep.png"][:33] + chunk(b"tRNS", b"\x35\x35") + files["deep.png"][33:]
     return files
 
 

@@ -133,7 +133,9 @@ assert not {'torch', 'numpy', 'PIL.EpsImagePlugin'} & set(sys.modules)
 
 
 def test_texts_that_imitate_metadata_are_not_interpreted(tmp_path: Path) -> None:
-    names = "dpi icc_profile transparency xmp comment gamma srgb chromaticity photoshop c2pa lossless unreadable reduced_from_bits"
+    names = (
+        "dpi icc_profile transparency xmp comment gamma srgb chromaticity photoshop c2pa cicp hints lossless unreadable reduced_from_bits"
+    )
     (tmp_path / "a.png").write_bytes(png(*[chunk(b"tEXt", f"{name}\0nonsense".encode()) for name in names.split()]))
     photo = read_photo(tmp_path / "a.png")
     assert photo.getexif() == {}

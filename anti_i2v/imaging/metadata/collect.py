@@ -31,6 +31,7 @@ class Metadata:
         exif: Without the six bytes that JPEG puts before it; empty for none.
         icc: None where the profile is for other colours than the picture has.
         xmp: None for none.
+        cicp: Code points of the colours, see `imaging.colour_description`; None for none, and for print colours.
         dpi: Pixels per inch across and down.
         iptc: Image resources by number.
         texts: PNG's chunks of text, each with its kind: plain, compressed or international.
@@ -39,6 +40,7 @@ class Metadata:
     exif: bytes = b""
     icc: bytes | None = None
     xmp: bytes | None = None
+    cicp: bytes | None = None
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
     iptc: dict[int, bytes] = field(default_factory=dict)
@@ -69,6 +71,9 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
     # A CMYK profile on an RGB picture would wreck its colours: bytes 16–20 of a profile name its colour space.
     if isinstance(profile, bytes) and profile[16:20] in (spaces[:1] if grey_profile else spaces):
         result.icc = profile
+    elif profile:
+        result.notes.append("the colour profile, which is not for these colours, was left out")
+    result.cicp = None if image.mode == "CMYK" else info.get("cicp")
     result.dpi, result.comment = info.get("dpi"), info.get("comment")
     result.exif = _exif(info, options, result.notes)
     result.xmp = _xmp(statements.xmp_packet(like), options, extras, result.notes)
@@ -150,6 +155,8 @@ def png_chunks(metadata: Metadata, like: Image.Image) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     if like.format == "PNG":
         _add_colours(info, like.info)
+    if metadata.cicp:
+        info.add(b"cICP", metadata.cicp)
     for kind, data in metadata.texts:
         info.add(kind, data)
     if metadata.comment and "Comment" not in {_key(data) for _, data in metadata.texts}:  # JPEG's and GIF's; PNG has it as a text

@@ -14,7 +14,8 @@ from anti_i2v.imaging.metadata.collect import EXIF_HEAD, RAW_PROFILE, RAW_PROFIL
 
 ORIENTATION = tiff.ORIENTATION
 HEADS = re.compile(rb"\A(?:Exif\0\0)+")  # some writers put it there twice, a hostile file a million times
-RESERVED = ("c2pa", "extras", "lossless", "png_chunks", "reduced_from_bits", "text_chunks", "unreadable")  # entries that only we set
+# Entries that only we set.
+RESERVED = ("c2pa", "cicp", "extras", "hints", "lossless", "png_chunks", "reduced_from_bits", "text_chunks", "unreadable")
 
 
 def validate_info(image: Image.Image, kind: str, facts: Mapping[str | tuple[int, int], Any]) -> None:
@@ -28,6 +29,8 @@ def validate_info(image: Image.Image, kind: str, facts: Mapping[str | tuple[int,
     for key, fits in CHECKS.items():
         if key in info and not fits(info[key]):
             del info[key]
+    if kind != "PNG" and "icc_profile" in info:
+        info.pop("cicp", None)  # AVIF and HEIC: the profile is meant, the code points are for what knows no profiles
     if kind == "PNG":
         _unpack_raw_profiles(info)
     exif = HEADS.sub(b"", info.pop("exif", b""))
