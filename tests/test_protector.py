@@ -28,6 +28,7 @@ from anti_i2v.keys import PUBLIC_KEY
 from anti_i2v.protector import Protector
 from tests.tiny.generator import tiny_network
 from tests.tiny.people import middle_face
+from tests.tiny.photos import XMP, exif
 from tests.tiny.profiles import DISPLAY_P3
 
 
@@ -199,6 +200,18 @@ def test_metadata_and_the_photo_itself_stay(protector: Protector) -> None:
     assert photo.tobytes() == before
     assert protected.info == photo.info
     assert dict(protected.getexif()) == dict(exif)
+
+
+def test_metadata_of_the_protected_picture_holds_no_picture_of_the_clean_one(protector: Protector) -> None:
+    photo, thumbnail = astronaut(), b"\xff\xd8\xff\xdb small \xff\xd9"
+    packet = XMP.replace(b"<dc:format>", b'<xmp:Thumbnails xmlns:xmp="http://ns.adobe.com/xap/1.0/">QUJD</xmp:Thumbnails><dc:format>')
+    photo.info |= {"exif": exif(6, thumbnail), "xmp": packet, "photoshop": {0x0404: b"caption", 0x040C: thumbnail}}
+    info = protector.protect(photo).info
+    assert b"small" not in info["exif"]
+    assert b"QUJD" not in info["xmp"]
+    assert b"Lisboa" in info["xmp"]
+    assert info["photoshop"] == {0x0404: b"caption"}
+    assert b"small" in photo.info["exif"]
 
 
 @pytest.mark.parametrize("size", [(60, 44), (1920, 40)])

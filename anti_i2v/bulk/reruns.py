@@ -26,8 +26,8 @@ def done_before(job: Job) -> Result:
 def settle(job: Job, request: Request, secret: bytes = b"") -> Result | None:
     """What is to be said of a job without doing it; None: it is to be done.
 
-    An output that turns out to be made of its source gets its date, by which the next call is fast. With `overwrite`, a mark is not asked:
-    it knows what a photo was made of, but not whether that was edited since, and in place that would be lost.
+    An output that turns out to be made of its source gets its date, by which the next call is fast. In place it does not, and with
+    `overwrite` no mark is asked: a mark knows what a photo was made of, but not whether that was edited since, and an edit would be lost.
 
     Args:
         job: As it is now.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anti_i2v.errors import UsageError
+from anti_i2v.imaging.metadata.collect import info_without_pictures
 from anti_i2v.inference.blocks import Factor, Steps, add_steps
 from anti_i2v.inference.colours import to_srgb
 
@@ -143,10 +144,11 @@ def _changeable(photo: Image.Image) -> Image.Image:
 
 
 def _with_metadata(image: Image.Image, photo: Image.Image) -> Image.Image:
-    """Give a new picture the metadata of the photo it came from."""
-    image.info = dict(photo.info)
+    """Give a new picture the metadata of the photo it came from, without the pictures of the photo in it."""
+    info = dict(photo.info)
     if image.mode != photo.mode:
-        image.info.pop("transparency", None)
-    if "exif" not in image.info and len(exif := photo.getexif()):
-        image.info["exif"] = exif.tobytes()
+        info.pop("transparency", None)
+    if "exif" not in info and len(exif := photo.getexif()):
+        info["exif"] = exif.tobytes()
+    image.info = info_without_pictures(info)
     return image

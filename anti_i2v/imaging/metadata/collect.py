@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 
@@ -80,6 +81,24 @@ def collect(image: Image.Image, like: Image.Image, options: WriteOptions, grey_p
     result.iptc = iptc.select(info.get("photoshop") or {}, location.is_location_dataset if options.strip_gps else None)
     result.texts = _texts(info, options, result.notes)
     return result
+
+
+def info_without_pictures(info: Mapping[str | tuple[int, int], Any]) -> dict[str | tuple[int, int], Any]:
+    """The `info` of a photo for its protected version in memory: a program that saves it may write all of that into the file.
+
+    EXIF, XMP and image resources as in `collect`, without what shows the unprotected photo.
+    """
+    clean = dict(info)
+    if isinstance(data := info.get("exif"), bytes):
+        head = EXIF_HEAD if data.startswith(EXIF_HEAD) else b""
+        clean["exif"] = head + previews.without_pictures(data.removeprefix(EXIF_HEAD))
+    if isinstance(resources := info.get("photoshop"), dict):
+        clean["photoshop"] = iptc.select(resources, None)
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        if isinstance(packet := info.get(name), (bytes, str)):
+            edited = _xmp(packet if isinstance(packet, bytes) else packet.encode("utf-8", "replace"), WriteOptions(), (), []) or b""
+            clean[name] = edited if isinstance(packet, bytes) else edited.decode("utf-8", "replace")
+    return clean
 
 
 def _texts(info: Mapping[str | tuple[int, int], object], options: WriteOptions, notes: list[str]) -> list[tuple[bytes, bytes]]:
