@@ -9,7 +9,8 @@ size of its colours, WebP and AVIF at quality 95. The file that is read again is
 * change kept: the factor by which the residual is to be scaled to be nearest to what is in the file, and their correlation; the codec's own
   change, which any encoding adds, lowers the latter only;
 * loss of likeness kept: how much less the video model's autoencoder shows the person (`inversion.Likeness`), as a share of the loss
-  that the protected photo has before it is written. 1 means that writing the file costs the protection nothing.
+  that the protected photo has before it is written. 1 means that writing the file costs the protection nothing;
+* identity shift of the clip, from the protected photo as it is given to the encoder and from the file.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from PIL import Image, features
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.evaluation.report import Interval, interval, ratio_interval, write_texts
+from anti_i2v.evaluation.report import Interval, interval, ratio_interval, summarise, write_texts
 from anti_i2v.imaging.metadata.options import WriteOptions
 from anti_i2v.imaging.metrics import mean_interval
 from anti_i2v.imaging.reading import read_photo
@@ -35,10 +36,10 @@ from anti_i2v.imaging.tensors import resize, to_pil, to_tensor
 from anti_i2v.imaging.writing import AVIF_SPEED, SUFFIXES, encode_photo
 from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
-from anti_i2v.surrogates import Surrogate
 from benchmarks.inversion import Likeness
 from benchmarks.tables import cell, grid
 from benchmarks.view_photos import Subject, cut, subjects
+from benchmarks.views import Animator
 
 FACES = {"large": ("1/2", "1024x1024"), "small": ("1/8", "768x768")}
 """Name → cell of `view_photos` and size of the photos: faces of 512 and 96 pixels."""
@@ -79,6 +80,8 @@ class Row:
     kept: Interval
     correlation: Interval
     likeness_kept: Interval
+    shift_before: Interval
+    shift_after: Interval
     bytes_before: float
     bytes_after: float
 
@@ -126,7 +129,7 @@ def view(photo: Tensor, subject: Subject, size: int) -> Tensor:
     return resize(photo[None, :, top : top + height, left : left + width], size, size)
 
 
-def measure(protector: Protector, surrogate: Surrogate, face: str, people: Sequence[Subject], epsilon: float) -> Iterator[Row]:
+def measure(protector: Protector, animator: Animator, face: str, people: Sequence[Subject], epsilon: float) -> Iterator[Row]:
     """One row for each source that the installed Pillow can write."""
     for source in SOURCES:
         if source.format != "JPEG" and not features.check(source.format.lower()):
@@ -134,28 +137,27 @@ def measure(protector: Protector, surrogate: Surrogate, face: str, people: Seque
         photos = tqdm(people, desc=f"{face} face, {source.name}", unit="photo", mininterval=5.0)
         written = [write(protector, source, to_pil(subject.image), epsilon) for subject in photos]
         views = [
-            torch.cat([view(version, subject, surrogate.height) for version, subject in zip(versions, people, strict=True)])
+            torch.cat([view(version, subject, animator.size) for version, subject in zip(versions, people, strict=True)])
             for versions in zip(*((one.photo, one.protected, one.file) for one in written), strict=True)
         ]
-        like = Likeness(surrogate, views[0])
+        like = Likeness(animator.surrogate, views[0])
         before, after = 1 - like(views[1]), 1 - like(views[2])
         kept, correlation = torch.tensor([one.change() for one in written]).T
         sizes = torch.tensor([one.sizes for one in written]).double().mean(0).tolist()
         shares = [interval(values) for values in (mean_interval(kept), mean_interval(correlation), ratio_interval(after, before))]
-        yield Row(face, source.name, shares[0], shares[1], shares[2], *sizes)
+        versions = dict(zip(("clean", "protected", "file"), views, strict=True))
+        clips = summarise([animator.measure([*range(len(people))], versions, f"{face} face, {source.name}, clips")])
+        shifts = [clips[version]["identity_shift"] for version in ("protected", "file")]
+        yield Row(face, source.name, shares[0], shares[1], shares[2], shifts[0], shifts[1], *sizes)
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    headings = ["face", "file", "change kept", "correlation", "loss of likeness kept", "file size after / before"]
-    return grid(
-        headings,
-        [
-            [row.face, row.source, cell(row.kept), cell(row.correlation), cell(row.likeness_kept), cell(row.bytes_after / row.bytes_before)]
-            for row in rows
-        ],
-        2,
-    )
+    headings = ["face", "file", "change kept", "correlation", "loss of likeness kept", "identity shift before writing", "of the file"]
+    cells = [[row.kept, row.correlation, row.likeness_kept, row.shift_before, row.shift_after] for row in rows]
+    sizes = [cell(row.bytes_after / row.bytes_before) for row in rows]
+    table = [[row.face, row.source, *map(cell, of), size] for row, of, size in zip(rows, cells, sizes, strict=True)]
+    return grid([*headings, "file size after / before"], table, 2)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -164,11 +166,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--generator", default="portrait-generator", help="folder, or the name of a shipped one")
     parser.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
     parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--people", type=int, default=8)
+    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the clips' noise")
     parser.add_argument("--faces", nargs="+", choices=FACES, default=list(FACES))
     parser.add_argument("--sizes", nargs="+", metavar="HEIGHTxWIDTH", help="of the photos, in place of each face's own")
     parser.add_argument("--surrogate", default="portrait-dit")
     parser.add_argument("--model-size", type=int, default=128, help="side of the video model's picture in pixels")
+    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--judge", default="portrait-judge")
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("docs/formats"))
     return parser.parse_args(arguments)
@@ -179,12 +186,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     protector = Protector.from_pretrained(options.generator, backend=options.backend)
-    surrogate = Surrogate.from_pretrained(options.surrogate, ["decoded"], options.model_size, options.model_size)
+    animator = Animator(options)
     rows: list[Row] = []
     for face in options.faces:
         share, size = FACES[face]
         people = list(subjects(share, range(options.people), options.sizes or [size], []))
-        rows += measure(protector, surrogate, face, people, options.epsilon)
+        rows += measure(protector, animator, face, people, options.epsilon)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items() if name != "out"}
     facts = {"commit": commit() or "unknown", **settings}
     text = "\n".join(

@@ -140,13 +140,12 @@ def _with_statements(options: WriteOptions, name: str) -> str:
 
 def _png(image: Image.Image, file: BinaryIO, like: Image.Image, metadata: Metadata) -> None:
     hints, kept = (like.info.get(name) if like.format == "PNG" else None for name in ("hints", "png_chunks"))
-    part = io.BytesIO() if hints or kept else file
+    part = io.BytesIO()
     # zlib's level 4 writes photos with a faint residual 2.5 times as fast as the default 6, and no larger.
     chunks: dict[str, Any] = {"pnginfo": png_chunks(metadata, like), "exif": metadata.exif, "dpi": metadata.dpi}
     image.save(part, "PNG", compress_level=4, icc_profile=metadata.icc, **chunks)
-    if isinstance(part, io.BytesIO):
-        data = colour_description.with_hints(part.getvalue(), hints or {})
-        file.write(png.with_chunks(data, kept) if kept else data)
+    data = colour_description.with_hints(part.getvalue(), hints) if hints else part.getbuffer()
+    file.write(png.with_chunks(bytes(data), kept) if kept else data)
 
 
 @contextlib.contextmanager

@@ -38,12 +38,13 @@ def test_a_photo_is_written_as_it_was_before(colours: str) -> None:
 
 
 def test_formats_are_measured_and_written(
-    wan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    wan: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "SOURCES", [Source("JPEG", 85, "4:2:0"), Source("WEBP", 90, "4:2:0")])
     generator = tiny_generator(tmp_path / "generator")
     words = f"--backend torch --people 2 --faces large --sizes 192x192 --model-size {HEIGHT} --threads {torch.get_num_threads()}".split()
     out = tmp_path / "docs" / "formats"
+    words += ["--frames", "5", "--steps", "2", *judges[:2]]
     formats.main([*words, "--surrogate", str(wan), "--generator", str(generator), "--out", str(out)])
     data = json.loads((out / "formats.json").read_text(encoding="utf-8"))
     assert [row["source"] for row in data["rows"]] == ["JPEG 85, 4:2:0", "WEBP 90, 4:2:0"]
@@ -51,5 +52,6 @@ def test_formats_are_measured_and_written(
         assert 0.5 < row["kept"]["mean"] < 1.1
         assert 0.5 < row["correlation"]["mean"] <= 1
         assert row["bytes_after"] > 0
+        assert row["shift_before"].keys() == row["shift_after"].keys() == {"mean", "low", "high"}  # unset: two clips do not tell people apart
     assert capsys.readouterr().out.rstrip() == (out / "formats.md").read_text(encoding="utf-8").rstrip()
     assert "| large | JPEG 85, 4:2:0 |" in fill("<!-- copy: formats/formats | What is kept --><!-- end -->", tmp_path)

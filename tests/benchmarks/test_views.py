@@ -115,7 +115,7 @@ def test_cells_views_and_inversion_are_measured_and_written(
     inverted = data["inversion"]["generator"]
     assert list(inverted["results"])[:3] == ["clean", "protected", BEST]
     assert len(inverted["results"]) == 3 + 3  # as many as `--animate` says
-    assert len(inverted["likeness"]) == 2 + 12 + 18  # every factor and number of steps, and other colours; no keys
+    assert len(inverted["likeness"]) == 2 + 12 + 30  # every factor and number of steps, and other colours; no keys
     text = capsys.readouterr().out
     assert "## Inversion" in text
     assert "| 1/2 | tight |" in text

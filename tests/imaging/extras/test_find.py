@@ -29,7 +29,7 @@ from tests.tiny.extras import (
     ultra_hdr,
     xmp,
 )
-from tests.tiny.photos import chunk, picture, png
+from tests.tiny.photos import WIDE, chunk, picture, png
 
 SMALL = jpeg(size=(11, 7))
 HDR = "the HDR layer (gain map) was left out"
@@ -205,7 +205,7 @@ def test_pictures_and_layers_of_a_tiff_and_chunks_of_png_and_webp_are_told(tmp_p
     assert FACE not in data
     assert protected(png(chunk(b"gmAP", b"x"), chunk(b"gdAT", FACE)), tmp_path, ".png")[0] == [HDR]
     file = io.BytesIO()
-    picture("RGB").save(file, "WEBP", icc_profile=b"x")
+    picture("RGB").save(file, "WEBP", icc_profile=WIDE)
     whole = file.getvalue() + b"TEST" + struct.pack("<I", len(FACE)) + FACE
     whole = whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
     assert protected(whole, tmp_path, ".webp")[0] == ["unknown data (chunk of a WebP) was left out"]
