@@ -77,8 +77,8 @@ from anti_i2v.bulk.loading import one_pass
 from anti_i2v.bulk.photo import protect_file
 from anti_i2v.bulk.request import Request
 folder = Path(sys.argv[1])
-for output in ("out.png", "out.jpg"):
-    request = Request((), folder, epsilon=4, max_delta_e=50)
+for output, format in (("out.png", "lossless"), ("out.jpg", "same")):
+    request = Request((), folder, format, epsilon=4, max_delta_e=50)
     measurement = protect_file(one_pass(sys.argv[2]), folder / "photo.jpg", folder / output, request)
     print(measurement.steps, measurement.lossy)
 """
