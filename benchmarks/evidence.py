@@ -197,7 +197,7 @@ def judge_surrogate(options: argparse.Namespace, model: ClipModel, photos: Photo
 
 
 def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str], folder: Path) -> None:
-    """Write `evidence.gif` and `evidence.png`: clips of people by one pass's identity shift, one version a column."""
+    """Write `evidence.gif` and `evidence.jpg`: clips of people by one pass's identity shift, one version a column."""
     clean, one = measures["clean"], measures["one_pass"]
     shifts = identity_shift(clean["identity_similarity"], one["identity_similarity"], one["strangers_similarity"])
     people = examples(shifts)
@@ -206,7 +206,7 @@ def draw(measures: Measures, films: dict[str, Tensor], headings: dict[str, str],
         return
     names, rows = [words for _, words in people], [[films[version][i].float() / 255 for version in headings] for i, _ in people]
     save_gif(rows, names, list(headings.values()), folder / "evidence.gif")
-    save_frames(rows, names, list(headings.values()), folder / "evidence.png")
+    save_frames(rows, names, list(headings.values()), folder / "evidence.jpg")
 
 
 def size(text: str) -> str:

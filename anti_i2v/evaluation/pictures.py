@@ -107,13 +107,13 @@ def save_gif(films: Sequence[Sequence[Tensor]], names: Sequence[str], headings: 
 
 
 def save_frames(films: Sequence[Sequence[Tensor]], names: Sequence[str], headings: Sequence[str], path: Path, size: int = 80) -> None:
-    """Write the first, middle and last frame of clips side by side as a picture, complete or not at all; arguments as `save_gif`."""
+    """Write the first, middle and last frame of clips side by side as a JPEG, complete or not at all; arguments as `save_gif`."""
     length = len(films[0][0])
     frames = sorted({0, length // 2, length - 1})
     cells = [[film[t] for film in row for t in frames] for row in films]
     words = [word for heading in headings for word in [heading, *[""] * (len(frames) - 1)]]
     with atomic.write(path) as part:
-        label_sheet(cells, names, words, size).save(part, "PNG", optimize=True)
+        label_sheet(cells, names, words, size).save(part, "JPEG", quality=85, optimize=True)
 
 
 def examples(scores: Tensor) -> list[tuple[int, str]]:

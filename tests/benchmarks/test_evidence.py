@@ -68,7 +68,7 @@ def test_it_writes_tables_shares_and_pictures(
     assert f"* {other}, white box for the generator, black box for PGD: " in capsys.readouterr().out
     with Image.open(tmp_path / "out" / "evidence.gif") as film:
         assert film.n_frames == FRAMES
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evidence.gif", "evidence.json", "evidence.md", "evidence.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evidence.gif", "evidence.jpg", "evidence.json", "evidence.md"]
 
 
 def test_one_size_and_length_serve_all_and_a_unet_can_be_the_one_attacked(inputs: list[str], wan: Path, unet: Path, tmp_path: Path) -> None:

@@ -52,6 +52,6 @@ def test_formats_are_measured_and_written(
         assert 0.5 < row["kept"]["mean"] < 1.1
         assert 0.5 < row["correlation"]["mean"] <= 1
         assert row["bytes_after"] > 0
-        assert row["shift_before"].keys() == row["shift_after"].keys() == {"mean", "low", "high"}  # unset: two clips do not tell people apart
+        assert row["shift_before"].keys() == row["shift_after"].keys() == {"mean", "low", "high"}  # unset here: too few
     assert capsys.readouterr().out.rstrip() == (out / "formats.md").read_text(encoding="utf-8").rstrip()
     assert "| large | JPEG 85, 4:2:0 |" in fill("<!-- copy: formats/formats | What is kept --><!-- end -->", tmp_path)
