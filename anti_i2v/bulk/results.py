@@ -150,9 +150,8 @@ def _notes(results: Results) -> list[str]:
     lowered = sum(photo.measurement.epsilon < (results.epsilon or 0) for photo in done if photo.measurement)
     lines = [f"note: {lowered} got a smaller epsilon, as --max-delta-e asks"] if lowered else []
     renamed = sum(Path(photo.source).suffix.lower() != Path(photo.output).suffix.lower() for photo in done if photo.output)
-    if renamed and results.request.format != "png":
-        why = "is not written" if results.request.format == "same" else "would change pixels again; see --format same"
-        lines.append(f"note: {renamed} written as PNG, because their own format {why}")
+    if renamed and results.request.format == "lossless":
+        lines.append(f"note: {renamed} written as PNG, because their own format would change pixels again; see --format same")
     notes = Counter(note for photo in done if photo.measurement for note in photo.measurement.notes)
     lines += [f"note: {note} in {count} of them" for note, count in notes.items()]
     return lines + _left_alone(results)

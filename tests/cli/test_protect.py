@@ -94,7 +94,7 @@ def test_a_format_that_is_not_written_becomes_png_and_it_is_said(protect: Protec
     smooth(1).save(tmp_path / "a.gif")
     assert protect(tmp_path / "a.gif", "--out", tmp_path / "out") == 0
     assert read_photo(tmp_path / "out/a.png").format == "PNG"
-    assert "note: 1 written as PNG, because their own format is not written" in capsys.readouterr().out
+    assert "note: GIF, which is not written, became PNG in 1 of them" in capsys.readouterr().out
 
 
 def test_of_two_sources_of_one_name_the_second_is_named_and_the_rest_is_done(protect: Protect, tmp_path: Path, capsys: Capture) -> None:
