@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     (group,) = compose(people, [request])
     protector = Protector.from_pretrained(options.generator, backend=options.backend)
     protected = as_saved(to_tensor(protector.protect(to_pil(group.image), key="none"))[None])[0]
+    options.out.mkdir(parents=True, exist_ok=True)
     size = options.model_size
     surrogate = Surrogate.from_pretrained(options.surrogate, ["decoded"], size, size, options.frames, options.steps)
     rows = clips(surrogate, group.image, protected, group.faces, people.batch([PEOPLE[0]]).prompts * len(PEOPLE))
