@@ -117,7 +117,7 @@ def _read(file: BinaryIO, name: str) -> Image.Image:
     file, damaged = png.without_damaged_chunks(file) if kind == "PNG" else (file, [])
     facts = _facts(file, kind)
     if damaged:
-        facts["unreadable"] = " and ".join(damaged)
+        facts["unreadable"] = " and ".join([facts["unreadable"], *damaged] if "unreadable" in facts else damaged)
     is_one_page = kind == "TIFF" and pages.is_one_page(file, name)
     file.seek(0)
     with warnings.catch_warnings():
