@@ -121,7 +121,7 @@ def size(root: Path, checkpoint: str) -> str:
 
 def front(root: Path, _: str) -> str:
     """The one table of the README: what one pass does, beside noise, the optimisation of each photo, and what adversaries reach."""
-    evidence, views, adversaries = (load(root, name) for name in ("evidence/evidence", "views/views", "views/inversion/views"))
+    evidence, views = load(root, "evidence/evidence"), load(root, "views/views")
     of = evidence["results"]["portrait-dit"]
     names = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
     rows = {words: of[name] for words, name in (names | {"identity, 100 steps on this photo": "pgd_100"}).items()}
@@ -131,10 +131,10 @@ def front(root: Path, _: str) -> str:
         size = "a face fills the photo" if face == "1" else f"face {face} of the photo's shorter side"
         rows[f"one pass, {size}, worst cut ({view})"] = views["results"][face][view]["protected"]
     undone = {}
-    for name, inverted in adversaries["inversion"].items():
+    for name, inverted in views.get("inversion", {}).items():
         tried = [values for words, values in inverted["results"].items() if words not in ("clean", "protected")]
         undone[name] = min(tried, key=lambda values: values["identity_shift"]["mean"])
-    order = sorted(undone, key=lambda name: (name != adversaries["facts"]["generator"], undone[name]["identity_shift"]["mean"]))
+    order = sorted(undone, key=lambda name: (name != views["facts"]["generator"], undone[name]["identity_shift"]["mean"]))
     for name in order[:2]:  # the generator itself, and the most helpful of the others
         rows[f"one pass, undone with {name}, best try of each photo"] = undone[name]
     table = [[words, cell(row["identity_shift"]), percent(row["rank1"])] for words, row in rows.items()]
@@ -142,7 +142,6 @@ def front(root: Path, _: str) -> str:
         grid(["photo", "identity shift", "rank-1 accuracy"], table)
         + source(evidence, "evidence/evidence.md")
         + source(views, "views/views.md")
-        + source(adversaries, "views/inversion/views.md")
     )
 
 
