@@ -121,15 +121,17 @@ def size(root: Path, checkpoint: str) -> str:
 
 def front(root: Path, _: str) -> str:
     """The one table of the README: what one pass does, beside noise, the optimisation of each photo, and what adversaries reach."""
-    evidence, views = load(root, "evidence/evidence"), load(root, "views/views")
+    evidence, views, remover = (load(root, name) for name in ("evidence/evidence", "views/views", "remover/remover"))
     of = evidence["results"]["portrait-dit"]
     names = {"clean photo": "clean", "with white noise of equal strength": "white_noise", "**protected by one pass**": "one_pass"}
     rows = {words: of[name] for words, name in (names | {"identity, 100 steps on this photo": "pgd_100"}).items()}
     if "portrait-unet" in evidence["results"]:
         rows["one pass, a video model it never met"] = evidence["results"]["portrait-unet"]["one_pass"]
-    for face, view in ((face, worst["view"]) for face, worst in views["worst"].items()):
-        size = "a face fills the photo" if face == "1" else f"face {face} of the photo's shorter side"
-        rows[f"one pass, {size}, worst cut ({view})"] = views["results"][face][view]["protected"]
+    worst = {face: views["results"][face][of["view"]]["protected"] for face, of in views["worst"].items()}
+    rows["one pass, a face fills the photo, worst cut"] = worst.pop("1")
+    rows[f"one pass, face {', '.join(worst)} of the shorter side, worst of them and cut"] = min(
+        worst.values(), key=lambda row: row["identity_shift"]["mean"]
+    )
     undone = {}
     for name, inverted in views.get("inversion", {}).items():
         tried = [values for words, values in inverted["results"].items() if words not in ("clean", "protected")]
@@ -137,11 +139,13 @@ def front(root: Path, _: str) -> str:
     order = sorted(undone, key=lambda name: (name != views["facts"]["generator"], undone[name]["identity_shift"]["mean"]))
     for name in order[:2]:  # the generator itself, and the most helpful of the others
         rows[f"one pass, undone with {name}, best try of each photo"] = undone[name]
+    rows["one pass, undone by a network trained for that"] = remover["results"]["removed"]
     table = [[words, cell(row["identity_shift"]), percent(row["rank1"])] for words, row in rows.items()]
     return (
         grid(["photo", "identity shift", "rank-1 accuracy"], table)
         + source(evidence, "evidence/evidence.md")
         + source(views, "views/views.md")
+        + source(remover, "remover/remover.md")
     )
 
 
