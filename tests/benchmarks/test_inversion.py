@@ -47,7 +47,7 @@ def test_the_key_of_a_photo_undoes_more_than_another_and_the_best_of_all_keys_is
     assert (likeness[BEST] >= torch.stack(list(likeness.values()))).all()
     assert (likeness["best of 4 keys, factor 1, 1 step"] > likeness["a wrong key, factor 1, 1 step"]).all()
     assert (likeness["best of 4 keys, factor 1, 1 step"] > like(protected)).all()
-    assert len(likeness) == 1 + 7 + 6 * 3 * 2 + 3 * 6  # BEST, means of all keys, then factors, ways and numbers of steps; other colours
+    assert len(likeness) == 1 + 7 + 6 * 3 * 2 + 5 * 6  # BEST, means of all keys, then factors, ways and numbers of steps; other colours
 
 
 def test_a_generator_without_keys_is_subtracted_once_whatever_number_is_asked_for() -> None:
@@ -56,5 +56,5 @@ def test_a_generator_without_keys_is_subtracted_once_whatever_number_is_asked_fo
     adversary = Adversary(protector, 8.0, wrong_keys(protector, 100), WINDOWS, (1, 2))
     names = [name for name, _ in estimates(adversary, torch.full((2, 3, 32, 32), 0.5), lambda photos: photos.flatten(1).mean(1))]
     assert names[:2] == ["factor -1, 1 step", "factor -1, 2 steps"]
-    assert len(names) == 12 + 18
+    assert len(names) == 12 + 30
     assert names[12] == "residual of the photo red and green swapped, factor -1"
