@@ -18,8 +18,8 @@ from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.groups import GroupRequest, compose
 from anti_i2v.protector import Protector
 
-PICTURES = ("astronaut", "coffee", "rocket", "portrait", "group")
-"""Public photographs that come with scikit-image, a rendered person and four of them."""
+PICTURES = ("astronaut", "portrait", "group")
+"""A public photograph that comes with scikit-image, a rendered person and four of them: where nobody is, nothing is changed."""
 
 MODEL_SIZE = 128  # pixels a side of the input of `portrait-dit`
 
