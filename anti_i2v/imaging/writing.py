@@ -204,9 +204,8 @@ def _jpeg(image: Image.Image, file: BinaryIO, like: Image.Image, options: WriteO
     except OSError:
         if not progressive:
             raise
-        metadata.notes.append(
-            "a progressive JPEG became a baseline one, because it is too noisy for Pillow"
-        )  # whose room for it is too small
+        # The room that Pillow gives to libjpeg is too small for such noise.
+        metadata.notes.append("a progressive JPEG became a baseline one, because it is too noisy for Pillow")
         written = io.BytesIO()
         image.save(written, "JPEG", **parameters)
     file.write(jpeg.with_density(written.getbuffer(), like.info))

@@ -158,7 +158,8 @@ class Inversion:
             for step in range(steps):
                 if step:
                     estimate = (photo - factors[0, rows].abs() * residual.detach()).clamp(0, 1)
-                shown = torch.einsum("bij,bjhw->bihw", colours[rows], estimate)
+                # No matrix product, which autocast would run in reduced precision: it moves a photo more than a residual does.
+                shown = (colours[rows][..., None, None] * estimate[:, None]).sum(2)
                 with torch.set_grad_enabled(own and step == steps - 1 and torch.is_grad_enabled()):
                     residual = torch.stack([adversary(shown, budget, key, places) for key in tried]).mean(0) - shown
             if own:
