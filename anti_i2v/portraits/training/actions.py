@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from anti_i2v.embedders.folder import save_network
 from anti_i2v.evaluation.actions import ActionClassifier
 from anti_i2v.portraits import ACTIONS
-from anti_i2v.portraits.training.stage import Stage
+from anti_i2v.pretraining.stage import Stage
 
 
 def worsen(video: Tensor, generator: torch.Generator) -> Tensor:

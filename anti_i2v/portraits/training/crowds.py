@@ -15,9 +15,9 @@ from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.runner import as_jpeg
 from anti_i2v.portraits.clips import PortraitClips
 from anti_i2v.portraits.training import places
-from anti_i2v.portraits.training.augment import recolour, soften
 from anti_i2v.portraits.training.data import Endless
 from anti_i2v.portraits.training.places import FacePhoto, below
+from anti_i2v.pretraining.augment import recolour, soften
 
 SIDES = (24, 32, 48, 64, 96, 128)
 """Shorter sides of the pictures in pixels; the smallest are seen whole in use and thus with all their edges."""

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from anti_i2v.portraits.training.parts import load_part, save_index, save_part, start_from
-from anti_i2v.portraits.training.stage import Stage
+from anti_i2v.portraits.training.parts import load_part, save_index, start_from
+from anti_i2v.pretraining.folder import save_part
+from anti_i2v.pretraining.stage import Stage
 from anti_i2v.resources import find_folder
 from anti_i2v.training.ema import decay_at, frozen_copy, update_average
 

@@ -9,10 +9,8 @@ from torch.nn import functional as F
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.identity import sample_identities
 from anti_i2v.portraits.training.data import Batch, StreamData, to_bytes_with_face
+from anti_i2v.pretraining.embedder import MIN_FACE
 from anti_i2v.training.schedule import share_of_run
-
-MIN_FACE = 0.02
-"""Share of a frame that a face covers at least, to count as seen."""
 
 
 class PeopleBank:

@@ -18,7 +18,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.generators.salience import STRIDE, TYPICAL_HEIGHT, SalienceNetwork, load_salience, save_salience
 from anti_i2v.inference.windows import SIDE_OF_FACE, Map, Window, find_windows, levels
 from anti_i2v.portraits.training.crowds import SalienceBatch
-from anti_i2v.portraits.training.stage import Stage
+from anti_i2v.pretraining.stage import Stage
 from anti_i2v.training.schedule import share_of_run
 
 KNOWN = (10.0, 44.0)

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the suite imports tests by path, so a helper beside them needs this
 
 
 @pytest.fixture(scope="session")
 def trained_autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline folder with the autoencoder that two steps of the first stage wrote; do not change it."""
     import torch
-    from tiny_stages import BANK, VAE, fit
 
     from anti_i2v.portraits.training.autoencoder import AutoencoderModule
     from anti_i2v.portraits.training.data import FrameAndClipData
+    from tests.tiny.stages import BANK, VAE, fit
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("video_model")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tiny_stages import BANK, fit
 
 from anti_i2v.evaluation.actions import load_action_classifier
 from anti_i2v.portraits import ACTIONS, PortraitClips
 from anti_i2v.portraits.training.actions import ActionClassifierModule, worsen
 from anti_i2v.portraits.training.data import ClipData
+from tests.tiny.stages import BANK, fit
 
 
 def test_worsened_clips_keep_shape_and_range_and_repeat_with_the_seed() -> None:

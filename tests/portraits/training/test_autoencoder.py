@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_stages import BANK
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import pipeline
-from anti_i2v.portraits.training.autoencoder import reconstruction_loss
+from anti_i2v.pretraining.reconstruction import reconstruction_loss
+from tests.tiny.stages import BANK
 
 
 def test_the_loss_of_a_constant_error_has_no_edges() -> None:

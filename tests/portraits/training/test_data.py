@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tiny_stages import BANK
 
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.data import FrameAndClipData
 from anti_i2v.portraits.training.latents import LatentData, face_share
+from tests.tiny.stages import BANK
 
 
 def test_frames_and_clips_come_in_the_configured_share() -> None:

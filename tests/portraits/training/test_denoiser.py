@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_stages import BANK, DENOISER, fit
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
@@ -15,6 +14,7 @@ from anti_i2v.portraits import ACTIONS, PortraitClips
 from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.denoiser import DenoiserModule, add_noise, as_typed, sample_sigma, token_timesteps
 from anti_i2v.portraits.training.latents import LatentData
+from tests.tiny.stages import BANK, DENOISER, fit
 
 
 def test_noise_reaches_every_frame_but_the_first() -> None:

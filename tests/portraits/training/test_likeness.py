@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_stages import BANK, VAE, fit
 from torch.nn import functional as F
 
 from anti_i2v.embedders import load_embedder
@@ -19,6 +18,7 @@ from anti_i2v.portraits.training import pipeline
 from anti_i2v.portraits.training.autoencoder import AutoencoderModule
 from anti_i2v.portraits.training.data import FrameAndClipData
 from anti_i2v.portraits.training.likeness import FaceLoss
+from tests.tiny.stages import BANK, VAE, fit
 
 
 def test_the_loss_is_one_less_the_cosine_where_a_face_is_seen() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule
-from tiny_stages import fit
 from torch import Tensor
 
 from anti_i2v.portraits.identity import sample_identities
 from anti_i2v.portraits.training.people import PeopleBank, PeopleData
+from tests.tiny.stages import fit
 
 
 def test_the_bank_pairs_scenes_of_one_person_and_forgets_the_oldest() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_stages import DENOISER, VAE
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import ACTIONS
 from anti_i2v.portraits.training import pipeline
-from anti_i2v.portraits.training.parts import save_part
+from anti_i2v.pretraining.folder import save_part
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
+from tests.tiny.stages import DENOISER, VAE
 
 PROMPTS = [prompt for action in ACTIONS for prompt in action.prompts]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_stages import fit
 
 from anti_i2v.generators.salience import load_salience
 from anti_i2v.inference.windows import Window
 from anti_i2v.portraits.training.crowds import SalienceData
 from anti_i2v.portraits.training.salience import SalienceModule, focal_loss, match, targets
+from tests.tiny.stages import fit
 
 
 def test_a_face_is_a_peak_in_the_cell_of_its_centre() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_stages import BANK, fit
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import unet_pipeline
 from anti_i2v.portraits.training.data import FrameAndClipData
 from anti_i2v.portraits.training.unet_autoencoder import UnetAutoencoderModule
+from tests.tiny.stages import BANK, fit
 
 VAE = {"channels": (32, 32), "latent_channels": 4}
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_stages import BANK, fit
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits import PortraitClips
 from anti_i2v.portraits.training import unet_pipeline
 from anti_i2v.portraits.training.latents import UnetLatentData
-from anti_i2v.portraits.training.parts import save_part
 from anti_i2v.portraits.training.unet_denoiser import UnetBatch, UnetDenoiserModule, add_noise, sample_sigma, velocity
+from anti_i2v.pretraining.folder import save_part
 from anti_i2v.surrogates import Surrogate
+from tests.tiny.stages import BANK, fit
 
 UNET = {"channels": (32, 32), "embedding": 16, "image_width": 16, "image_layers": 1, "image_heads": 2, "patch": 56}
 

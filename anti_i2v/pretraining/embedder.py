@@ -1,6 +1,6 @@
-"""A network that tells people apart, trained on rendered portraits made worse and on residuals computed against itself.
+"""A network that tells people apart, trained on pictures of people made worse and on residuals computed against itself.
 
-Two views of a person are frames of two scenes. The loss is InfoNCE over all views of a batch (SimCLR's, arXiv 2002.05709, with
+Two views of a person are frames of two scenes, or two parts of one photo. The loss is InfoNCE over all views of a batch (SimCLR's, arXiv 2002.05709, with
 people in place of pictures). Adversarial training is "free" (arXiv 1904.12843): a batch is trained on several times, and each
 time the same backward pass that trains the weights also moves a residual on the views against them.
 """
@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from anti_i2v.embedders import IdentityEmbedder, Role, save_embedder
 from anti_i2v.evaluation.identity import References, rank1, reference, similarity
 from anti_i2v.evaluation.judge_attack import attack_judge
-from anti_i2v.portraits.training.augment import faceless, smooth, worsen
-from anti_i2v.portraits.training.people import MIN_FACE
-from anti_i2v.portraits.training.stage import Stage
+from anti_i2v.pretraining.augment import faceless, smooth, worsen
+from anti_i2v.pretraining.stage import Stage
 from anti_i2v.training.schedule import share_of_run
+
+MIN_FACE = 0.02
+"""Share of a frame that a face covers at least, to count as seen."""
 
 
 def contrast(embedding: Tensor, temperature: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_stages import fit
 from torch.nn import functional as F
 
 from anti_i2v.evaluation.identity import load_identity_judge
-from anti_i2v.portraits.training.faces import IdentityEmbedderModule, contrast
 from anti_i2v.portraits.training.people import PeopleData
+from anti_i2v.pretraining.embedder import IdentityEmbedderModule, contrast
+from tests.tiny.stages import fit
 
 
 def test_contrast_is_the_cross_entropy_of_naming_the_other_view() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from anti_i2v.portraits import PortraitClips
-from anti_i2v.portraits.training.augment import beside, cut_out, faceless, shuffle, smooth, worsen
+from anti_i2v.pretraining.augment import beside, cut_out, faceless, shuffle, smooth, worsen
 
 
 def test_worsened_pictures_keep_shape_and_range_repeat_with_the_seed_and_differ() -> None:

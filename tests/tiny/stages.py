@@ -1,4 +1,4 @@
-"""Tiny sizes of every stage, shared by the tests of this folder."""
+"""Tiny sizes of every stage in the training of the shipped networks, and one way to train them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,68 @@
+"""Photos of several sources, such as real portraits and rendered people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from anti_i2v.data.base import PhotoBatch, PhotoSource, Split
+from anti_i2v.errors import UsageError
+
+
+class MixedPhotos(PhotoSource):
+    """Batches of several sources in turn: each batch is of one source, drawn by weight.
+
+    Validation and test are those of the first source, so that their figures mean one thing.
+
+    Args:
+        sources: At least one.
+        weights: How often a training batch is of each source, relative to the others; all alike by default.
+
+    Raises:
+        UsageError: There is no source, or not one positive weight for each.
+    """
+
+    def __init__(self, sources: list[PhotoSource], weights: list[float] | None = None) -> None:
+        if not sources:
+            raise UsageError("sources is empty; name at least one source of photos")
+        weights = [1.0] * len(sources) if weights is None else weights
+        if len(weights) != len(sources) or not all(0 < weight < float("inf") for weight in weights):
+            raise UsageError(f"weights are {weights}, sources {len(sources)}; give each source a positive weight")
+        self.sources, self.weights = sources, weights
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Those of all sources."""
+        return tuple(dict.fromkeys(prompt for source in self.sources for prompt in source.prompts))
+
+    def loader(self, split: Split, size: int, batch_size: int, workers: int, seed: int) -> Iterable[PhotoBatch]:
+        """See `PhotoSource.loader`; in training an epoch is one of the first source in expectation."""
+        if split != "train":
+            return self.sources[0].loader(split, size, batch_size, workers, seed)
+        loaders = [source.loader(split, size, batch_size, workers, seed + k) for k, source in enumerate(self.sources)]
+        return _Alternating(loaders, self.weights, seed)
+
+    def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor] | None:
+        """See `PhotoSource.references`; of the first source."""
+        return self.sources[0].references(split, people, height, width)
+
+
+class _Alternating:
+    """Batches of loaders, each drawn by weight; it ends when the first loader does, the others begin anew."""
+
+    def __init__(self, loaders: Sequence[Iterable[PhotoBatch]], weights: Sequence[float], seed: int) -> None:
+        self.loaders, self.weights, self.random = loaders, torch.tensor(weights), torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[PhotoBatch]:
+        running = [iter(loader) for loader in self.loaders]
+        while True:
+            choice = int(torch.multinomial(self.weights, 1, generator=self.random))
+            try:
+                yield next(running[choice])
+            except StopIteration:
+                if choice == 0:
+                    return
+                running[choice] = iter(self.loaders[choice])
+                yield next(running[choice])

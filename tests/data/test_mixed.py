@@ -1,0 +1,54 @@
+"""Photos of several sources in one training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from anti_i2v.data import FolderPhotos, MixedPhotos, PhotoDataModule
+from anti_i2v.errors import UsageError
+from anti_i2v.portraits import PortraitPhotos
+
+
+def folder(path: Path, colour: tuple[int, int, int], count: int = 30) -> FolderPhotos:
+    path.mkdir()
+    for i in range(count):
+        Image.new("RGB", (16, 16), colour).save(path / f"{i:03}.png")
+    return FolderPhotos(path)
+
+
+def test_batches_of_training_are_of_one_source_each_and_as_often_as_the_weights_say(tmp_path: Path) -> None:
+    red, blue = folder(tmp_path / "red", (255, 0, 0), 200), folder(tmp_path / "blue", (0, 0, 255))
+    batches = list(PhotoDataModule(MixedPhotos([red, blue], [1.0, 3.0]), photo_size=8, batch_size=2).train_dataloader())
+    shares = [float(batch["image"][:, 0].mean()) for batch in batches]
+    assert set(shares) == {0.0, 1.0}  # never both in one batch
+    assert sum(shares) == 160 / 2  # every photo of the first source once, however often the second begins anew
+    assert 2.0 < (len(shares) - sum(shares)) / sum(shares) < 4.2
+
+
+def test_the_order_of_the_sources_is_that_of_the_seed(tmp_path: Path) -> None:
+    source = MixedPhotos([folder(tmp_path / "red", (255, 0, 0)), folder(tmp_path / "blue", (0, 0, 255))])
+
+    def order(seed: int) -> list[float]:
+        return [float(batch["image"][0, 0].mean()) for batch in source.loader("train", 8, 2, 0, seed)]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_validation_is_of_the_first_source_and_prompts_are_of_all(tmp_path: Path) -> None:
+    source = MixedPhotos([folder(tmp_path / "red", (255, 0, 0)), PortraitPhotos(people=4)])
+    (batch,) = list(PhotoDataModule(source, photo_size=8, batch_size=8).val_dataloader())
+    assert batch["image"][:, 0].min() == 1.0
+    assert set(source.sources[1].prompts) < set(source.prompts)
+
+
+def test_every_source_needs_a_weight(tmp_path: Path) -> None:
+    red = folder(tmp_path / "red", (255, 0, 0))
+    with pytest.raises(UsageError, match="sources is empty"):
+        MixedPhotos([])
+    for weights in ([1.0, 2.0], [0.0]):
+        with pytest.raises(UsageError, match="give each source a positive weight"):
+            MixedPhotos([red], weights)
