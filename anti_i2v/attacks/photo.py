@@ -19,9 +19,6 @@ from anti_i2v.inference import planes
 from anti_i2v.protector import Protector
 from anti_i2v.surrogates import Surrogate
 
-FACTORS = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_scale_factor")
-"""What pipelines call the number of pixels that become one of the latent, along a side."""
-
 
 @dataclass(frozen=True)
 class PhotoMethod:
@@ -55,7 +52,7 @@ class PhotoMethod:
         Raises:
             UsageError: The photo is smaller than what the surrogate sees as one, or has no defined range.
         """
-        rows, columns = smallest(self.surrogate)
+        rows, columns = self.surrogate.cell
         if photo.height < rows or photo.width < columns:
             size = f"{photo.height} × {photo.width}"
             raise UsageError(f"the photo is {size}, less than one patch of the surrogate; it needs at least {rows} × {columns}")
@@ -120,11 +117,3 @@ def colours(photo: Image.Image, device: torch.device) -> Tensor:
 
 def _batch(pixels: planes.Pixels, device: torch.device) -> Tensor:
     return torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float().contiguous().div_(255)
-
-
-def smallest(surrogate: Surrogate) -> tuple[int, int]:
-    """Rows and columns of pixels that become one token of the denoiser, or one place of its latent where it has no tokens."""
-    factor = next((int(getattr(surrogate.pipeline, name)) for name in FACTORS if hasattr(surrogate.pipeline, name)), 1)
-    patch = getattr(getattr(surrogate.denoiser, "config", None), "patch_size", None) or 1
-    rows, columns = (patch, patch) if isinstance(patch, int) else (patch[-2], patch[-1])
-    return factor * rows, factor * columns

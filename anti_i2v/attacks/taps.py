@@ -11,6 +11,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.probing.blocks import every_block
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.draw import VAE_LAYERS
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 SELF_ATTENTION = ("attn1", "attn", "self_attention")
 """What transformer blocks of diffusers call the attention of the picture's tokens to each other."""
@@ -22,9 +23,22 @@ PAPER_BLOCKS = 42
 """Blocks of CogVideoX-5B, of which Anti-I2V says which it compares."""
 
 
+def with_denoiser(surrogate: Surrogate) -> PipelineSurrogate:
+    """The surrogate, if it is a whole pipeline.
+
+    Raises:
+        UsageError: It is an autoencoder alone.
+    """
+    if isinstance(surrogate, PipelineSurrogate):
+        return surrogate
+    name = type(surrogate.vae).__name__
+    raise UsageError(f"{name} alone has no denoiser, whose layers this method reads; choose photoguard or identity, or name a whole pipeline")
+
+
 def denoiser_blocks(surrogate: Surrogate) -> list[str]:
     """Every block of the denoiser, in the order of computation."""
-    return every_block(surrogate.denoiser, surrogate.block_lists)
+    pipeline = with_denoiser(surrogate)
+    return every_block(pipeline.denoiser, pipeline.block_lists)
 
 
 def depth(surrogate: Surrogate, tap: str) -> float:
@@ -60,7 +74,7 @@ def collapsed_layers(surrogate: Surrogate) -> tuple[list[str], str]:
     blocks = denoiser_blocks(surrogate)
     if blocks[0] != "down_blocks.0":
         return collapsed_blocks(blocks)
-    first, last = (surrogate.denoiser.get_submodule(name) for name in (blocks[0], blocks[-1]))
+    first, last = (with_denoiser(surrogate).denoiser.get_submodule(name) for name in (blocks[0], blocks[-1]))
     inner = "attentions" if all(isinstance(getattr(block, "attentions", None), nn.ModuleList) for block in (first, last)) else "resnets"
     within = [f"{blocks[-1]}.{inner}.{i}" for i in range(len(getattr(last, inner)))]
     return within[-3:], f"{blocks[0]}.{inner}.0"
@@ -90,14 +104,15 @@ def temporal_attention(surrogate: Surrogate) -> tuple[list[str], bool]:
     Raises:
         UsageError: No layer of the denoiser is called as either is.
     """
-    names = [name for name, _ in surrogate.denoiser.named_modules() if name.endswith(".attn1") and any(part in name for part in TEMPORAL)]
+    denoiser = with_denoiser(surrogate).denoiser
+    names = [name for name, _ in denoiser.named_modules() if name.endswith(".attn1") and any(part in name for part in TEMPORAL)]
     if names:
         return names, True
     layers = []
     for block in denoiser_blocks(surrogate):
-        module = surrogate.denoiser.get_submodule(block)
+        module = denoiser.get_submodule(block)
         inside = next((name for name in SELF_ATTENTION if isinstance(getattr(module, name, None), nn.Module)), None)
         layers += [f"{block}.{inside}"] if inside else []
     if not layers:
-        raise UsageError(f"{type(surrogate.denoiser).__name__} has no {', '.join(SELF_ATTENTION)} in its blocks; name layers with --taps")
+        raise UsageError(f"{type(denoiser).__name__} has no {', '.join(SELF_ATTENTION)} in its blocks; name layers with --taps")
     return layers, False

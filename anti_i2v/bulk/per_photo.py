@@ -12,6 +12,7 @@ from anti_i2v.errors import UsageError
 from anti_i2v.keys import PUBLIC_KEY, load_secret
 from anti_i2v.protector import DEFAULT_GENERATOR, Protector
 from anti_i2v.surrogates import Surrogate
+from anti_i2v.surrogates.autoencoders.source import find_autoencoder
 from anti_i2v.surrogates.draw import PHOTO
 
 SIZES = {"portrait-dit": (128, 128, 9), "portrait-unet": (64, 64, 9)}
@@ -69,8 +70,10 @@ def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, qui
     defaults = SIZES.get(Path(source).name, (None, None, None))
     sizes = (request.height, request.width, request.num_frames)
     height, width, frames = (default if value is None else value for value, default in zip(sizes, defaults, strict=True))
+    if frames is None and find_autoencoder(source) is not None:
+        frames = 1  # it makes no clips
     if height is None or width is None or frames is None:
-        raise UsageError(f"{source!r} is neither {' nor '.join(SIZES)}, whose sizes are known; say --height, --width and --num-frames")
+        raise UsageError(f"{source!r} is neither {' nor '.join(SIZES)}, whose sizes are known; say --height, --width and, of a pipeline, --num-frames")
     if quiet:
         for library in (diffusers, transformers):
             library.utils.logging.disable_progress_bar()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from anti_i2v.probing.grid import as_map, split
-from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates import Draw
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 STRENGTH = 2 / 255
 """Of both changes: the noise's standard deviation, and what the attack adds to or takes from every pixel."""
@@ -16,7 +17,7 @@ STRENGTH = 2 / 255
 Maps = dict[str, Tensor]
 
 
-def maps_and_answer(surrogate: Surrogate, image: Tensor, text: Mapping[str, Tensor], draw: Draw) -> tuple[Maps, Tensor]:
+def maps_and_answer(surrogate: PipelineSurrogate, image: Tensor, text: Mapping[str, Tensor], draw: Draw) -> tuple[Maps, Tensor]:
     """Maps `(B, C, frames, h, w)` of every tap, and the denoiser's whole answer, first dimension B."""
     answers: list[Tensor] = []
 
@@ -44,7 +45,7 @@ def attack_step(image: Tensor, gradient: Tensor) -> Tensor:
 
 
 def gains(
-    surrogate: Surrogate, image: Tensor, text: Mapping[str, Tensor], draw: Draw, generator: torch.Generator
+    surrogate: PipelineSurrogate, image: Tensor, text: Mapping[str, Tensor], draw: Draw, generator: torch.Generator
 ) -> dict[str, dict[str, Tensor]]:
     """Relative change of every layer by the relative change of the photo, for noise and for an attack on that very layer.
 

@@ -14,7 +14,8 @@ from anti_i2v.probing.grid import as_map, coarse, project, projection, split
 from anti_i2v.probing.pca import colours
 from anti_i2v.probing.sensitivity import gains
 from anti_i2v.probing.sums import DIMS, LayerSums, Photos
-from anti_i2v.surrogates import Draw, Surrogate
+from anti_i2v.surrogates import Draw
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def steps_near(sigmas: Sequence[float], shares: Sequence[float] = (1.0, 2 / 3, 1
     return sorted({min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - share)) for share in shares})
 
 
-def draw_at(surrogate: Surrogate, batch: int, step: int, generator: torch.Generator) -> Draw:
+def draw_at(surrogate: PipelineSurrogate, batch: int, step: int, generator: torch.Generator) -> Draw:
     """A draw of noise at a chosen step."""
     draw = surrogate.draw(batch, generator)
     return replace(draw, step=step, timestep=surrogate.timesteps[step].to(surrogate.device), sigma=surrogate.sigmas[step])
@@ -57,7 +58,7 @@ def draw_at(surrogate: Surrogate, batch: int, step: int, generator: torch.Genera
 
 @torch.no_grad()
 def study(
-    surrogate: Surrogate,
+    surrogate: PipelineSurrogate,
     batches: Iterable[Photos],
     steps: Sequence[int],
     seed: int = 0,
@@ -114,13 +115,13 @@ def _generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _maps(surrogate: Surrogate, photos: Photos, draw: Draw) -> dict[str, Tensor]:
+def _maps(surrogate: PipelineSurrogate, photos: Photos, draw: Draw) -> dict[str, Tensor]:
     text = surrogate.encode_text(photos.prompts)
     features = surrogate(photos.image.to(surrogate.device), text, draw)
     return {tap: as_map(features.pop(tap), draw.frames, surrogate.height, surrogate.width, tap) for tap in surrogate.taps}
 
 
-def _count(surrogate: Surrogate, photos: Photos, sums: dict[str, LayerSums], draw: Draw) -> None:
+def _count(surrogate: PipelineSurrogate, photos: Photos, sums: dict[str, LayerSums], draw: Draw) -> None:
     maps = _maps(surrogate, photos, draw)
     grid = min((value.shape[-2:] for value in maps.values()), key=math.prod)
     for tap, layer in sums.items():
@@ -131,7 +132,7 @@ def _join(photos: Sequence[Photos]) -> Photos:
     return Photos(torch.cat([photo.image for photo in photos]), [prompt for photo in photos for prompt in photo.prompts])
 
 
-def _pictures(surrogate: Surrogate, photos: Sequence[Photos], step: int, seed: int) -> dict[str, Tensor]:
+def _pictures(surrogate: PipelineSurrogate, photos: Sequence[Photos], step: int, seed: int) -> dict[str, Tensor]:
     """Tap → colours (n, 3, frames, h, w); photo by photo, as large as a batch of one needs."""
     by_tap: dict[str, list[Tensor]] = {tap: [] for tap in surrogate.taps}
     for number, photo in enumerate(photos):
@@ -141,7 +142,7 @@ def _pictures(surrogate: Surrogate, photos: Sequence[Photos], step: int, seed: i
 
 
 def _sensitivity(
-    surrogate: Surrogate, photos: Sequence[Photos], step: int, seed: int, advance: Callable[[int], object], batch: int = 4
+    surrogate: PipelineSurrogate, photos: Sequence[Photos], step: int, seed: int, advance: Callable[[int], object], batch: int = 4
 ) -> dict[str, dict[str, float]]:
     """Tap → column → mean over the photos."""
     by_tap: dict[str, dict[str, list[Tensor]]] = {}
@@ -150,7 +151,7 @@ def _sensitivity(
         random = _generator(seed, step, start, 2)
         draw = draw_at(surrogate, len(some.image), step, random)
         image, text = some.image.to(surrogate.device), surrogate.encode_text(some.prompts)
-        if type(surrogate).encode_clip is not Surrogate.encode_clip:
+        if type(surrogate).encode_clip is not PipelineSurrogate.encode_clip:
             # As at inference, where the latents of a later step come from the denoiser: the photo reaches it by the model only.
             draw = surrogate.with_reference(draw, image)
         for tap, values in gains(surrogate, image, text, draw, random).items():

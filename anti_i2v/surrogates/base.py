@@ -1,50 +1,64 @@
-"""The surrogate contract: a frozen image-to-video pipeline as a differentiable function photo, prompt, draw → features.
+"""The surrogate contract: a frozen model as a differentiable function photo, prompt, draw → features.
 
-This file has the methods that callers use, the same for all families; `frozen.py` has what each family defines.
+This file has what callers use, the same for every surrogate. `pipeline.PipelineSurrogate` is an image-to-video pipeline,
+`autoencoders.surrogate.AutoencoderSurrogate` the autoencoder of one alone.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.capture import check_taps, count_blocks, read_layers, record_layers
-from anti_i2v.surrogates.draw import DECODED, ERROR, LATENT, PHOTO, VAE_LAYERS, Draw, Tensors, denoiser_layers
-from anti_i2v.surrogates.frozen import FrozenPipeline
-from anti_i2v.surrogates.loading import load_pipeline, read_index, text_identity
-from anti_i2v.surrogates.registry import find_family
-from anti_i2v.surrogates.texts import PromptCache, TextStore
-
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+from anti_i2v.surrogates.capture import check_taps, record_layers
+from anti_i2v.surrogates.draw import DECODED, LATENT, PHOTO, VAE_LAYERS, Draw, Tensors
+from anti_i2v.surrogates.registry import find_class
 
 
-class Surrogate(FrozenPipeline):
-    """A frozen image-to-video pipeline. Build one with `Surrogate.from_pretrained`.
+@dataclass(frozen=True)
+class LoadOptions:
+    """What `Surrogate.from_pretrained` is asked for beside the source; its arguments by the same names."""
+
+    taps: Sequence[str]
+    height: int = 128
+    width: int = 128
+    num_frames: int = 9
+    steps: int = 20
+    prompts: Sequence[str] = ()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
+    features_only: bool = False
+
+
+class Surrogate(nn.Module, ABC):
+    """A frozen model that looks at photos. Build one with `Surrogate.from_pretrained`.
 
     It stays in evaluation mode and without parameter gradients whatever is called on it, and computes in float32
     outside autocast: reduced precision moves the autoencoder's latents by more than a small residual does.
 
     Args:
-        pipeline: The loaded diffusers pipeline; its networks are frozen in place.
-        taps: Names of layers of the denoiser; `vae.` and the name of a layer of the autoencoder; `decoded` for the photo
-            reconstructed by the autoencoder, `photo` for the photo itself, `latent` and `error`, see `anti_i2v.surrogates.draw`.
+        vae: Its autoencoder.
         height: Height of the photos and clips in pixels.
         width: Width of the photos and clips in pixels.
         num_frames: Length of the clips.
-        steps: Length of the schedule that draws come from.
+
+    Attributes:
+        taps: What is read of it, see `anti_i2v.surrogates.draw`.
+        features_only: Whether it makes no clips.
     """
 
-    def __init__(self, pipeline: DiffusionPipeline, taps: Sequence[str], height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__(pipeline, height, width, num_frames, steps)
-        self.taps = self._check_taps(taps)
-        self.texts = PromptCache()
+    taps: tuple[str, ...]
+
+    def __init__(self, vae: nn.Module, height: int, width: int, num_frames: int) -> None:
+        super().__init__()
+        self.vae = vae
+        self.height, self.width, self.num_frames = height, width, num_frames
         self.features_only = False
 
     @staticmethod
@@ -60,12 +74,13 @@ class Surrogate(FrozenPipeline):
         checkpointing: bool = False,
         features_only: bool = False,
     ) -> Surrogate:
-        """Load a diffusers pipeline and wrap it in the class of its family.
+        """Load a diffusers pipeline, or an autoencoder alone, and wrap it in the class for it.
 
         Args:
             source: A pipeline folder, the name of a shipped checkpoint such as `portrait-dit`, or a hub id such as
-                `Wan-AI/Wan2.2-TI2V-5B-Diffusers`, which `@` and a revision may follow.
-            taps: Names of layers of the denoiser, such as `blocks.11`, and the others that the class names.
+                `Wan-AI/Wan2.2-TI2V-5B-Diffusers`, which `@` and a revision may follow. Of an autoencoder alone its folder,
+                a pipeline with `/vae` behind it, or the file of a tiny one; see `autoencoders.source`.
+            taps: Names of layers of the denoiser, such as `blocks.11`, and the others in `anti_i2v.surrogates.draw`.
             height: Height of the photos in pixels.
             width: Width of the photos in pixels.
             num_frames: Length of the clips.
@@ -77,37 +92,30 @@ class Surrogate(FrozenPipeline):
             features_only: Load what features at the taps need and no more; such a surrogate cannot animate.
 
         Raises:
-            UsageError: The source is no pipeline of a supported class, or the other arguments do not fit it.
+            UsageError: The source is of no supported class, or the other arguments do not fit it.
         """
-        location, index = read_index(source)
-        family = find_family(source, index)
-        assert issubclass(family, Surrogate)  # as every family is; the registry knows them by class path only
-        texts = PromptCache()
-        if prompts and family.has_text:  # families read the same encoder to different lengths, and it is loaded in that type
-            texts = PromptCache(TextStore(f"{family.__name__} {dtype} {text_identity(location, family.text_parts)}"))
-        without = family.unused_parts
-        if prompts and family.has_text and not texts.missing(prompts):
-            without += family.text_encoders()
-        num_blocks = count_blocks(taps, family.block_lists) if features_only else {}
-        pipeline = load_pipeline(location, getattr(torch, dtype), without, dict.fromkeys(family.denoiser_names, num_blocks))
-        surrogate = family(pipeline, taps, height, width, num_frames, steps)
-        surrogate.texts = texts
-        if prompts:
-            surrogate.encode_text(list(prompts))
-            surrogate.drop_text_encoder()
-        if checkpointing:
-            surrogate.checkpoint_layers()
-        if features_only:
-            surrogate.keep_features_only()
-        return surrogate
+        options = LoadOptions(taps, height, width, num_frames, steps, prompts, dtype, checkpointing, features_only)
+        return find_class(source).load(source, options)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, source: str, options: LoadOptions) -> Surrogate:
+        """What `from_pretrained` does once the class is known."""
 
     # -------------------------------------------------------------------------------------------------------- memory
+    @property
+    def device(self) -> torch.device:
+        return next(self.vae.parameters()).device
+
+    @property
+    @abstractmethod
+    def cell(self) -> tuple[int, int]:
+        """Rows and columns of pixels that become one token of the denoiser, or one place of the latent where nothing reads tokens."""
+
     def checkpoint_layers(self) -> None:
         """Compute layers again in the backward pass instead of keeping what they need, where the classes can."""
-        for name in (*self.denoiser_names, "vae"):
-            part = getattr(self.pipeline, name, None)
-            if part is not None and getattr(part, "_supports_gradient_checkpointing", False):
-                part.enable_gradient_checkpointing()
+        if getattr(self.vae, "_supports_gradient_checkpointing", False):
+            self.vae.enable_gradient_checkpointing()  # type: ignore[operator]  # of diffusers
 
     def keep_features_only(self) -> None:
         """Free the decoder unless the tap `decoded` needs it; no clips from now on."""
@@ -115,56 +123,38 @@ class Surrogate(FrozenPipeline):
         if DECODED not in self.taps:
             self.vae.decoder = None
 
-    def drop_text_encoder(self) -> None:
-        """Free what reads only prompts, the largest part of most pipelines; those encoded so far stay known."""
-        for name in self.text_encoders() if self.has_text else ():
-            setattr(self.pipeline, name, None)
-
-    def train(self, mode: bool = True) -> Surrogate:
+    def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: a training loop's `train()` must not switch a frozen model's behaviour."""
         return super().train(False)
 
     # ---------------------------------------------------------------------------------------------------------- taps
     def _check_taps(self, taps: Sequence[str]) -> tuple[str, ...]:
-        layers = denoiser_layers(taps)
-        if layers or not taps:
-            check_taps(self.denoiser, layers)
+        """The taps without repetitions, or a `UsageError` where there is none of a name; here those of the autoencoder."""
         if vae_layers := [tap.removeprefix(VAE_LAYERS) for tap in taps if tap.startswith(VAE_LAYERS)]:
             check_taps(self.vae, vae_layers)
-        if ERROR in taps and type(self).prediction_error is Surrogate.prediction_error:
-            raise UsageError(f"{type(self).__name__} has no tap {ERROR!r} yet; it is there for Wan, CogVideoX and SVD")
         if DECODED in taps and self.vae.decoder is None:
             raise UsageError(f"the decoder was dropped, so there is no tap {DECODED!r}; name it when loading")
         return tuple(dict.fromkeys(taps))
 
-    def with_taps(self, taps: Sequence[str]) -> Surrogate:
+    def with_taps(self, taps: Sequence[str]) -> Self:
         """The same frozen model, its weights shared, read at other taps."""
         other = copy.copy(self)
         other.taps = self._check_taps(taps)
         return other
 
-    # ---------------------------------------------------------------------------------------------------------- text
+    # ------------------------------------------------------------------------------------------------ text and draws
     def encode_text(self, prompts: list[str]) -> dict[str, Tensor]:
         """What the denoiser needs of the prompts; each different prompt is encoded once and remembered.
 
         Returns:
-            Arguments of the denoiser, first dimension `len(prompts)`; none if the pipeline takes no prompts.
+            Arguments of the denoiser, first dimension `len(prompts)`; none if nothing takes prompts.
 
         Raises:
             UsageError: The text encoder was dropped and a prompt was never encoded before.
         """
-        if not self.has_text or not prompts:
-            return {}
-        new = self.texts.missing(prompts)
-        if new and getattr(self.pipeline, self.text_parts[0], None) is None:
-            raise UsageError(f"the text encoder was dropped before the prompt {new[0]!r} was encoded; name all prompts when loading")
-        for group in [[prompt] for prompt in new] if self.encode_prompts_singly else [new] if new else []:
-            with torch.no_grad(), torch.autocast(self.text_device.type, enabled=False):
-                self.texts.add(group, self.encode_prompts(group))
-        batch = self.stack_texts([self.texts[prompt] for prompt in prompts])
-        return {key: value.to(self.device) for key, value in batch.items()}
+        return {}
 
-    # --------------------------------------------------------------------------------------------------------- draws
+    @abstractmethod
     def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0, max_sigma: float = 1.0) -> Draw:
         """Draw a noise level of the pipeline's own schedule, uniformly, and noise for a batch.
 
@@ -177,25 +167,7 @@ class Surrogate(FrozenPipeline):
         Raises:
             UsageError: No step of the schedule is that noisy.
         """
-        tolerance = 1e-5  # the first sigma of a flow schedule is 1 − 1e-6, and 1.0 means that step
-        choices = [step for step, sigma in enumerate(self.sigmas) if min_sigma - tolerance <= sigma <= max_sigma + tolerance]
-        if not choices:
-            levels = f"the schedule's are {min(self.sigmas):.4f} to {max(self.sigmas):.4f}"
-            raise UsageError(f"no noise level lies between min_sigma {min_sigma} and max_sigma {max_sigma}; {levels}")
-        choice = torch.randint(len(choices), (1,), generator=generator, device=generator.device)
-        return self.draw_at(choices[int(choice)], batch, generator)
 
-    def draw_at(self, step: int, batch: int, generator: torch.Generator) -> Draw:
-        """Draw noise for a batch at a given step of the schedule; see `draw`."""
-        image_noise = self._image_noise(batch, generator)
-        noise = torch.randn(self.latent_shape(batch), generator=generator, device=generator.device).to(self.device)
-        return Draw(step, self.timesteps[step].to(self.device), self.sigmas[step], noise, image_noise, self.token_frames)
-
-    def _image_noise(self, batch: int, generator: torch.Generator) -> Tensor | None:
-        shape = self.image_noise_shape(batch)
-        return None if shape is None else torch.randn(shape, generator=generator, device=generator.device).to(self.device)
-
-    @torch.no_grad()
     def with_reference(self, draw: Draw, video: Tensor) -> Draw:
         """The draw with its noise put on a given clip, the same for every photo, instead of on a still clip of the photo itself.
 
@@ -206,14 +178,30 @@ class Surrogate(FrozenPipeline):
         Raises:
             UsageError: The clips are of another size, or this family encodes none yet.
         """
-        clip = video.unsqueeze(1).expand(-1, self.num_frames, -1, -1, -1) if video.ndim == 4 else video
-        if clip.ndim != 5 or clip.shape[1:] != (self.num_frames, 3, self.height, self.width):
-            size = f"(B, {self.num_frames}, 3, {self.height}, {self.width})"
-            raise UsageError(f"a reference is a clip {size}, not {tuple(video.shape)}; cut and resize it first")
-        with self._float32():
-            return replace(draw, reference=self.encode_clip(clip.float()))
+        return draw
+
+    def encode_clip(self, video: Tensor) -> Tensor:
+        """Clips `(B, num_frames, 3, height, width)` in [0, 1] → latents that noise is put on, see `with_reference`."""
+        raise UsageError(f"{type(self).__name__} encodes no reference clips yet; leave out the reference")
 
     # ------------------------------------------------------------------------------------------------------ features
+    @abstractmethod
+    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything that is computed from photos `(B, 3, height, width)` in [0, 1] before the denoiser, differentiable.
+
+        `image_noise` is a draw's; without it a pipeline that adds noise to the photo gets the photo itself.
+        """
+
+    def latent(self, condition: Tensors) -> Tensor:
+        """The tap `latent`: what the autoencoder makes of the photo, `(B, channels, …)`."""
+        if "latents" not in condition:
+            raise UsageError(f"{type(self).__name__} has no tap {LATENT!r} yet; name layers of its autoencoder, {VAE_LAYERS}encoder.…")
+        return condition["latents"]
+
+    @abstractmethod
+    def reconstruct(self, condition: Tensors) -> Tensor:
+        """The tap `decoded`: the photo's latent frame, decoded alone, `(B, 3, height, width)` in [0, 1], differentiable."""
+
     def forward(self, image: Tensor, text: Tensors, draw: Draw, early_exit: bool = True) -> dict[str, Tensor]:
         """Features of photos at the taps, differentiable in the photos.
 
@@ -246,19 +234,10 @@ class Surrogate(FrozenPipeline):
             return features | self._read_denoiser(condition, text, draw, early_exit)
 
     def _read_denoiser(self, condition: dict[str, Tensor], text: Tensors, draw: Draw, early_exit: bool) -> dict[str, Tensor]:
-        """Features at the taps that need the denoiser; without any it does not run."""
-        layers = [*denoiser_layers(self.taps), *([""] if ERROR in self.taps else [])]  # the layer "" is the denoiser itself
-        if not layers:
-            return {}
-        condition = self.join_text(condition, text)
-        arguments = self.typed_inputs(condition, text, self.noisy_latents(condition, draw), draw.timestep)
-        outputs = read_layers(self.denoiser_at(draw.timestep), layers, {**arguments, "return_dict": False}, early_exit)
-        features = {tap: self.group_by_photo(value, len(draw.noise)).float() for tap, value in outputs.items() if tap}
-        if "" in outputs:
-            features[ERROR] = self.prediction_error(outputs[""].float(), condition, draw).float()
-        return features
+        """Features at the taps that need a denoiser; without any it does not run."""
+        return {}
 
-    def _check_inputs(self, image: Tensor, text: Tensors) -> tuple[Tensor, dict[str, Tensor]]:
+    def _check_inputs(self, image: Tensor, text: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Photos in float32 and one text for each, or a `UsageError`."""
         batch = len(image)
         if image.ndim != 4 or image.shape[1:] != (3, self.height, self.width):
@@ -270,7 +249,11 @@ class Surrogate(FrozenPipeline):
         return image.float(), {key: value.expand(batch, *value.shape[1:]) for key, value in text.items()}
 
     # --------------------------------------------------------------------------------------------------------- clips
-    @torch.no_grad()
+    @abstractmethod
+    def check_animates(self) -> None:
+        """Nothing where `animate` makes clips; a `UsageError` that says what to do where it does not."""
+
+    @abstractmethod
     def animate(self, image: Tensor, text: Tensors, seed: int, steps: int | None = None) -> Tensor:
         """Clips that the pipeline makes of photos, without guidance.
 
@@ -286,22 +269,10 @@ class Surrogate(FrozenPipeline):
 
         Returns:
             `(B, num_frames, 3, height, width)` in [0, 1].
+
+        Raises:
+            UsageError: This surrogate makes no clips.
         """
-        if self.features_only:
-            raise UsageError("this surrogate was loaded for features only; load it without features_only to animate")
-        image, text = self._check_inputs(image, text)
-        scheduler = self._schedule(self.steps if steps is None else steps)
-        with self._float32():
-            generator = torch.Generator().manual_seed(seed)
-            image_noises, noises, generators = [], [], []
-            for position in range(len(image)):  # photo after photo, each in the pipelines' own order
-                image_noises.append(self._image_noise(1, generator))
-                noises.append(torch.randn(self.latent_shape(1), generator=generator))
-                generators.append(generator.clone_state())  # goes on where the pipeline's own generator would
-                if position:  # elsewhere that would repeat a neighbour's noise
-                    generators[-1].manual_seed(int(torch.randint(2**62, (1,), generator=generators[-1])))
-            scheduler = self.seed_scheduler(scheduler, generators)
-            image_noise = [noise for noise in image_noises if noise is not None]
-            condition = self.join_text(self.condition(image, torch.cat(image_noise) if image_noise else None), text)
-            latents = torch.cat(noises).to(self.device) * getattr(scheduler, "init_noise_sigma", 1.0)  # flows start from unit noise
-            return self.decode(self.finish(condition, self.denoise(latents, condition, text, scheduler)))
+
+    def _float32(self) -> torch.autocast:
+        return torch.autocast(self.device.type, enabled=False)

@@ -1,13 +1,14 @@
 """What each family of pipelines defines: how its pipeline turns a photo into the denoiser's arguments, and latents into a clip.
 
-`FrozenPipeline` has what most pipelines do, so that a family (a file in `families/`) overrides only what differs.
+`FrozenPipeline` has what most pipelines do, so that a family (a file in `families/`) overrides only what differs;
+`pipeline.PipelineSurrogate`, which every family inherits, what all of them do in the same way.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -17,14 +18,16 @@ from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.draw import ERROR, LATENT, VAE_LAYERS, Draw, Tensors
+from anti_i2v.surrogates.autoencoders.classes import decode_pixels, encode_pixels
+from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.draw import ERROR, Draw, Tensors
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+    from diffusers import DiffusionPipeline, SchedulerMixin
 
 
-class FrozenPipeline(nn.Module, ABC):
-    """A diffusers pipeline whose networks are frozen in place; `Surrogate` adds its arguments and the methods that callers use."""
+class FrozenPipeline(Surrogate):
+    """A diffusers pipeline whose networks are frozen in place."""
 
     denoiser_name = "transformer"
     """The denoiser's attribute in the pipeline."""
@@ -46,14 +49,13 @@ class FrozenPipeline(nn.Module, ABC):
     """Arguments of the denoiser that stay in float32 where its weights do not."""
 
     def __init__(self, pipeline: DiffusionPipeline, height: int, width: int, num_frames: int, steps: int) -> None:
-        super().__init__()
-        self.pipeline = pipeline  # a plain attribute: only what `to()` must move is registered below
+        super().__init__(pipeline.vae, height, width, num_frames)
+        self.pipeline = pipeline  # a plain attribute: only what `to()` must move is registered
         self.denoiser: nn.Module = getattr(pipeline, self.denoiser_name)
-        self.vae: ModelMixin = pipeline.vae
         for part in pipeline.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
-        self.height, self.width, self.num_frames, self.steps = height, width, num_frames, steps
+        self.steps = steps
         self.clip_shape = self.check_sizes()
         scheduler = self._schedule(steps)
         self.timesteps: Tensor = scheduler.timesteps
@@ -139,21 +141,13 @@ class FrozenPipeline(nn.Module, ABC):
         """Shape and type of what `encode_prompts` gives for one prompt, to estimate memory without a text encoder."""
         return {}
 
-    @abstractmethod
-    def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
-        """Everything the pipeline computes from photos `(B, 3, height, width)` in [0, 1], differentiable.
-
-        `image_noise` is a draw's; without it a pipeline that adds noise to the photo gets the photo itself.
-        """
-
     def join_text(self, condition: dict[str, Tensor], text: Tensors) -> dict[str, Tensor]:
         """`condition` with what depends on the photo and the prompt together; as it is unless overridden."""
         return condition
 
     def encode_video(self, video: Tensor) -> Tensor:
         """Frames `(B, T, 3, H, W)` in [0, 1] → the mode of the autoencoder's latents `(B, channels, frames, h, w)`, not scaled."""
-        latents: Tensor = self.vae.encode(unit(video.transpose(1, 2)) * 2 - 1).latent_dist.mode()
-        return latents
+        return encode_pixels(self.vae, unit(video.transpose(1, 2)) * 2 - 1)
 
     def encode_photo(self, image: Tensor) -> Tensor:
         """Photos `(B, 3, height, width)` in [0, 1] → one latent frame `(B, channels, 1, h, w)` each, not scaled.
@@ -218,22 +212,11 @@ class FrozenPipeline(nn.Module, ABC):
         """The output of a layer with the photos as its first dimension, as it is unless overridden."""
         return value
 
-    def latent(self, condition: Tensors) -> Tensor:
-        """The tap `latent`: what the autoencoder makes of the photo, `(B, channels, …)`."""
-        if "latents" not in condition:
-            raise UsageError(f"{type(self).__name__} has no tap {LATENT!r} yet; name layers of its autoencoder, {VAE_LAYERS}encoder.…")
-        return condition["latents"]
-
-    def encode_clip(self, video: Tensor) -> Tensor:
-        """Clips `(B, num_frames, 3, height, width)` in [0, 1] → latents in `latent_shape`, as `noisy_latents` adds noise to them."""
-        raise UsageError(f"{type(self).__name__} encodes no reference clips yet; leave out the reference")
-
     def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
         """The tap `error`: the denoiser's prediction less the true value, `(B, channels, frames, h, w)`, 0 where the photo stands."""
         raise NotImplementedError(f"{type(self).__name__} has no tap {ERROR!r}")  # refused when the taps were checked
 
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """The tap `decoded`: the photo's latent frame, decoded alone, `(B, 3, height, width)` in [0, 1], differentiable."""
         return self.decode(condition["latents"])[:, 0]
 
     @abstractmethod
@@ -243,8 +226,4 @@ class FrozenPipeline(nn.Module, ABC):
     def decode_video(self, latents: Tensor) -> Tensor:
         """The autoencoder's own latents `(B, channels, frames, h, w)`, not scaled → frames `(B, T, 3, H, W)` in [0, 1]."""
         with self._float32():
-            video: Tensor = self.vae.decode(latents, return_dict=False)[0]
-        return unit(video / 2 + 0.5).transpose(1, 2)
-
-    def _float32(self) -> torch.autocast:
-        return torch.autocast(self.device.type, enabled=False)
+            return unit(decode_pixels(self.vae, latents) / 2 + 0.5).transpose(1, 2)

@@ -1,13 +1,19 @@
-"""Which class reads which pipeline. A new family is a file in `families/` and its line here."""
+"""Which class reads which source. A new family is a file in `families/` and its line here."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.frozen import FrozenPipeline
+from anti_i2v.surrogates.autoencoders.source import find_autoencoder
+from anti_i2v.surrogates.loading import read_index
+
+if TYPE_CHECKING:
+    from anti_i2v.surrogates.base import Surrogate
+    from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 FAMILIES = {
     "CogVideoXImageToVideoPipeline": "anti_i2v.surrogates.families.cogvideox.CogVideoXSurrogate",
@@ -33,8 +39,23 @@ FAMILIES = {
 """Class of a diffusers pipeline → class path of its surrogate, imported only when needed."""
 
 
-def find_family(source: str, index: Mapping[str, object]) -> type[FrozenPipeline]:
-    """The subclass of `Surrogate` for a pipeline, from its name and model_index.json; imported only now, by its class path.
+AUTOENCODER = "anti_i2v.surrogates.autoencoders.surrogate.AutoencoderSurrogate"
+"""Class path of the surrogate for an autoencoder alone."""
+
+
+def find_class(source: str) -> type[Surrogate]:
+    """The subclass of `Surrogate` for a source, as `Surrogate.from_pretrained` takes it.
+
+    Raises:
+        UsageError: There is nothing by that name, or nothing that is supported.
+    """
+    if find_autoencoder(source) is not None:
+        return _import(AUTOENCODER)
+    return find_family(source, read_index(source)[1])
+
+
+def find_family(source: str, index: Mapping[str, object]) -> type[PipelineSurrogate]:
+    """The subclass of `PipelineSurrogate` for a pipeline, from its name and model_index.json; imported only now, by its class path.
 
     Raises:
         UsageError: There is none.
@@ -46,9 +67,14 @@ def find_family(source: str, index: Mapping[str, object]) -> type[FrozenPipeline
             f"{source} is a {description}; supported pipelines: {', '.join(sorted(FAMILIES))}; another one is a file in "
             "anti_i2v/surrogates/families and a line in anti_i2v/surrogates/registry.py"
         )
-    module, _, attribute = FAMILIES[name].rpartition(".")
-    family: type[FrozenPipeline] = getattr(importlib.import_module(module), attribute).variant(source, index)
+    family: type[PipelineSurrogate] = _import(FAMILIES[name]).variant(source, index)  # type: ignore[attr-defined]
     return family
+
+
+def _import(class_path: str) -> type[Surrogate]:
+    module, _, attribute = class_path.rpartition(".")
+    found: type[Surrogate] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def _takes_no_photo(name: str) -> bool:

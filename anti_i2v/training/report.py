@@ -36,9 +36,10 @@ class ClipReport(Callback):
         module = cast("ProtectionModule", pl_module)
         if trainer.world_size > 1:
             raise UsageError(f"test runs in one process, not {trainer.world_size}; add --trainer.devices 1")
-        if module.surrogate.features_only:
-            name = module.facts()["surrogate"]
-            raise UsageError(f"the surrogate {name} is loaded for features only, and test animates; set features_only: false")
+        try:
+            module.surrogate.check_animates()
+        except UsageError as error:
+            raise UsageError(f"test animates, and the surrogate {module.facts()['surrogate']} cannot: {error}") from None
         self.judges = load_judges(*self.folders, module.surrogate.num_frames, module.prompts, module.device)
         self.trials.clear()
 

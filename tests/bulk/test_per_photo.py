@@ -12,7 +12,7 @@ from PIL import Image
 
 from anti_i2v.__main__ import main
 from anti_i2v.attacks import named_method
-from anti_i2v.attacks.photo import colours, smallest
+from anti_i2v.attacks.photo import colours
 from anti_i2v.imaging.metrics import rms255
 from anti_i2v.imaging.reading import read_photo
 from anti_i2v.portraits import PortraitClips
@@ -161,8 +161,8 @@ def test_only_a_photo_smaller_than_a_patch_fails_and_the_message_states_the_size
 
 def test_patches_of_other_families(tmp_path: Path) -> None:
     unet = Surrogate.from_pretrained(str(tiny_portrait_unet(tmp_path)), ["photo"], 32, 32, UNET_FRAMES, 4)
-    assert smallest(unet) == (2, 2)  # its autoencoder halves once, and a U-Net has no patches
-    assert smallest(Surrogate.from_pretrained("portrait-dit", ["photo"])) == (32, 32)
+    assert unet.cell == (2, 2)  # its autoencoder halves once, and a U-Net has no patches
+    assert Surrogate.from_pretrained("portrait-dit", ["photo"]).cell == (32, 32)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_features_only_gives_the_same_bits_from_fewer_weights(family: Family, fo
     size = [sum(p.numel() for p in each.denoiser.parameters()) for each in (small, surrogate)]
     assert size[0] < size[1] or not surrogate.block_lists
     assert small.vae.decoder is None
-    with pytest.raises(UsageError, match="loaded for features only"):
+    with pytest.raises(UsageError, match="features only"):
         small.animate(photos, small.encode_text([PROMPT]), 0)
     with pytest.raises(UsageError, match="the decoder was dropped"):
         small.with_taps(["decoded"])

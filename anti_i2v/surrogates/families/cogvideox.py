@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, shares_of_alphas
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
 
-class CogVideoXSurrogate(Surrogate):
+class CogVideoXSurrogate(PipelineSurrogate):
     """A frozen `CogVideoXImageToVideoPipeline`; 1.5 is what has a patch size in time.
 
     1.5 needs a multiple of `patch_size_t` latent frames, its clips have an odd number of them, so one is added; before
@@ -71,7 +71,7 @@ class CogVideoXSurrogate(Surrogate):
         return shares_of_alphas(scheduler)
 
     @classmethod
-    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[PipelineSurrogate]:
         """1.0 and 1.5, with the schedulers that they were published with."""
         entry = index.get("scheduler")
         name = entry[-1] if isinstance(entry, (list, tuple)) else entry

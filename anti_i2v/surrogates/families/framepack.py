@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -35,7 +35,7 @@ TEXT_LENGTH = 256
 """Tokens of a prompt, by the pipeline's default."""
 
 
-class FramePackSurrogate(Surrogate):
+class FramePackSurrogate(PipelineSurrogate):
     """A frozen `HunyuanVideoFramepackPipeline` with the sampling that its call has by default, `inverted_anti_drifting`.
 
     Features are those of the section that is made first, the end of the clip: only there is the history known, empty. The

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, even_sigmas, photo_and_mask, photo_first
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -37,7 +37,7 @@ DROPPED_FRAMES = {"latent_concat": 4, "token_replace": 0}
 """Layout → decoded frames that the pipeline throws away at the start of a clip."""
 
 
-class HunyuanVideoSurrogate(Surrogate):
+class HunyuanVideoSurrogate(PipelineSurrogate):
     """A frozen `HunyuanVideoImageToVideoPipeline`, its `image_condition_type` either `latent_concat` or `token_replace`.
 
     With `latent_concat` the pipeline's call throws the first four frames away that it has made. `num_frames` counts those

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, even_sigmas, photo_and_mask
 from anti_i2v.surrogates.families.wan_concat import resize_for_clip
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
 
-class HunyuanVideo15Surrogate(Surrogate):
+class HunyuanVideo15Surrogate(PipelineSurrogate):
     """A frozen `HunyuanVideo15ImageToVideoPipeline`, also one distilled to few steps (`use_meanflow`).
 
     Height and width must be a size that the pipeline does not change. SigLIP resizes the photo in 8 bits in the pipeline and without

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.autoencoders.classes import decode_pixels, encode_pixels
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos, shares_of_alphas
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -29,7 +30,7 @@ def repeated_pixels(short: int, long: int) -> list[int]:
     return [int((place + 0.5) * (short / long)) for place in range(long)]
 
 
-class I2VGenXLSurrogate(Surrogate):
+class I2VGenXLSurrogate(PipelineSurrogate):
     """A frozen `I2VGenXLPipeline`, with the frame rate and the layer of the text encoder that its call has by default."""
 
     denoiser_name = "unet"
@@ -83,7 +84,7 @@ class I2VGenXLSurrogate(Surrogate):
 
     def condition(self, image: Tensor, image_noise: Tensor | None = None) -> dict[str, Tensor]:
         """`latents` `(B, channels, 1, h, w)`, scaled; `image_embeds` `(B, 1, channels)`."""
-        latents = self.vae.encode(unit(image) * 2 - 1).latent_dist.mode() * self._scale
+        latents = encode_pixels(self.vae, unit(image) * 2 - 1) * self._scale
         embeds = self.image_encoder((self.resize_for_clip(unit(image)) - self.image_mean) / self.image_std).image_embeds
         return {"latents": latents.unsqueeze(2), "image_embeds": embeds.unsqueeze(1)}
 
@@ -129,5 +130,5 @@ class I2VGenXLSurrogate(Surrogate):
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents `(B, channels, frames, h, w)` → clips `(B, frames, 3, height, width)`, every frame alone."""
         with self._float32():
-            frames: Tensor = self.vae.decode(latents.transpose(1, 2).flatten(0, 1) / self._scale, return_dict=False)[0]
+            frames = decode_pixels(self.vae, latents.transpose(1, 2).flatten(0, 1) / self._scale)
         return unit(frames / 2 + 0.5).reshape(len(latents), -1, *frames.shape[1:])

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 MULTIPLE = 16
 """The pipeline insists on it for height and width."""
@@ -26,7 +26,7 @@ EXAMPLE_PROMPT = "a dog runs"
 """The prompt of a memory estimate: the tokens of prompts count for little beside those of a clip."""
 
 
-class Kandinsky5Surrogate(Surrogate):
+class Kandinsky5Surrogate(PipelineSurrogate):
     """A frozen `Kandinsky5I2VPipeline` with dense attention.
 
     The denoiser takes prompts of any length, but no mask: what is padded is read. So a prompt is encoded alone, and photos

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -29,17 +28,12 @@ MULTIPLE = 32
 TIMESTEPS = 1000
 """Timestep of pure noise, which the pipelines have as a constant."""
 
-DECODER_SEED = 0
-"""Some decoders add noise of their own (0.9.1); the pipeline leaves it to chance, here it is always the same."""
 
-
-class LTXSurrogate(Surrogate):
-    """A frozen `LTXImageToVideoPipeline`, with the frame rate and the decoder's timestep that its call has by default."""
+class LTXSurrogate(PipelineSurrogate):
+    """A frozen `LTXImageToVideoPipeline`, with the frame rate and the decoder's timestep, 0, that its call has by default."""
 
     frame_rate: float = 25
     text_length = 128
-    decode_timestep = 0.0
-    """Also the share of noise that the call mixes into the latents before it decodes them: none."""
 
     block_lists: ClassVar[Mapping[str, str]] = {"transformer_blocks": "num_layers"}
 
@@ -139,23 +133,12 @@ class LTXSurrogate(Surrogate):
     def reconstruct(self, condition: Tensors) -> Tensor:
         """See `FrozenPipeline.reconstruct`; without the scaling factor, as in `condition`."""
         mean, std = self._statistics()
-        return self._decode_unscaled(condition["latents"] * std + mean)[:, 0]
+        return self.decode_video(condition["latents"] * std + mean)[:, 0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents `(B, channels, latent frames, h, w)` → clips `(B, num_frames, 3, height, width)`."""
         mean, std = self._statistics()
-        return self._decode_unscaled(latents * std / self.vae.config.scaling_factor + mean)
-
-    def _decode_unscaled(self, latents: Tensor) -> Tensor:
-        """The autoencoder's own latents → frames `(B, frames, 3, height, width)` in [0, 1]."""
-        timestep = None
-        if self.vae.config.timestep_conditioning:
-            timestep = torch.full((len(latents),), self.decode_timestep, device=latents.device)
-        devices = [latents.device] if latents.device.type == "cuda" else []
-        with self._float32(), torch.random.fork_rng(devices):  # the decoder can only draw from the global random state
-            torch.manual_seed(DECODER_SEED)
-            video: Tensor = self.vae.decode(latents, timestep, return_dict=False)[0]
-        return unit(video / 2 + 0.5).transpose(1, 2)
+        return self.decode_video(latents * std / self.vae.config.scaling_factor + mean)
 
 
 class LTXConditionSurrogate(LTXSurrogate):

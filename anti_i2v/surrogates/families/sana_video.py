@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, photo_first
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -36,7 +36,7 @@ SUPPORTED: Mapping[str, tuple[str, ...]] = {
 """Part of the pipeline → its classes that are supported."""
 
 
-class SanaVideoSurrogate(Surrogate):
+class SanaVideoSurrogate(PipelineSurrogate):
     """A frozen `SanaImageToVideoPipeline`.
 
     Photos are taken at the size they have, as with the call's `use_resolution_binning=False`. The call's default resizes them
@@ -60,7 +60,7 @@ class SanaVideoSurrogate(Surrogate):
         return (config.in_channels, (self.num_frames - 1) // time + 1, self.height // space, self.width // space)
 
     @classmethod
-    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[PipelineSurrogate]:
         """Not those with an image autoencoder, which the pipeline cannot hand a clip, nor the causal one (LongLive)."""
         for name, classes in SUPPORTED.items():
             entry = index.get(name)

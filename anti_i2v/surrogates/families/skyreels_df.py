@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Tensors
 from anti_i2v.surrogates.families.wan import WanSurrogate
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -50,7 +50,7 @@ class SkyReelsV2DFSurrogate(WanSurrogate):
             )
 
     @classmethod
-    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[PipelineSurrogate]:
         """The only one."""
         return cls
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.base import Surrogate
+from anti_i2v.surrogates.autoencoders.classes import decode_pixels, encode_pixels
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size, frames_of_photos
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -32,7 +33,7 @@ def resize_for_clip(pixels: Tensor) -> Tensor:
     return (resized + 1) / 2
 
 
-class SVDSurrogate(Surrogate):
+class SVDSurrogate(PipelineSurrogate):
     """A frozen `StableVideoDiffusionPipeline`, with the hints its call has by default."""
 
     denoiser_name = "unet"
@@ -84,7 +85,7 @@ class SVDSurrogate(Surrogate):
         pixels = unit(image) * 2 - 1
         noisy_pixels = pixels if image_noise is None else pixels + self.noise_aug_strength * image_noise
         embeds = self.image_encoder((resize_for_clip(pixels) - self.image_mean) / self.image_std).image_embeds
-        return {"latents": self.vae.encode(noisy_pixels).latent_dist.mode(), "image_embeds": embeds.unsqueeze(1)}
+        return {"latents": encode_pixels(self.vae, noisy_pixels), "image_embeds": embeds.unsqueeze(1)}
 
     def noisy_latents(self, condition: Tensors, draw: Draw) -> Tensor:
         """See `FrozenPipeline.noisy_latents`; noise of standard deviation s is added, and the sum divided by √(s² + 1)."""
@@ -99,7 +100,7 @@ class SVDSurrogate(Surrogate):
         return condition["latents"].detach().unsqueeze(1) * float(self.vae.config.scaling_factor)
 
     def encode_clip(self, video: Tensor) -> Tensor:
-        latents: Tensor = self.vae.encode(unit(video.flatten(0, 1)) * 2 - 1).latent_dist.mode()
+        latents = encode_pixels(self.vae, unit(video.flatten(0, 1)) * 2 - 1)
         return latents.reshape(*video.shape[:2], *latents.shape[1:]) * float(self.vae.config.scaling_factor)
 
     def prediction_error(self, prediction: Tensor, condition: Tensors, draw: Draw) -> Tensor:
@@ -126,10 +127,9 @@ class SVDSurrogate(Surrogate):
         return frames_of_photos(value, batch, self.num_frames)
 
     def reconstruct(self, condition: Tensors) -> Tensor:
-        """See `FrozenPipeline.reconstruct`: a clip of one frame for each photo, of its latent, which is not scaled."""
+        """See `Surrogate.reconstruct`: a clip of one frame for each photo, of its latent, which is not scaled."""
         with self._float32():
-            frame: Tensor = self.vae.decode(condition["latents"], num_frames=1, return_dict=False)[0]
-        return unit(frame / 2 + 0.5)
+            return unit(decode_pixels(self.vae, condition["latents"]) / 2 + 0.5)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents `(B, frames, channels, h, w)` → clips `(B, num_frames, 3, height, width)`."""

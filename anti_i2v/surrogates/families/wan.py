@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from anti_i2v.errors import UsageError
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.wan_base import TEXT_LENGTH, WanBase
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 
 class WanSurrogate(WanBase):
@@ -29,7 +29,7 @@ class WanSurrogate(WanBase):
         self.register_buffer("noise_mask", noise_mask, persistent=False)
 
     @classmethod
-    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[PipelineSurrogate]:
         """Without `expand_timesteps` the photo's latents stand beside the noisy ones: Wan 2.1, 2.2 A14B."""
         if index.get("expand_timesteps"):
             if index.get("boundary_ratio") is not None:

@@ -8,16 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.draw import Draw, Tensors
 from anti_i2v.surrogates.families.shared import check_length, check_size
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 TEXT_LENGTH = 512
 """Tokens of a prompt, padded; where the photo's tokens stand before them, Wan's attention splits the two at this number."""
 
 
-class WanBase(Surrogate):
+class WanBase(PipelineSurrogate):
     """A frozen pipeline with Wan's autoencoder, whose `condition` gives `latents` with the photo as frame 0."""
 
     block_lists: ClassVar[Mapping[str, str]] = {"blocks": "num_layers"}

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 from anti_i2v.errors import UsageError
 from anti_i2v.imaging.tensors import unit
-from anti_i2v.surrogates.base import Surrogate
 from anti_i2v.surrogates.capture import check_taps
 from anti_i2v.surrogates.draw import Tensors, denoiser_layers
 from anti_i2v.surrogates.families.wan_base import WanBase
 from anti_i2v.surrogates.families.wan_encode import encode_in_chunks
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 if TYPE_CHECKING:
     from transformers import CLIPImageProcessor
@@ -90,7 +90,7 @@ class WanConcatSurrogate(WanBase):
         self.register_buffer("photo_mask", photo_mask, persistent=False)
 
     @classmethod
-    def variant(cls, source: str, index: Mapping[str, object]) -> type[Surrogate]:
+    def variant(cls, source: str, index: Mapping[str, object]) -> type[PipelineSurrogate]:
         """The denoisers that the pipeline will call must be there."""
         experts = ("transformer",) if index.get("boundary_ratio") is None else ("transformer", "transformer_2")
         for name in experts:
