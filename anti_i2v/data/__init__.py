@@ -1,8 +1,9 @@
 """Where training, validation and test photos come from: a folder, WebDataset shards, or any `PhotoSource` that a config names."""
 
 from anti_i2v.data.base import PhotoBatch, PhotoSource
+from anti_i2v.data.faces import FacePhotos
 from anti_i2v.data.module import PhotoDataModule
 from anti_i2v.data.photos import FolderPhotos
 from anti_i2v.data.shards import ShardPhotos
 
-__all__ = ["FolderPhotos", "PhotoBatch", "PhotoDataModule", "PhotoSource", "ShardPhotos"]
+__all__ = ["FacePhotos", "FolderPhotos", "PhotoBatch", "PhotoDataModule", "PhotoSource", "ShardPhotos"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anti_i2v.data import PhotoBatch, PhotoDataModule
+from anti_i2v.embedders import refuse_shared
 from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class ClipReport(Callback):
         if module.surrogate.features_only:
             name = module.facts()["surrogate"]
             raise UsageError(f"the surrogate {name} is loaded for features only, and test animates; set features_only: false")
+        if self.folders[0] is not None:
+            refuse_shared(self.folders[0], module.ensemble.embedder_names)
         self.judges = load_judges(*self.folders, module.surrogate.num_frames, module.prompts, module.device)
         self.trials.clear()
 
