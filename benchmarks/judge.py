@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder, IdentityEmbedder
 from anti_i2v.evaluation.identity import load_identity_judge, rank1, similarity
 from anti_i2v.evaluation.judge_attack import attack_judge
 from anti_i2v.imaging.metrics import mean_interval
@@ -62,7 +62,7 @@ def smooth_tint(video: Tensor, epsilon: float, random: torch.Generator) -> Tenso
     return (video + field[:, None]).clamp(0, 1)
 
 
-def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)) -> dict[str, Change]:
+def changes(judge: Embedder, seed: int, epsilons: tuple[int, ...] = (2, 4, 8)) -> dict[str, Change]:
     """What is done to the clips, by the name of its row."""
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -72,7 +72,7 @@ def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 
     def noise(video: Tensor) -> Tensor:
         return (video + torch.empty_like(video).uniform_(-1, 1, generator=random) * (8.0 / 255.0)).clamp(0, 1)
 
-    def against(network: IdentityEmbedder, epsilon: float) -> Change:
+    def against(network: Embedder, epsilon: float) -> Change:
         return lambda video: attack_judge(network, video, epsilon, 10, random)
 
     rows: dict[str, Change] = {
@@ -86,7 +86,7 @@ def changes(judge: IdentityEmbedder, seed: int, epsilons: tuple[int, ...] = (2, 
 
 
 @torch.no_grad()
-def measure(judge: IdentityEmbedder, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
+def measure(judge: Embedder, people: int, size: int, batch: int, seed: int) -> dict[str, dict[str, Tensor]]:
     """Row → measure → one value a person."""
     clips = PortraitClips("test", 3, size, size)
     references = portrait_references(judge, "test", range(people), size, size)

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders import IdentityEmbedder, load_embedder
+from anti_i2v.embedders import load_embedder
 from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.report import Interval, Summary, interval, summarise, write_texts
 from anti_i2v.evaluation.runner import as_saved
@@ -93,7 +93,6 @@ def get_remover(options: argparse.Namespace, protector: Protector) -> tuple[Remo
         return Remover.load(options.load), {"loaded": options.load.name}
     faces = draw_faces(protector, options.photos, options.model_size, options.seed, options.known_faces)
     embedder = load_embedder(options.faces, "objective") if options.likeness else None
-    assert embedder is None or isinstance(embedder, IdentityEmbedder)
     if embedder is not None:
         embedder.requires_grad_(False).eval()
     plan = Plan(options.minutes, options.train_steps, options.train_batch, squared=options.loss == "mse", likeness=options.likeness,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.inference.batches import Windows
 from anti_i2v.inference.windows import Window, window_around
@@ -118,7 +118,7 @@ class Plan:
 
 
 def train(
-    protector: Protector, faces: Faces, plan: Plan, width: int, embedder: IdentityEmbedder | None
+    protector: Protector, faces: Faces, plan: Plan, width: int, embedder: Embedder | None
 ) -> tuple[Remover, dict[str, object]]:
     """Train a remover on one thread.
 
@@ -163,7 +163,7 @@ def _step(
     plan: Plan,
     remover: Remover,
     optimiser: torch.optim.Optimizer,
-    embedder: IdentityEmbedder | None,
+    embedder: Embedder | None,
     random: torch.Generator,
 ) -> tuple[float, float]:
     """One step; returns the energy of the residuals before and after removal."""

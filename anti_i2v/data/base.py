@@ -29,15 +29,17 @@ class Sample(TypedDict):
     identity: NotRequired[int]
     video: NotRequired[Tensor]
     faces: NotRequired[Tensor]
+    landmarks: NotRequired[Tensor]
 
 
 class PhotoBatch(TypedDict):
     """What every loader gives: `image` (B, 3, S, S) in [0, 1], `prompt` a list of B strings.
 
-    `identity` (B,) int64 is the person's index in the split of rendered portraits; sources that do not know who is in a photo
-    leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, from sources that have some. `faces`
-    (B, N, 3) are the centre's y and x and the height of each face in pixels, zeros in the rows that a photo does not need; the first
-    is that of `identity`.
+    `identity` (B,) int64 is the person's index in the split, that of the photo where each shows another person; sources that do not know
+    who is in a photo leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, from sources that have some.
+    `faces` (B, N, 3) are the centre's y and x and the height of each face in pixels, zeros in the rows that a photo does not need; the first
+    is that of `identity`. `landmarks` (B, N, 5, 2) are the same faces' eyes, nose and corners of the mouth, y and x in pixels from the top
+    left corner, left before right as in the picture; NaN in the rows that a photo does not need.
     """
 
     image: Tensor
@@ -45,6 +47,7 @@ class PhotoBatch(TypedDict):
     identity: NotRequired[Tensor]
     video: NotRequired[Tensor]
     faces: NotRequired[Tensor]
+    landmarks: NotRequired[Tensor]
 
 
 class PhotoSource(ABC):
@@ -83,7 +86,7 @@ class PhotoSource(ABC):
 
 
 def collate(samples: Sequence[Sample]) -> PhotoBatch:
-    """Stack samples to a batch; it has identities, clips or faces if all of them have."""
+    """Stack samples to a batch; it has identities, clips, faces or landmarks if all of them have."""
     batch = PhotoBatch(image=default_collate([s["image"] for s in samples]), prompt=[s["prompt"] for s in samples])
     identities = [s["identity"] for s in samples if "identity" in s]
     if len(identities) == len(samples):
@@ -94,6 +97,9 @@ def collate(samples: Sequence[Sample]) -> PhotoBatch:
     faces = [s["faces"] for s in samples if "faces" in s]
     if len(faces) == len(samples):
         batch["faces"] = torch.stack(faces)
+    landmarks = [s["landmarks"] for s in samples if "landmarks" in s]
+    if len(landmarks) == len(samples):
+        batch["landmarks"] = torch.stack(landmarks)
     return batch
 
 

@@ -7,13 +7,16 @@ against measures that residual and not the person.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import nn
 
 from anti_i2v import atomic
+from anti_i2v.embedders.base import Embedder
+from anti_i2v.embedders.dlib_resnet import NAME as DLIB
+from anti_i2v.embedders.dlib_resnet import load_dlib
 from anti_i2v.embedders.embedder import IdentityEmbedder
 from anti_i2v.errors import UsageError
 from anti_i2v.resources import find_folder
@@ -89,25 +92,68 @@ def save_embedder(embedder: IdentityEmbedder, folder: str | Path, role: Role) ->
     save_network(embedder, {"format": FORMAT, "role": role, **embedder.config()}, folder)
 
 
-def load_embedder(folder: str | Path, role: Role) -> IdentityEmbedder:
+def load_embedder(folder: str | Path, role: Role) -> Embedder:
     """The trained embedder of a folder, in fp32, in eval mode, frozen.
 
     Args:
-        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one.
+        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one; or `dlib`, the face network of the
+            package `face-recognition-models`, which serves either role, but never both of one generator: see `refuse_shared`.
         role: What it shall be used for; a folder that names no role is a judge's.
 
     Raises:
         UsageError: See `load_network`; or it is of the other role.
     """
+    if str(folder) == DLIB:
+        return load_dlib()
     remedy = f"give e.g. {SHIPPED[role]}"
 
     def build(path: Path, settings: dict[str, Any]) -> IdentityEmbedder:
-        folder_role = settings.pop("role", "judge")
-        if folder_role != role:
-            raise UsageError(
-                f"{path.name} is for the role {folder_role!r}, not {role!r}: what was optimised on an embedder cannot be judged by it; "
-                f"{remedy}"
-            )
+        check_role(path, settings.pop("role", "judge"), role)
         return IdentityEmbedder(**settings)
 
-    return load_network(folder, "an identity embedder", remedy, build)
+    embedder = load_network(folder, "an identity embedder", remedy, build)
+    embedder.name = find_folder(folder).name
+    return embedder
+
+
+def load_backbone(folder: str | Path, role: Role) -> IdentityEmbedder:
+    """The same for embedders whose layers are read: those of `save_embedder`.
+
+    Raises:
+        UsageError: See `load_embedder`; or it is of another kind.
+    """
+    embedder = load_embedder(folder, role)
+    if not isinstance(embedder, IdentityEmbedder):
+        raise UsageError(f"{folder} is a face network whose layers cannot be read here; give e.g. {SHIPPED[role]}")
+    return embedder
+
+
+def check_role(path: Path, folder_role: object, role: Role) -> None:
+    """Refuse a folder for a role that is not its own.
+
+    Raises:
+        UsageError: It is of the other role.
+    """
+    if folder_role != role:
+        raise UsageError(
+            f"{path.name} is for the role {folder_role!r}, not {role!r}: what was optimised on an embedder cannot be judged by it; "
+            f"give e.g. {SHIPPED[role]}"
+        )
+
+
+def refuse_shared(judge: str | Path, objectives: Iterable[str | Path]) -> None:
+    """Refuse a judge that the generator, or the residual, was optimised against.
+
+    Args:
+        judge: A folder or a name, as `load_embedder` takes it.
+        objectives: Those of the objective embedders.
+
+    Raises:
+        UsageError: The judge is among them.
+    """
+    name = Path(judge).name
+    if name in {Path(objective).name for objective in objectives}:
+        raise UsageError(
+            f"the judge {name!r} is an objective embedder of this generator: what was optimised on an embedder cannot be judged by it; "
+            "give another judge"
+        )

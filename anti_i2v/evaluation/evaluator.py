@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder
 from anti_i2v.evaluation.clips import clip_changes
 from anti_i2v.evaluation.identity import References, identity_shift, rank1, similarity
 from anti_i2v.imaging.metrics import rms255
@@ -55,7 +55,7 @@ class PhotoEvaluator:
     """
 
     surrogate: Surrogate
-    judge: IdentityEmbedder
+    judge: Embedder
     references: References
     clip_seeds: list[int]
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anti_i2v.embedders import IdentityEmbedder, load_embedder
+from anti_i2v.embedders import Embedder, load_embedder
 from anti_i2v.errors import UsageError
 
 FACE = 0.5
 """Presence from which a frame counts as showing a face."""
 
 
-def load_identity_judge(folder: str | Path = "portrait-judge") -> IdentityEmbedder:
+def load_identity_judge(folder: str | Path = "portrait-judge") -> Embedder:
     """The judge of a folder, or of the name of a shipped one, frozen; see `load_embedder` for what it raises."""
     return load_embedder(folder, "judge")
 
@@ -34,7 +34,7 @@ class References:
     embeddings: Tensor
 
 
-def reference(judge: IdentityEmbedder, person: int, video: Tensor) -> Tensor:
+def reference(judge: Embedder, person: int, video: Tensor) -> Tensor:
     """The normalised mean embedding (dim,) of the frames of one person's clips (B, T, 3, H, W) that show a face.
 
     Raises:
@@ -49,7 +49,7 @@ def reference(judge: IdentityEmbedder, person: int, video: Tensor) -> Tensor:
     return F.normalize(embedding[with_face].mean(0), dim=0)
 
 
-def embed_references(judge: IdentityEmbedder, people: Sequence[int], clips: Iterable[Tensor]) -> References:
+def embed_references(judge: Embedder, people: Sequence[int], clips: Iterable[Tensor]) -> References:
     """The references of people from clips of each.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder
 
 
-def attack_judge(judge: IdentityEmbedder, video: Tensor, epsilon: float, steps: int, random: torch.Generator) -> Tensor:
+def attack_judge(judge: Embedder, video: Tensor, epsilon: float, steps: int, random: torch.Generator) -> Tensor:
     """Clips with the residual that makes the judge itself see another person: the hardest test of the judge, not a protection.
 
     Projected gradient descent (arXiv 1706.06083) on the cosine to the clean clip's embedding, from a random start.

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.actions import ActionClassifier, load_action_classifier
 from anti_i2v.evaluation.identity import FACE, References, embed_references, load_identity_judge, rank1, similarity
@@ -61,7 +61,7 @@ class Reading:
 class Judges:
     """The judges that can be used here; `notes` say which are left out and why."""
 
-    identity: IdentityEmbedder | None = None
+    identity: Embedder | None = None
     actions: ActionClassifier | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -84,6 +84,11 @@ def load_judges(identity: Path | None, actions: Path | None, num_frames: int, pr
         judges.notes.append("no judge of identity: give --model.judge portrait-judge to see whether the person is still recognised")
     else:
         judges.identity = load_identity_judge(identity).to(device)
+        if judges.identity.template is not None:
+            raise UsageError(
+                f"the judge {judges.identity.name!r} reads aligned faces, and clips have no landmarks; compare pictures with "
+                "anti_i2v.evaluation.faces.face_similarity, or give portrait-judge"
+            )
     if actions is None:
         return judges
     classifier = load_action_classifier(actions)
@@ -98,7 +103,7 @@ def load_judges(identity: Path | None, actions: Path | None, num_frames: int, pr
 
 
 @torch.no_grad()
-def read_identity(judge: IdentityEmbedder, clip: Tensor, photo: Tensor) -> Reading:
+def read_identity(judge: Embedder, clip: Tensor, photo: Tensor) -> Reading:
     """Let the judge look at clips (B, T, 3, H, W) and at the photos they were made from, (B, 3, H, W), all in [0, 1]."""
     embedding, presence = judge.embed_frames(clip)
     photo_embedding, photo_presence = judge.embed_frames(photo[:, None])
@@ -153,7 +158,7 @@ def identity_measures(readings: Mapping[str, Reading], references: References, w
 
 
 def find_references(
-    judge: IdentityEmbedder, clean: Reading, identity: Tensor | None, people_clips: PeopleClips | None
+    judge: Embedder, clean: Reading, identity: Tensor | None, people_clips: PeopleClips | None
 ) -> tuple[References, Tensor, str]:
     """References for the people of a test set, the row of each photo in them, and in words what they are.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.clips import check_finite, clip_changes, fidelity, mean_damage
 from anti_i2v.evaluation.judging import Judges, PeopleClips, Reading, find_references, identity_measures, read_identity
@@ -136,7 +136,7 @@ def animate_versions(
     return Trial(photos, clips, measures, readings, identity)
 
 
-def with_identity(trials: Sequence[Trial], judge: IdentityEmbedder, people_clips: PeopleClips | None = None) -> tuple[list[Trial], str]:
+def with_identity(trials: Sequence[Trial], judge: Embedder, people_clips: PeopleClips | None = None) -> tuple[list[Trial], str]:
     """Add to all trials of a test whether people are still recognised: strangers are the others of the test.
 
     Args:

@@ -8,13 +8,13 @@ import math
 import torch
 from torch import nn
 
-from anti_i2v.embedders import load_embedder
+from anti_i2v.embedders import load_backbone
 from anti_i2v.errors import UsageError
 
 
 def start_from(backbone: nn.Module, source: str) -> None:
     """Copy an embedder's weights; the two name their layers alike but for dots, and differ in scale and channels of their input."""
-    weights = {name.replace(".", "_"): value for name, value in load_embedder(source, "objective").network.state_dict().items()}
+    weights = {name.replace(".", "_"): value for name, value in load_backbone(source, "objective").network.state_dict().items()}
     own = backbone.state_dict()
     missing = [name for name in own if not name.endswith("num_batches_tracked") and name.replace(".", "_") not in weights]
     if missing:

@@ -31,6 +31,11 @@ class Objective(nn.Module, ABC):
         """The taps that are read of the clean photos; None for all of the surrogate's. What is not computed saves time."""
         return None
 
+    @property
+    def embedder_names(self) -> tuple[str, ...]:
+        """The identity embedders that the objective optimises against, none of which may ever judge the result."""
+        return ()
+
     def check_taps(self, taps: Collection[str]) -> None:
         """Refuse taps without those that the objective names.
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anti_i2v.embedders import load_embedder
+from anti_i2v.embedders import load_backbone
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives.base import Objective
 from anti_i2v.surrogates.draw import DECODED, PHOTO, Draw
@@ -82,10 +82,11 @@ class PerceptualObjective(PictureObjective):
     ) -> None:
         super().__init__(tap)
         self.size: int | None = None
+        self.embedder: str | None = None
         mean, std = [0.5] * 3, [0.5] * 3
         if weights is None:
-            embedder = load_embedder(network, "objective")
-            self.network, self.size = embedder.network, embedder.size
+            embedder = load_backbone(network, "objective")
+            self.network, self.size, self.embedder = embedder.network, embedder.size, embedder.name
         else:
             self.network = load_timm(network, Path(weights).expanduser())
             config = self.network.pretrained_cfg
@@ -95,6 +96,11 @@ class PerceptualObjective(PictureObjective):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self._check_stages(network)
+
+    @property
+    def embedder_names(self) -> tuple[str, ...]:
+        """See `Objective.embedder_names`."""
+        return () if self.embedder is None else (self.embedder,)
 
     def _check_stages(self, network: str) -> None:
         if not hasattr(self.network, "forward_intermediates") or not hasattr(self.network, "feature_info"):

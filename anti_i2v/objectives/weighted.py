@@ -51,6 +51,12 @@ class WeightedObjective(Objective):
         taps = [part.clean_taps for part in self.objectives.values() if isinstance(part, Objective)]
         return None if None in taps else tuple(dict.fromkeys(tap for part in taps for tap in part or ()))
 
+    @property
+    def embedder_names(self) -> tuple[str, ...]:
+        """See `Objective.embedder_names`: those of all objectives."""
+        parts = [part for part in self.objectives.values() if isinstance(part, Objective)]
+        return tuple(dict.fromkeys(name for part in parts for name in part.embedder_names))
+
     def forward(
         self, clean: dict[str, Tensor], protected: dict[str, Tensor], draw: Draw, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

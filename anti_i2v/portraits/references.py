@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from anti_i2v.embedders import IdentityEmbedder
+from anti_i2v.embedders import Embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.evaluation.identity import References, embed_references
 from anti_i2v.portraits.clips import PortraitClips, Split
@@ -36,6 +36,6 @@ def reference_clips(split: Split, people: Sequence[int], height: int, width: int
     return (clips.batch([person % clips.people + scene * clips.people for scene in numbers]).video for person in people)
 
 
-def portrait_references(judge: IdentityEmbedder, split: Split, people: Sequence[int], height: int, width: int) -> References:
+def portrait_references(judge: Embedder, split: Split, people: Sequence[int], height: int, width: int) -> References:
     """The references of rendered people; see `reference_clips` and `evaluation.identity.embed_references`."""
     return embed_references(judge, people, reference_clips(split, people, height, width))

@@ -48,6 +48,8 @@ class Draw:
         image_noise: Unit Gaussian like the photos, for pipelines that add noise to the photo before they encode it.
         frames: Latent frames that the denoiser's tokens cover, one after the other.
         reference: Latents of the clip that the noise is put on, see `Surrogate.with_reference`; None is a still clip of the photo itself.
+        landmarks: (B, 5, 2) eyes, nose and corners of the mouth of one face of each photo, y and x in pixels of the picture that
+            the surrogate is given, NaN where there is no face; for objectives that align faces. None where that is not known.
     """
 
     step: int
@@ -57,3 +59,4 @@ class Draw:
     image_noise: Tensor | None = None
     frames: int = 1
     reference: Tensor | None = None
+    landmarks: Tensor | None = None

@@ -9,7 +9,7 @@ processes exchange, is the gradient of the whole sum.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -168,6 +168,12 @@ class Ensemble:
                 self.members[name] = Member.load(self.configs[name], self.objective, prompts)
 
     @property
+    def embedder_names(self) -> tuple[str, ...]:
+        """The identity embedders that any member's objective optimises against."""
+        objectives = [self.objective, *(config.objective for config in self.configs.values() if config.objective is not None)]
+        return tuple(dict.fromkeys(name for objective in objectives for name in objective.embedder_names))
+
+    @property
     def first(self) -> Member:
         """The first member of this process: what validation and test look at."""
         if not self.members:
@@ -191,7 +197,13 @@ class Ensemble:
         return [(own[choice], sum(factors))]
 
     def feature_loss(
-        self, clean: Tensor, protected: Tensor, prompts: list[str], seed: int, video: Tensor | None = None
+        self,
+        clean: Tensor,
+        protected: Tensor,
+        prompts: list[str],
+        seed: int,
+        video: Tensor | None = None,
+        landmarks: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What a step minimises: the weighted sum of the members' `feature_loss`, each at a draw of its own.
 
@@ -204,6 +216,7 @@ class Ensemble:
             prompts: One a photo.
             seed: Of the step; each member draws from a generator of its own, whichever others are used.
             video: See `feature_loss`.
+            landmarks: (B, 5, 2) y, x in pixels of `clean`, of one face of each photo; see `Draw.landmarks`.
 
         Returns:
             The scalar to minimise, and its named parts; of several members with their names before.
@@ -217,6 +230,7 @@ class Ensemble:
             name = self.names[k]
             member = self.members[name]
             text, draw = member.draw(prompts, torch.Generator().manual_seed(seed * 64 + k))
+            draw = replace(draw, landmarks=landmarks)
             loss, member_parts = feature_loss(member.surrogate, member.objective, clean, leaf, text, draw, video)
             loss = factor * loss
             if separate:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from anti_i2v.embedders.alignment import move_landmarks
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.objectives import Objective
 from anti_i2v.surrogates import Draw, Surrogate
@@ -33,7 +35,8 @@ def feature_loss(
         clean: (B, 3, H, W) in [0, 1], any size.
         protected: Likewise, differentiable.
         text: From `surrogate.encode_text`, first dimension B or 1.
-        draw: From `surrogate.draw`, for B photos; its reference stays where it has one and there is no video.
+        draw: From `surrogate.draw`, for B photos; its reference stays where it has one and there is no video. Its landmarks, if any,
+            are in pixels of `clean`.
         video: (B, T, 3, H, W) in [0, 1], clips that begin with the photos, at least as long as the surrogate's: noise is put on them.
 
     Returns:
@@ -45,6 +48,8 @@ def feature_loss(
     with torch.autocast(clean.device.type, enabled=False):
         with torch.no_grad():
             photo = resize_to(surrogate, clean)
+            if draw.landmarks is not None:
+                draw = replace(draw, landmarks=move_landmarks(draw.landmarks, clean.shape[-2:], photo.shape[-2:]))
             if video is not None:
                 draw = surrogate.with_reference(draw, resize_to(surrogate, video[:, : surrogate.num_frames]))
             elif draw.reference is None and needs_reference(surrogate, objective):

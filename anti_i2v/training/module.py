@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from anti_i2v.budget import check_epsilon
 from anti_i2v.data import PhotoBatch, PhotoDataModule
+from anti_i2v.embedders.alignment import move_landmarks
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import Generator
 from anti_i2v.imaging.metrics import psnr
@@ -209,7 +211,8 @@ class ProtectionModule(LightningModule):
             repaint = repainter(self.surrogate, seen, look)
             other, alike = self.adversary(image, protected, epsilon, windows, self.protector, random, repaint)
         clean, other = self._transform_both(seen, look(other), random)
-        loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"))
+        landmarks = move_landmarks(look.landmarks(batch["landmarks"]), seen.shape[-2:], clean.shape[-2:]) if "landmarks" in batch else None
+        loss, parts = self.ensemble.feature_loss(clean, other, batch["prompt"], seed, batch.get("video"), landmarks)
         if self.adversary is not None and self.adversary.own:
             loss, parts = loss + self.adversary.independence * alike, parts | {"alike": alike.detach()}
         if not bool(loss.isfinite()):
@@ -271,6 +274,8 @@ class ProtectionModule(LightningModule):
         figures = photo_measures(self.surrogate, protector, image, prompts, self.epsilon, seed)
         member = self.ensemble.first
         text, draw = member.draw(prompts, torch.Generator().manual_seed(seed))
+        if "landmarks" in batch:
+            draw = replace(draw, landmarks=batch["landmarks"][:, 0])
         loss, parts = feature_loss(member.surrogate, member.objective, image, protector(image, self.epsilon), text, draw)
         losses = {"loss": loss, **{f"part/{name}": value for name, value in parts.items()}}
         self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=len(image), sync_dist=True)
@@ -297,6 +302,7 @@ class ProtectionModule(LightningModule):
             "taps": list(self.surrogate.taps),
             "size": f"{first.num_frames} frames of {first.height}x{first.width}",
             "seed": self.seed,
+            **({"embedders": list(names)} if (names := self.ensemble.embedder_names) else {}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:

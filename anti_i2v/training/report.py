@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anti_i2v.data import PhotoBatch, PhotoDataModule
+from anti_i2v.embedders import refuse_shared
 from anti_i2v.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class ClipReport(Callback):
             module.surrogate.check_animates()
         except UsageError as error:
             raise UsageError(f"test animates, and the surrogate {module.facts()['surrogate']} cannot: {error}") from None
+        if self.folders[0] is not None:
+            refuse_shared(self.folders[0], module.ensemble.embedder_names)
         self.judges = load_judges(*self.folders, module.surrogate.num_frames, module.prompts, module.device)
         self.trials.clear()
 

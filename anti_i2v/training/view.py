@@ -39,18 +39,23 @@ class View:
 
     def sample(self, windows: Windows, height: int, width: int, random: torch.Generator) -> Tensor:
         """Boxes (B, 4) of one view of each photo: centre y, centre x, height and width, in pixels; the whole photo where nobody is."""
+        return self.sample_people(windows, height, width, random)[0]
+
+    def sample_people(self, windows: Windows, height: int, width: int, random: torch.Generator) -> tuple[Tensor, list[int]]:
+        """The same, and the number of the person that each view is of, among the windows of the photo; 0 where nobody is."""
         uniform = torch.rand(len(windows), 5, generator=random).tolist()
+        people = [int(draws[1] * len(those)) for those, draws in zip(windows, uniform, strict=True)]
         boxes = [(height / 2, width / 2, float(height), float(width))] * len(windows)
-        for row, (those, (whole, person, scale, y, x)) in enumerate(zip(windows, uniform, strict=True)):
+        for row, (those, (whole, _, scale, y, x)) in enumerate(zip(windows, uniform, strict=True)):
             if not those or whole < self.whole:
                 continue
-            window = those[int(person * len(those))]
+            window = those[people[row]]
             face = window.side / SIDE_OF_FACE
             side = min(face / (self.face[0] + (self.face[1] - self.face[0]) * scale), height, width)
             centre = [first + window.side / 2 + 2 * (u - 0.5) * self.place * face for first, u in ((window.top, y), (window.left, x))]
             inside = [min(max(c, side / 2), n - side / 2) for c, n in zip(centre, (height, width), strict=True)]
             boxes[row] = (*inside, side, side)
-        return torch.tensor(boxes)
+        return torch.tensor(boxes), people
 
     def __call__(self, image: Tensor, boxes: Tensor) -> Tensor:
         """Cut views: (B, 3, H, W) and boxes of `sample` → (B, 3, size, size), differentiably, bilinear as video tools do."""
@@ -70,14 +75,49 @@ class DrawnView(Protocol):
         """Photos (N, 3, H, W), and their numbers in the batch where they are not all of it → (N, 3, S, S)."""
 
 
-def draw_view(view: View | None, image: Tensor, windows: Windows, random: torch.Generator) -> DrawnView:
+class ViewOfBatch:
+    """The views of a batch of photos, once for all versions of it; see `DrawnView`.
+
+    Args:
+        view: None for the whole photos.
+        image: (B, 3, H, W) the photos.
+        windows: Where people are in each; in the order of their landmarks where there are some.
+        random: Decides the views.
+    """
+
+    def __init__(self, view: View | None, image: Tensor, windows: Windows, random: torch.Generator) -> None:
+        self.view, self.people = view, [0] * len(image)
+        if view is not None:
+            self.boxes, self.people = view.sample_people(windows, image.shape[-2], image.shape[-1], random)
+
+    def __call__(self, photos: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """See `DrawnView`."""
+        return photos if self.view is None else self.view(photos, self.boxes if rows is None else self.boxes[list(rows)])
+
+    def landmarks(self, landmarks: Tensor) -> Tensor:
+        """The landmarks, in pixels of the views, of the person that each view is of.
+
+        Args:
+            landmarks: (B, N, 5, 2) y, x in pixels of the photos, NaN where there is no face; see `PhotoBatch`.
+
+        Returns:
+            (B, 5, 2), outside of the view where a face is cut off; NaN where nobody is.
+        """
+        known = landmarks.isfinite().flatten(2).all(2).tolist()
+        chosen = torch.full_like(landmarks[:, 0], torch.nan)
+        for row, person in enumerate(self.people):
+            numbers = [number for number, is_face in enumerate(known[row]) if is_face]
+            if numbers:
+                chosen[row] = landmarks[row, numbers[min(person, len(numbers) - 1)]]
+        if self.view is None:
+            return chosen
+        boxes = self.boxes.to(landmarks)[:, None]
+        return (chosen - boxes[..., :2] + boxes[..., 2:] / 2) / boxes[..., 2:] * self.view.size
+
+
+def draw_view(view: View | None, image: Tensor, windows: Windows, random: torch.Generator) -> ViewOfBatch:
     """Draw a view of each photo of a batch (B, 3, H, W), once for all versions of it; without a `View` the whole photos."""
-
-    def look(photos: Tensor, rows: Sequence[int] | None = None) -> Tensor:
-        return photos if view is None else view(photos, boxes if rows is None else boxes[list(rows)])
-
-    boxes = torch.empty(0) if view is None else view.sample(windows, image.shape[-2], image.shape[-1], random)
-    return look
+    return ViewOfBatch(view, image, windows, random)
 
 
 def around(faces: Tensor) -> list[list[Window]]:

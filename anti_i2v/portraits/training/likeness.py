@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, IdentityEmbedder, load_embedder
+from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, Embedder, load_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.portraits.training.people import MIN_FACE
 
@@ -49,7 +49,7 @@ class FaceLoss(nn.Module):
         return self.weight * loss / max(1, len(self.networks))
 
     @staticmethod
-    def _similarity(network: IdentityEmbedder, rebuilt: Tensor, video: Tensor) -> Tensor:
+    def _similarity(network: Embedder, rebuilt: Tensor, video: Tensor) -> Tensor:
         """Cosines (B T,)."""
         embedding, true = (network.embed(network.resize(frames.flatten(0, 1)))[0] for frames in (rebuilt, video))
         return (embedding * true).sum(1)
