@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,20 +53,28 @@ TOGETHER = "all of them"
 
 
 class InTurn:
-    """Several surrogates that take turns: each draw is one of them, the same for a photo and its protected version."""
+    """Surrogates that take turns: each draw is one of them, the same for a photo and its protected version.
 
-    def __init__(self, surrogates: Sequence[Surrogate]) -> None:
+    Args:
+        surrogates: At least one, all of one size.
+        landmarks: (B, 5, 2) y, x of the photos' faces in their pixels, for embedders that read aligned faces.
+    """
+
+    encode_clip = Surrogate.encode_clip
+
+    def __init__(self, surrogates: Sequence[Surrogate], landmarks: Tensor) -> None:
         self.surrogates, self.height, self.width = list(surrogates), surrogates[0].height, surrogates[0].width
+        self.landmarks = landmarks
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.surrogates[0], name)
 
     def with_taps(self, taps: Sequence[str]) -> InTurn:
-        return InTurn([surrogate.with_taps(taps) for surrogate in self.surrogates])
+        return InTurn([surrogate.with_taps(taps) for surrogate in self.surrogates], self.landmarks)
 
     def draw(self, batch: int, generator: torch.Generator, min_sigma: float = 0.0, max_sigma: float = 1.0) -> Draw:
         turn = int(torch.randint(len(self.surrogates), (), generator=generator))
-        return replace(self.surrogates[turn].draw(batch, generator), step=turn)
+        return replace(self.surrogates[turn].draw(batch, generator), step=turn, landmarks=self.landmarks)
 
     def __call__(self, image: Tensor, text: Tensors, draw: Draw) -> dict[str, Tensor]:
         features: dict[str, Tensor] = self.surrogates[draw.step](image, text, draw)
@@ -112,20 +121,24 @@ def decoded(surrogate: Surrogate, photos: Tensor, batch: int) -> Tensor:
     return torch.cat(parts).mul(255).round().div(255)
 
 
-def pgd(surrogate: Surrogate | InTurn, photos: Tensor, options: argparse.Namespace, label: str) -> tuple[Tensor, float]:
-    """Photos by PGD through an autoencoder, on the objective that generators are trained on, and seconds a photo."""
-    objective = IdentityObjective(list(options.embedders), keep=1.0, input_diversity=0.1)
-    model, start = surrogate.with_taps([DECODED, PHOTO]), time.perf_counter()
+def pgd(
+    surrogates: Sequence[Surrogate], photos: Tensor, landmarks: Tensor, options: argparse.Namespace, label: str
+) -> tuple[Tensor, float]:
+    """Photos by PGD through autoencoders in turn, on the objective that generators are trained on, and seconds a photo."""
+    objective, start = IdentityObjective(list(options.embedders), keep=1.0, input_diversity=0.1), time.perf_counter()
     protected = []
     for first in range(0, len(photos), options.batch):
         random = torch.Generator().manual_seed(options.seed * 1_000_003 + first)
         rows = photos[first : first + options.batch]
-        result = optimise(model, rows, {}, objective, options.epsilon, options.steps, random, Settings(), label=label)  # type: ignore[arg-type]
+        model: Any = InTurn(surrogates, landmarks[first : first + len(rows)]).with_taps([DECODED, PHOTO])
+        result = optimise(model, rows, {}, objective, options.epsilon, options.steps, random, Settings(), label=label)
         protected.append(result[options.steps])
     return as_saved(torch.cat(protected)), (time.perf_counter() - start) / len(photos)
 
 
-def versions(options: argparse.Namespace, photos: Tensor, surrogates: Mapping[str, Surrogate]) -> tuple[dict[str, Tensor], dict[str, float]]:
+def versions(
+    options: argparse.Namespace, photos: Tensor, landmarks: Tensor, surrogates: Mapping[str, Surrogate]
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Protected photos by name, as read from files, and the seconds of one photo."""
     made, seconds = {}, {}
     for name in options.generators:
@@ -137,10 +150,10 @@ def versions(options: argparse.Namespace, photos: Tensor, surrogates: Mapping[st
         made[f"{Path(name).name}, one pass"] = as_saved(torch.cat(results))
     attacked = photos[: options.attacked]
     if len(attacked):
-        against: dict[str, Surrogate | InTurn] = {name: surrogates[name] for name in options.autoencoders}
-        for name, surrogate in {**against, TOGETHER: InTurn([surrogates[name] for name in options.autoencoders])}.items():
+        seen = [surrogates[name] for name in options.autoencoders]
+        for name, those in {**dict(zip(options.autoencoders, ([one] for one in seen), strict=True)), TOGETHER: seen}.items():
             row = f"PGD, {options.steps} steps, {Path(name).name}"
-            made[row], seconds[row] = pgd(surrogate, attacked, options, row)
+            made[row], seconds[row] = pgd(those, attacked, landmarks, options, row)
     return made, seconds
 
 
@@ -187,7 +200,9 @@ def table(data: Mapping[str, dict[str, dict[str, Interval]]], names: Sequence[st
     rows = []
     for name, of in data["results"].items():
         number = int(of["photos"]["mean"] or 0)
-        rows.append([name, str(number), figure(of["rms"], 1), figure(of["delta_e"], 1), figure(of["still"]), *(figure(of[n]) for n in names)])
+        rows.append(
+            [name, str(number), figure(of["rms"], 1), figure(of["delta_e"], 1), figure(of["still"]), *(figure(of[n]) for n in names)]
+        )
     again = [[name, figure(of["psnr"], 1), figure(of["similarity"]), figure(of["strangers"])] for name, of in data["quality"].items()]
     return "\n".join(
         [
@@ -200,10 +215,13 @@ def table(data: Mapping[str, dict[str, dict[str, Interval]]], names: Sequence[st
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos with faces; its test split is used")
     parser.add_argument("--out", type=Path, default=Path("docs/autoencoders"))
-    parser.add_argument("--autoencoders", nargs="+", default=list(SEEN), help="those that PGD attacks, and the last generator's training did")
+    parser.add_argument(
+        "--autoencoders", nargs="+", default=list(SEEN), help="those that PGD attacks, and the last generator's training did"
+    )
     parser.add_argument("--held-out", nargs="*", default=list(HELD_OUT))
     parser.add_argument("--generators", nargs="*", default=list(GENERATORS))
     parser.add_argument("--embedders", nargs="+", default=list(EMBEDDERS), help="what PGD attacks")
@@ -220,6 +238,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Protect, decode, judge, write."""
     options = parse(arguments)
     batches = list(FacePhotos(options.photos).loader("test", options.photo_size, 25, 0, 0))
     photos = as_saved(torch.cat([batch["image"] for batch in batches])[: options.people])
@@ -227,7 +246,7 @@ def main(arguments: list[str] | None = None) -> None:
     judge = Judge(load_embedder(options.judge, "judge"), photos, landmarks)
     names = [*options.autoencoders, *options.held_out]
     surrogates = {name: Surrogate.from_pretrained(name, [DECODED, PHOTO], options.size, options.size) for name in names}
-    made, seconds = versions(options, photos, surrogates)
+    made, seconds = versions(options, photos, landmarks, surrogates)
     facts = {"commit": commit(), **{key: value for key, value in vars(options).items() if key not in ("photos", "out")}}
     facts |= {"photos": len(photos), "threads": torch.get_num_threads()}
     data = {

@@ -17,20 +17,23 @@ class MixedPhotos(PhotoSource):
     Validation and test are those of the first source, so that their figures mean one thing.
 
     Args:
-        sources: At least one.
-        weights: How often a training batch is of each source, relative to the others; all alike by default.
+        sources: By name, at least one.
+        weights: How often a training batch is of each source, relative to the others; 1 for those without.
 
     Raises:
-        UsageError: There is no source, or not one positive weight for each.
+        UsageError: There is no source, or a weight that is not positive or of none of them.
     """
 
-    def __init__(self, sources: list[PhotoSource], weights: list[float] | None = None) -> None:
+    def __init__(self, sources: dict[str, PhotoSource], weights: dict[str, float] | None = None) -> None:
         if not sources:
             raise UsageError("sources is empty; name at least one source of photos")
-        weights = [1.0] * len(sources) if weights is None else weights
-        if len(weights) != len(sources) or not all(0 < weight < float("inf") for weight in weights):
-            raise UsageError(f"weights are {weights}, sources {len(sources)}; give each source a positive weight")
-        self.sources, self.weights = sources, weights
+        weights = weights or {}
+        if unknown := [name for name in weights if name not in sources]:
+            raise UsageError(f"weights name {unknown[0]!r}, which is none of the sources {', '.join(sources)}")
+        if wrong := {name: weight for name, weight in weights.items() if not 0 < weight < float("inf")}:
+            raise UsageError(f"weights of sources must be positive, not {wrong}; leave out what should not count")
+        self.sources = list(sources.values())
+        self.weights = [weights.get(name, 1.0) for name in sources]
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from anti_i2v.pretraining.augment import recolour
 from anti_i2v.pretraining.folder import save_part
 from anti_i2v.pretraining.reconstruction import reconstruction_loss
 from anti_i2v.pretraining.stage import Stage
+from anti_i2v.surrogates.autoencoders.classes import decode_photos, most_likely, to_pixels
 from anti_i2v.surrogates.fast_wan_vae import accelerate_vae
 
 if TYPE_CHECKING:
@@ -78,9 +79,12 @@ class PhotoAutoencoderModule(Stage):
             self.vae = vae.train().requires_grad_(True)
 
     def rebuild(self, image: Tensor, noise: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Rebuilt photos (B, 3, H, W) about in [0, 1], their latents, and the posterior's log variance where there is one."""
-        latents, log_variance = encode(self.vae, image)
-        return decode(self.vae, latents + noise * torch.randn_like(latents)), latents, log_variance
+        """Rebuilt photos (B, 3, H, W) in [0, 1], their latents, and the posterior's log variance where there is one."""
+        assert self.vae is not None
+        output = self.vae.encode(to_pixels(self.vae, image))
+        latents, posterior = most_likely(output), getattr(output, "latent_dist", None)
+        rebuilt = decode_photos(self.vae, latents + noise * torch.randn_like(latents))
+        return rebuilt, latents, None if posterior is None else posterior.logvar
 
     def training_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
         """Rebuild the photos of the batch."""
@@ -99,7 +103,7 @@ class PhotoAutoencoderModule(Stage):
     def validation_step(self, batch: PhotoBatch, batch_idx: int) -> None:
         """PSNR of the rebuilt photos in dB, mean over photos."""
         rebuilt, latents, _ = self.rebuild(batch["image"], 0.0)
-        quality = psnr(batch["image"], rebuilt.clamp(0, 1))
+        quality = psnr(batch["image"], rebuilt)
         self.log("val/psnr", quality.mean(), prog_bar=True, batch_size=len(quality))
         self.deviations.append(latents.std())
 
@@ -134,25 +138,3 @@ def autoencoder_class(architecture: Path) -> type[ModelMixin]:
         raise UsageError(f"{architecture} names {name}, which is no autoencoder of the installed diffusers")
     found: type[ModelMixin] = network
     return found
-
-
-def encode(vae: ModelMixin | None, image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Latents of photos (B, 3, H, W) in [0, 1], and the posterior's log variance where there is one."""
-    assert vae is not None
-    pictures = image * 2 - 1
-    output = vae.encode(pictures.unsqueeze(2) if of_video(vae) else pictures)
-    if hasattr(output, "latent_dist"):
-        return output.latent_dist.mode(), output.latent_dist.logvar
-    return (output.latents if hasattr(output, "latents") else output.latent), None
-
-
-def decode(vae: ModelMixin | None, latents: Tensor) -> Tensor:
-    """Photos (B, 3, H, W), about in [0, 1] and not clamped, of latents."""
-    assert vae is not None
-    pictures: Tensor = vae.decode(latents, return_dict=False)[0] / 2 + 0.5
-    return pictures.squeeze(2) if of_video(vae) else pictures
-
-
-def of_video(vae: ModelMixin) -> bool:
-    """Whether the autoencoder takes clips."""
-    return any(isinstance(module, torch.nn.Conv3d) for module in vae.encoder.modules())

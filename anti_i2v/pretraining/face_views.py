@@ -9,13 +9,19 @@ from typing import TypeAlias
 
 import torch
 from lightning.pytorch import LightningDataModule
+from PIL import ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from anti_i2v.data import FacePhotos
+from anti_i2v.data.base import Split
 from anti_i2v.errors import UsageError
+from anti_i2v.imaging.reading import read_photo
+from anti_i2v.imaging.tensors import to_tensor
 from anti_i2v.pretraining.augment import uniform, worsen
 
+SPLITS: tuple[Split, Split] = ("train", "validation")
 FaceBatch: TypeAlias = dict[str, Tensor]
 
 BANK = 160
@@ -51,7 +57,7 @@ class FaceViewData(LightningDataModule):
         """Read the photos of training, and make views of those of validation, once."""
         if len(self.bank):
             return
-        self.bank, held_out = (read_faces(self.folder, split) for split in ("train", "validation"))
+        self.bank, held_out = (read_faces(self.folder, split) for split in SPLITS)
         if len(self.bank) < self.batch_people:
             raise UsageError(f"{self.folder} has {len(self.bank)} faces for training; give more, or lower batch_people {self.batch_people}")
         random = torch.Generator().manual_seed(self.seed + 1)
@@ -109,8 +115,8 @@ def upright(photo: Tensor, landmarks: Tensor, side: int = BANK) -> Tensor:
     # Unit steps of the result's grid, half of its side, in pixels of the photo: three times the distance of eyes and mouth.
     theta = torch.tensor(
         [
-            [3 * down_y * 2 / width, 3 * down_x * 2 / width, 2 * (centre_x + 0.5) / width - 1],
-            [-3 * down_x * 2 / height, 3 * down_y * 2 / height, 2 * (centre_y + 0.5) / height - 1],
+            [3 * down_y * 2 / width, 3 * down_x * 2 / width, 2 * (centre_x) / width - 1],
+            [-3 * down_x * 2 / height, 3 * down_y * 2 / height, 2 * (centre_y) / height - 1],
         ]
     )
     grid = F.affine_grid(theta[None], [1, 3, 2 * side, 2 * side], align_corners=False)
@@ -154,19 +160,10 @@ def _warp(pictures: Tensor, size: int, random: torch.Generator) -> Tensor:
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def read_faces(folder: Path, split: str) -> Tensor:
-    """Upright faces (N, 3, S, S) uint8 of one split of a folder with `landmarks.csv`."""
-    import csv
-
-    from anti_i2v.imaging.reading import read_photo
-    from anti_i2v.imaging.tensors import to_tensor
-
-    rows = sorted(csv.DictReader((folder / "landmarks.csv").read_text(encoding="utf-8").splitlines()), key=lambda row: row["file"])
-    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+def read_faces(folder: Path, split: Split) -> Tensor:
+    """Upright faces (N, 3, S, S) uint8 of one split of a folder of photos, the largest face of each."""
     faces = []
-    for i, row in enumerate(rows):
-        if ("test" if i % 8 == 7 else "validation" if i % 16 == 6 else "train") != split:
-            continue
-        landmarks = torch.tensor([[float(row[f"{name}_y"]), float(row[f"{name}_x"])] for name in names])
-        faces.append((upright(to_tensor(read_photo(folder / row["file"])), landmarks) * 255).round().to(torch.uint8))
-    return torch.stack(faces) if faces else torch.empty(0, dtype=torch.uint8)
+    for file, found in FacePhotos(folder).photos(split):
+        photo = to_tensor(ImageOps.exif_transpose(read_photo(file)))
+        faces.append((upright(photo, torch.from_numpy(found[0]).float()) * 255).round().to(torch.uint8))
+    return torch.stack(faces)

@@ -23,7 +23,6 @@ from anti_i2v.probing.study import Study, steps_near, study
 from anti_i2v.probing.table import as_csv
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
-from anti_i2v.surrogates.pipeline import PipelineSurrogate
 from anti_i2v.surrogates.loading import read_index
 from anti_i2v.surrogates.registry import find_family
 

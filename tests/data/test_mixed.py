@@ -21,7 +21,7 @@ def folder(path: Path, colour: tuple[int, int, int], count: int = 30) -> FolderP
 
 def test_batches_of_training_are_of_one_source_each_and_as_often_as_the_weights_say(tmp_path: Path) -> None:
     red, blue = folder(tmp_path / "red", (255, 0, 0), 200), folder(tmp_path / "blue", (0, 0, 255))
-    batches = list(PhotoDataModule(MixedPhotos([red, blue], [1.0, 3.0]), photo_size=8, batch_size=2).train_dataloader())
+    batches = list(PhotoDataModule(MixedPhotos({"red": red, "blue": blue}, {"blue": 3.0}), photo_size=8, batch_size=2).train_dataloader())
     shares = [float(batch["image"][:, 0].mean()) for batch in batches]
     assert set(shares) == {0.0, 1.0}  # never both in one batch
     assert sum(shares) == 160 / 2  # every photo of the first source once, however often the second begins anew
@@ -29,7 +29,7 @@ def test_batches_of_training_are_of_one_source_each_and_as_often_as_the_weights_
 
 
 def test_the_order_of_the_sources_is_that_of_the_seed(tmp_path: Path) -> None:
-    source = MixedPhotos([folder(tmp_path / "red", (255, 0, 0)), folder(tmp_path / "blue", (0, 0, 255))])
+    source = MixedPhotos({"red": folder(tmp_path / "red", (255, 0, 0)), "blue": folder(tmp_path / "blue", (0, 0, 255))})
 
     def order(seed: int) -> list[float]:
         return [float(batch["image"][0, 0].mean()) for batch in source.loader("train", 8, 2, 0, seed)]
@@ -39,16 +39,17 @@ def test_the_order_of_the_sources_is_that_of_the_seed(tmp_path: Path) -> None:
 
 
 def test_validation_is_of_the_first_source_and_prompts_are_of_all(tmp_path: Path) -> None:
-    source = MixedPhotos([folder(tmp_path / "red", (255, 0, 0)), PortraitPhotos(people=4)])
+    source = MixedPhotos({"red": folder(tmp_path / "red", (255, 0, 0)), "people": PortraitPhotos(people=4)})
     (batch,) = list(PhotoDataModule(source, photo_size=8, batch_size=8).val_dataloader())
     assert batch["image"][:, 0].min() == 1.0
     assert set(source.sources[1].prompts) < set(source.prompts)
 
 
-def test_every_source_needs_a_weight(tmp_path: Path) -> None:
+def test_sources_and_their_weights_must_fit(tmp_path: Path) -> None:
     red = folder(tmp_path / "red", (255, 0, 0))
     with pytest.raises(UsageError, match="sources is empty"):
-        MixedPhotos([])
-    for weights in ([1.0, 2.0], [0.0]):
-        with pytest.raises(UsageError, match="give each source a positive weight"):
-            MixedPhotos([red], weights)
+        MixedPhotos({})
+    with pytest.raises(UsageError, match="weights name 'blue', which is none of the sources red"):
+        MixedPhotos({"red": red}, {"blue": 1.0})
+    with pytest.raises(UsageError, match="must be positive"):
+        MixedPhotos({"red": red}, {"red": 0.0})

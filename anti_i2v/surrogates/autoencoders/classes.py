@@ -68,12 +68,16 @@ def freeze(vae: ModelMixin) -> None:
 
 def encode_pixels(vae: ModelMixin, pixels: Tensor) -> Tensor:
     """Pictures `(B, 3, H, W)` or clips `(B, 3, T, H, W)`, as the class takes them → the most likely latents, not scaled."""
-    output = vae.encode(pixels)
+    return most_likely(vae.encode(pixels))
+
+
+def most_likely(output: object) -> Tensor:
+    """The most likely latents in what an autoencoder's `encode` returns."""
     for name in ("latents", "latent"):  # classes without a distribution
         if hasattr(output, name):
             latents: Tensor = getattr(output, name)
             return latents
-    latents = output.latent_dist.mode()
+    latents = output.latent_dist.mode()  # type: ignore[attr-defined]
     return latents
 
 
@@ -98,10 +102,15 @@ def decode_pixels(vae: ModelMixin, latents: Tensor) -> Tensor:
 
 def encode_photos(vae: ModelMixin, image: Tensor) -> Tensor:
     """Photos `(B, 3, H, W)` in [0, 1] → the most likely latents, not scaled: `(B, channels, h, w)`, of videos `(B, channels, 1, h, w)`."""
+    return encode_pixels(vae, to_pixels(vae, image))
+
+
+def to_pixels(vae: ModelMixin, image: Tensor) -> Tensor:
+    """Photos `(B, 3, H, W)` in [0, 1] as the class takes them: pictures, or clips `(B, 3, 1, H, W)`, and in which range."""
     name = type(vae).__name__
     mean, std = _pixel_statistics(name, image)
     pixels = (unit(image) - mean) / std if name in IMAGENET else unit(image) * 2 - 1
-    return encode_pixels(vae, pixels.unsqueeze(2) if name in VIDEOS else pixels)
+    return pixels.unsqueeze(2) if name in VIDEOS else pixels
 
 
 def decode_photos(vae: ModelMixin, latents: Tensor) -> Tensor:
