@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.capture import count_blocks
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.memory.estimate import MemoryEstimate, build_empty, estimate_memory
+from anti_i2v.surrogates.memory.empty import build_empty
+from anti_i2v.surrogates.memory.estimate import MemoryEstimate, estimate_memory
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 from anti_i2v.surrogates.registry import find_family
 
 STEPS = 20
@@ -67,7 +69,7 @@ def random_surrogate(setting: Setting, device: torch.device) -> Surrogate:
     return surrogate.to(device)
 
 
-def inputs(surrogate: Surrogate, batch: int, random_weights: bool = True) -> tuple[Tensor, dict[str, Tensor], Draw]:
+def inputs(surrogate: PipelineSurrogate, batch: int, random_weights: bool = True) -> tuple[Tensor, dict[str, Tensor], Draw]:
     """Random photos that ask for a gradient, text, and a draw of the noisiest step."""
     random = torch.Generator().manual_seed(0)
     photos = torch.rand(batch, 3, surrogate.height, surrogate.width, generator=random).to(surrogate.device).requires_grad_()
@@ -84,13 +86,13 @@ def inputs(surrogate: Surrogate, batch: int, random_weights: bool = True) -> tup
     return photos, text, Draw(0, surrogate.timesteps[0].to(surrogate.device), surrogate.sigmas[0], draw.noise, draw.image_noise)
 
 
-def step(surrogate: Surrogate, photos: Tensor, text: dict[str, Tensor], draw: Draw) -> None:
+def step(surrogate: PipelineSurrogate, photos: Tensor, text: dict[str, Tensor], draw: Draw) -> None:
     """Features at the taps, and their gradient with respect to the photos."""
     photos.grad = None
     sum(value.square().mean() for value in surrogate(photos, text, draw).values()).backward()
 
 
-def all_tensors(surrogate: Surrogate) -> list[Tensor]:
+def all_tensors(surrogate: PipelineSurrogate) -> list[Tensor]:
     """Weights and buffers of all networks, and the surrogate's own."""
     parts = [part for part in surrogate.pipeline.components.values() if isinstance(part, nn.Module)]
     return [tensor for part in (*parts, surrogate) for tensor in (*part.parameters(), *part.buffers())]

@@ -42,6 +42,9 @@ VIDEOS = (
 )
 """Classes that encode clips `(B, 3, T, H, W)`, and a photo as a clip of one frame."""
 
+TINY_VIDEO = "TinyVideoAutoencoder"
+"""The class of our own that does, see `tiny_video`."""
+
 TIMED = ("AutoencoderKLLTX2Video", "AutoencoderKLLTXVideo")
 """Classes whose decoder may take a timestep, and add noise of its own (LTX 0.9.1)."""
 
@@ -101,7 +104,7 @@ def encode_photos(vae: ModelMixin, image: Tensor) -> Tensor:
     name = type(vae).__name__
     mean, std = _pixel_statistics(name, image)
     pixels = (unit(image) - mean) / std if name in IMAGENET else unit(image) * 2 - 1
-    return encode_pixels(vae, pixels.unsqueeze(2) if name in VIDEOS else pixels)
+    return encode_pixels(vae, pixels.unsqueeze(2) if name in (*VIDEOS, TINY_VIDEO) else pixels)
 
 
 def decode_photos(vae: ModelMixin, latents: Tensor) -> Tensor:
