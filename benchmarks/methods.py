@@ -31,7 +31,6 @@ from anti_i2v.protector import Protector
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.memory.peak import LivePeak
-from anti_i2v.surrogates.pipeline import PipelineSurrogate
 from benchmarks.evidence import ClipModel, Measures, Photos, judge_surrogate, load, one_pass
 from benchmarks.short_runs import add_clip_options, one_by_one
 
@@ -45,10 +44,10 @@ NOTES = (
 )
 
 
-def trial(method: Method, surrogate: PipelineSurrogate, image: Tensor, text: dict[str, Tensor], epsilon: float) -> int:
+def trial(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, Tensor], epsilon: float) -> int:
     """Bytes that tensors of one step on one photo occupy at once; a copy, since a part of a batch counts as all of it."""
     photo, one = image[:1].clone(), {name: value[:1].clone() for name, value in text.items()}
-    weights = [*surrogate.denoiser.parameters(), *surrogate.vae.parameters(), *surrogate.buffers(), *method.objective.parameters()]
+    weights = [*surrogate.parameters(), *surrogate.buffers(), *method.objective.parameters()]
     live = LivePeak(weights)
     with live:
         method.run(surrogate, photo, one, epsilon, torch.Generator().manual_seed(0), 1)

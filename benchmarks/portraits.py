@@ -29,7 +29,6 @@ from anti_i2v.portraits.training import pipeline, unet_pipeline
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.families.svd import SVDSurrogate
-from anti_i2v.surrogates.pipeline import PipelineSurrogate
 
 
 def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
@@ -38,11 +37,11 @@ def frame_psnr(video: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruct(surrogate: PipelineSurrogate, video: Tensor) -> Tensor:
+def reconstruct(surrogate: Surrogate, video: Tensor) -> Tensor:
     """Clips (B, T, 3, H, W) in [0, 1] through the autoencoder and back."""
     if isinstance(surrogate, SVDSurrogate):
         return unet_pipeline.decode(surrogate.vae, unet_pipeline.encode(surrogate.vae, video))
-    return pipeline.decode(surrogate.pipeline.vae, pipeline.encode(surrogate.pipeline.vae, video))
+    return pipeline.decode(surrogate.vae, pipeline.encode(surrogate.vae, video))
 
 
 def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Tensor], list[list[Tensor]]]:

@@ -69,8 +69,9 @@ def random_surrogate(setting: Setting, device: torch.device) -> Surrogate:
     return surrogate.to(device)
 
 
-def inputs(surrogate: PipelineSurrogate, batch: int, random_weights: bool = True) -> tuple[Tensor, dict[str, Tensor], Draw]:
+def inputs(surrogate: Surrogate, batch: int, random_weights: bool = True) -> tuple[Tensor, dict[str, Tensor], Draw]:
     """Random photos that ask for a gradient, text, and a draw of the noisiest step."""
+    assert isinstance(surrogate, PipelineSurrogate)  # the benchmarks of steps run whole pipelines
     random = torch.Generator().manual_seed(0)
     photos = torch.rand(batch, 3, surrogate.height, surrogate.width, generator=random).to(surrogate.device).requires_grad_()
     if surrogate.photo_parts or not random_weights:
@@ -86,13 +87,14 @@ def inputs(surrogate: PipelineSurrogate, batch: int, random_weights: bool = True
     return photos, text, Draw(0, surrogate.timesteps[0].to(surrogate.device), surrogate.sigmas[0], draw.noise, draw.image_noise)
 
 
-def step(surrogate: PipelineSurrogate, photos: Tensor, text: dict[str, Tensor], draw: Draw) -> None:
+def step(surrogate: Surrogate, photos: Tensor, text: dict[str, Tensor], draw: Draw) -> None:
     """Features at the taps, and their gradient with respect to the photos."""
     photos.grad = None
     sum(value.square().mean() for value in surrogate(photos, text, draw).values()).backward()
 
 
-def all_tensors(surrogate: PipelineSurrogate) -> list[Tensor]:
+def all_tensors(surrogate: Surrogate) -> list[Tensor]:
     """Weights and buffers of all networks, and the surrogate's own."""
+    assert isinstance(surrogate, PipelineSurrogate)  # the benchmarks of steps run whole pipelines
     parts = [part for part in surrogate.pipeline.components.values() if isinstance(part, nn.Module)]
     return [tensor for part in (*parts, surrogate) for tensor in (*part.parameters(), *part.buffers())]

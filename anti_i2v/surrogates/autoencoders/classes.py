@@ -14,29 +14,21 @@ if TYPE_CHECKING:
     from diffusers import ModelMixin
 
 PICTURES = (
-    "AsymmetricAutoencoderKL",
     "AutoencoderDC",
     "AutoencoderKL",
     "AutoencoderKLFlux2",
-    "AutoencoderKLHunyuanImage",
-    "AutoencoderKLKVAE",
     "AutoencoderKLTemporalDecoder",
     "AutoencoderTiny",
 )
-"""Classes that encode pictures `(B, 3, H, W)`; the second last decodes those of a clip together."""
+"""Classes that encode pictures `(B, 3, H, W)`."""
 
 VIDEOS = (
-    "AutoencoderKLAllegro",
     "AutoencoderKLCogVideoX",
-    "AutoencoderKLCosmos",
     "AutoencoderKLHunyuanVideo",
     "AutoencoderKLHunyuanVideo15",
-    "AutoencoderKLKVAEVideo",
     "AutoencoderKLLTX2Video",
     "AutoencoderKLLTXVideo",
-    "AutoencoderKLMagvit",
     "AutoencoderKLMiniMaxH3",
-    "AutoencoderKLMochi",
     "AutoencoderKLQwenImage",
     "AutoencoderKLWan",
 )

@@ -82,7 +82,7 @@ def test_every_class_is_differentiable_and_treats_photos_alone(name: str, folder
     assert not surrogate.train().training
 
 
-def test_every_class_of_the_nine_is_tested() -> None:
+def test_every_class_is_tested() -> None:
     assert set(BUILDERS) == {*PICTURES, *VIDEOS}
 
 
@@ -117,7 +117,7 @@ def test_an_attack_photo_by_photo(wan: Surrogate) -> None:
 
 @pytest.mark.parametrize("taps", [["error"], ["blocks.1"], []])
 def test_there_is_no_denoiser(wan: Surrogate, taps: list[str]) -> None:
-    with pytest.raises(UsageError, match="name decoded, latent, photo or vae.encoder.…, or a whole pipeline"):
+    with pytest.raises(UsageError, match="name decoded, latent, photo or vae"):
         wan.with_taps(taps)
 
 

@@ -108,8 +108,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     save_file(tiny_video_weights() | {"extra": torch.zeros(1)}, file)
     with pytest.raises(UsageError, match="is not in the layout of TAEHV's weights"):
         Surrogate.from_pretrained(str(file), ["latent"], 16, 16)
+    (tmp_path / "b.safetensors").write_bytes(b"nothing")
     with pytest.raises(UsageError, match=r"cannot read .*b\.safetensors"):
-        (tmp_path / "b.safetensors").write_bytes(b"nothing")
         Surrogate.from_pretrained(str(tmp_path / "b.safetensors"), ["latent"], 16, 16)
     with pytest.raises(UsageError, match="is a pickle"):
         Surrogate.from_pretrained(str(tmp_path / "taew2_1.pth"), ["latent"], 16, 16)
