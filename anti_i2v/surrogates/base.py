@@ -1,7 +1,7 @@
 """The surrogate contract: a frozen model as a differentiable function photo, prompt, draw → features.
 
 This file has what callers use, the same for every surrogate. `pipeline.PipelineSurrogate` is an image-to-video pipeline,
-`autoencoders.surrogate.AutoencoderSurrogate` the autoencoder of one alone.
+`autoencoder.AutoencoderSurrogate` the autoencoder of one alone.
 """
 
 from __future__ import annotations

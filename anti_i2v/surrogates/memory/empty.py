@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import nn
 
+from anti_i2v.surrogates.autoencoder import AutoencoderSurrogate
 from anti_i2v.surrogates.autoencoders.loading import empty_autoencoder
 from anti_i2v.surrogates.autoencoders.source import find_autoencoder
-from anti_i2v.surrogates.autoencoders.surrogate import AutoencoderSurrogate
 from anti_i2v.surrogates.base import LoadOptions, Surrogate
 from anti_i2v.surrogates.capture import count_blocks
 from anti_i2v.surrogates.loading import SAFETY_CHECKER, cap_counts, llama_tokenizers, pipeline_class, read_index, split_revision
