@@ -60,6 +60,24 @@ svd = _of("AutoencoderKLTemporalDecoder", block_out_channels=(32, 32), down_bloc
 BUILDERS: Mapping[str, Callable[[], ModelMixin]] = {
     "AutoencoderKL": _of("AutoencoderKL", block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4, **TWO_LEVELS),
     "AutoencoderKLFlux2": _of("AutoencoderKLFlux2", block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4, **TWO_LEVELS),
+    "AsymmetricAutoencoderKL": _of(
+        "AsymmetricAutoencoderKL",
+        down_block_out_channels=(8, 8),
+        up_block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        **TWO_LEVELS,
+    ),
+    "AutoencoderKLHunyuanImage": _of(
+        "AutoencoderKLHunyuanImage",
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        spatial_compression_ratio=2,
+        sample_size=32,
+    ),
     "AutoencoderKLTemporalDecoder": svd,
     "AutoencoderTiny": _of(
         "AutoencoderTiny",

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from diffusers import ModelMixin
 
 PICTURES = (
+    "AsymmetricAutoencoderKL",
     "AutoencoderDC",
     "AutoencoderKL",
     "AutoencoderKLFlux2",
+    "AutoencoderKLHunyuanImage",
     "AutoencoderKLTemporalDecoder",
     "AutoencoderTiny",
 )
