@@ -124,10 +124,10 @@ BUILDERS: Mapping[str, Callable[[], ModelMixin]] = {
 """Class → what builds a tiny one: sizes of photos are multiples of 16."""
 
 CONFIGS: Mapping[str, Callable[[], ModelMixin]] = {
-    "wan-2.1": lambda: wan_vae(12),
-    "wan-2.2-5b": lambda: wan_vae(4, is_residual=True, decoder_base_dim=8),
+    "wan21": lambda: wan_vae(12),
+    "wan22-5b": lambda: wan_vae(4, is_residual=True, decoder_base_dim=8),
     "hunyuan-video": lambda: hunyuan_video.tiny_vae(4, 0),
-    "hunyuan-video-1.5": hunyuan_video15.tiny_vae,
+    "hunyuan-video-15": hunyuan_video15.tiny_vae,
     "ltx": lambda: ltx.tiny_vae("0.9"),
     "ltx-2": tiny_ltx2_vae,
     "cogvideox": cogvideox,
