@@ -47,7 +47,7 @@ NOTES = (
 def trial(method: Method, surrogate: Surrogate, image: Tensor, text: dict[str, Tensor], epsilon: float) -> int:
     """Bytes that tensors of one step on one photo occupy at once; a copy, since a part of a batch counts as all of it."""
     photo, one = image[:1].clone(), {name: value[:1].clone() for name, value in text.items()}
-    weights = [*surrogate.denoiser.parameters(), *surrogate.vae.parameters(), *surrogate.buffers(), *method.objective.parameters()]
+    weights = [*surrogate.parameters(), *surrogate.buffers(), *method.objective.parameters()]
     live = LivePeak(weights)
     with live:
         method.run(surrogate, photo, one, epsilon, torch.Generator().manual_seed(0), 1)

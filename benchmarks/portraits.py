@@ -41,7 +41,7 @@ def reconstruct(surrogate: Surrogate, video: Tensor) -> Tensor:
     """Clips (B, T, 3, H, W) in [0, 1] through the autoencoder and back."""
     if isinstance(surrogate, SVDSurrogate):
         return unet_pipeline.decode(surrogate.vae, unet_pipeline.encode(surrogate.vae, video))
-    return pipeline.decode(surrogate.pipeline.vae, pipeline.encode(surrogate.pipeline.vae, video))
+    return pipeline.decode(surrogate.vae, pipeline.encode(surrogate.vae, video))
 
 
 def measure(surrogate: Surrogate, options: argparse.Namespace) -> tuple[dict[str, Tensor], list[list[Tensor]]]:

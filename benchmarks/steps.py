@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from anti_i2v.surrogates import Draw, Surrogate
 from anti_i2v.surrogates.capture import count_blocks
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.memory.estimate import MemoryEstimate, build_empty, estimate_memory
+from anti_i2v.surrogates.memory.empty import build_empty
+from anti_i2v.surrogates.memory.estimate import MemoryEstimate, estimate_memory
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 from anti_i2v.surrogates.registry import find_family
 
 STEPS = 20
@@ -69,6 +71,7 @@ def random_surrogate(setting: Setting, device: torch.device) -> Surrogate:
 
 def inputs(surrogate: Surrogate, batch: int, random_weights: bool = True) -> tuple[Tensor, dict[str, Tensor], Draw]:
     """Random photos that ask for a gradient, text, and a draw of the noisiest step."""
+    assert isinstance(surrogate, PipelineSurrogate)  # the benchmarks of steps run whole pipelines
     random = torch.Generator().manual_seed(0)
     photos = torch.rand(batch, 3, surrogate.height, surrogate.width, generator=random).to(surrogate.device).requires_grad_()
     if surrogate.photo_parts or not random_weights:
@@ -92,5 +95,6 @@ def step(surrogate: Surrogate, photos: Tensor, text: dict[str, Tensor], draw: Dr
 
 def all_tensors(surrogate: Surrogate) -> list[Tensor]:
     """Weights and buffers of all networks, and the surrogate's own."""
+    assert isinstance(surrogate, PipelineSurrogate)  # the benchmarks of steps run whole pipelines
     parts = [part for part in surrogate.pipeline.components.values() if isinstance(part, nn.Module)]
     return [tensor for part in (*parts, surrogate) for tensor in (*part.parameters(), *part.buffers())]

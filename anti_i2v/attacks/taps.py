@@ -32,9 +32,7 @@ def with_denoiser(surrogate: Surrogate) -> PipelineSurrogate:
     if isinstance(surrogate, PipelineSurrogate):
         return surrogate
     name = type(surrogate.vae).__name__
-    raise UsageError(
-        f"{name} alone has no denoiser, whose layers this method reads; choose photoguard or identity, or name a whole pipeline"
-    )
+    raise UsageError(f"{name} alone has no denoiser, which this method reads; choose photoguard or identity, or name a whole pipeline")
 
 
 def denoiser_blocks(surrogate: Surrogate) -> list[str]:

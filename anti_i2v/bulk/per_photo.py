@@ -73,9 +73,8 @@ def _load_surrogate(request: MethodRequest, prompt: str, device: str | None, qui
     if frames is None and find_autoencoder(source) is not None:
         frames = 1  # it makes no clips
     if height is None or width is None or frames is None:
-        raise UsageError(
-            f"{source!r} is neither {' nor '.join(SIZES)}, whose sizes are known; say --height, --width and, of a pipeline, --num-frames"
-        )
+        known = f"{source!r} is neither {' nor '.join(SIZES)}, whose sizes are known"
+        raise UsageError(f"{known}; say --height, --width and, unless it is an autoencoder alone, --num-frames")
     if quiet:
         for library in (diffusers, transformers):
             library.utils.logging.disable_progress_bar()

@@ -24,6 +24,7 @@ from anti_i2v.probing.table import as_csv
 from anti_i2v.resources import commit
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.loading import read_index
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 from anti_i2v.surrogates.registry import find_family
 
 
@@ -109,7 +110,7 @@ def run_study(request: StudyRequest, photos: PhotoBatches) -> list[str]:
     return write_study(request.out, kind, result, choice, facts)
 
 
-def _load(request: StudyRequest, taps: Sequence[str], prompts: Sequence[str]) -> Surrogate:
+def _load(request: StudyRequest, taps: Sequence[str], prompts: Sequence[str]) -> PipelineSurrogate:
     """The surrogate on its device, without what makes clips."""
     if request.quiet:
         from diffusers.utils import logging as diffusers_logging
@@ -127,6 +128,7 @@ def _load(request: StudyRequest, taps: Sequence[str], prompts: Sequence[str]) ->
         dtype=request.dtype,
         checkpointing=request.checkpointing,
     )
+    assert isinstance(surrogate, PipelineSurrogate)  # an autoencoder alone has no index, and was refused when that was read
     surrogate.keep_features_only()
     try:
         return surrogate.to(torch.device(request.device))

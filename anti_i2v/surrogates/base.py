@@ -1,7 +1,7 @@
 """The surrogate contract: a frozen model as a differentiable function photo, prompt, draw → features.
 
 This file has what callers use, the same for every surrogate. `pipeline.PipelineSurrogate` is an image-to-video pipeline,
-`autoencoders.surrogate.AutoencoderSurrogate` the autoencoder of one alone.
+`autoencoder.AutoencoderSurrogate` the autoencoder of one alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.capture import check_taps, record_layers
 from anti_i2v.surrogates.draw import DECODED, LATENT, PHOTO, VAE_LAYERS, Draw, Tensors
 from anti_i2v.surrogates.registry import find_class
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class Surrogate(nn.Module, ABC):
     """
 
     taps: tuple[str, ...]
+    vae: ModelMixin
 
-    def __init__(self, vae: nn.Module, height: int, width: int, num_frames: int) -> None:
+    def __init__(self, vae: ModelMixin, height: int, width: int, num_frames: int) -> None:
         super().__init__()
         self.vae = vae
         self.height, self.width, self.num_frames = height, width, num_frames
@@ -105,7 +109,9 @@ class Surrogate(nn.Module, ABC):
     # -------------------------------------------------------------------------------------------------------- memory
     @property
     def device(self) -> torch.device:
-        return next(self.vae.parameters()).device
+        """Where its weights lie."""
+        device: torch.device = next(self.vae.parameters()).device
+        return device
 
     @property
     @abstractmethod
@@ -115,7 +121,7 @@ class Surrogate(nn.Module, ABC):
     def checkpoint_layers(self) -> None:
         """Compute layers again in the backward pass instead of keeping what they need, where the classes can."""
         if getattr(self.vae, "_supports_gradient_checkpointing", False):
-            self.vae.enable_gradient_checkpointing()  # type: ignore[operator]  # of diffusers
+            self.vae.enable_gradient_checkpointing()
 
     def keep_features_only(self) -> None:
         """Free the decoder unless the tap `decoded` needs it; no clips from now on."""

@@ -39,7 +39,7 @@ FAMILIES = {
 """Class of a diffusers pipeline → class path of its surrogate, imported only when needed."""
 
 
-AUTOENCODER = "anti_i2v.surrogates.autoencoders.surrogate.AutoencoderSurrogate"
+AUTOENCODER = "anti_i2v.surrogates.autoencoder.AutoencoderSurrogate"
 """Class path of the surrogate for an autoencoder alone."""
 
 

@@ -9,7 +9,8 @@ import torch
 
 from anti_i2v.surrogates.capture import check_taps
 from anti_i2v.surrogates.loading import read_index
-from anti_i2v.surrogates.memory.estimate import build_empty, text_encoder_bytes
+from anti_i2v.surrogates.memory.empty import build_empty
+from anti_i2v.surrogates.memory.estimate import text_encoder_bytes
 from anti_i2v.surrogates.registry import find_family
 from benchmarks.full_size import MODELS, write_configuration
 

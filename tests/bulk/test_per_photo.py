@@ -181,7 +181,7 @@ def test_patches_of_other_families(tmp_path: Path) -> None:
         (["--refine", "2", "--surrogate", "portrait-dit", "--steps", "3"], "leave out --steps 3"),
         (["--method", "advdm", "--surrogate", "portrait-dit", "--generator", "portrait-generator"], "begins at random"),
         (["--method", "noise", "--surrogate", "portrait-dit"], "noise asks no video model; leave out --surrogate"),
-        (["--method", "advdm", "--surrogate", "MODEL"], "say --height, --width and --num-frames"),
+        (["--method", "advdm", "--surrogate", "MODEL"], "say --height, --width and, unless it is an autoencoder alone, --num-frames"),
         (["--method", "advdm", "--surrogate", "MODEL", *map(str, SIZES), "--taps", "blocks.1"], "advdm chooses no layers"),
         (["--method", "i2vguard", "--surrogate", "MODEL", *map(str, SIZES), "--taps", "blocks.9"], "no tap 'blocks.9'"),
         (["--method", "anti-i2v", "--surrogate", "MODEL", *map(str, SIZES), "--taps", "blocks.1,blocks.0"], "name the shallow one first"),

@@ -19,28 +19,25 @@ PICTURES = (
     "AutoencoderKL",
     "AutoencoderKLFlux2",
     "AutoencoderKLHunyuanImage",
-    "AutoencoderKLKVAE",
     "AutoencoderKLTemporalDecoder",
     "AutoencoderTiny",
 )
-"""Classes that encode pictures `(B, 3, H, W)`; the second last decodes those of a clip together."""
+"""Classes that encode pictures `(B, 3, H, W)`."""
 
 VIDEOS = (
-    "AutoencoderKLAllegro",
     "AutoencoderKLCogVideoX",
-    "AutoencoderKLCosmos",
     "AutoencoderKLHunyuanVideo",
     "AutoencoderKLHunyuanVideo15",
-    "AutoencoderKLKVAEVideo",
     "AutoencoderKLLTX2Video",
     "AutoencoderKLLTXVideo",
-    "AutoencoderKLMagvit",
     "AutoencoderKLMiniMaxH3",
-    "AutoencoderKLMochi",
     "AutoencoderKLQwenImage",
     "AutoencoderKLWan",
 )
 """Classes that encode clips `(B, 3, T, H, W)`, and a photo as a clip of one frame."""
+
+TINY_VIDEO = "TinyVideoAutoencoder"
+"""The class of our own that does, see `tiny_video`."""
 
 TIMED = ("AutoencoderKLLTX2Video", "AutoencoderKLLTXVideo")
 """Classes whose decoder may take a timestep, and add noise of its own (LTX 0.9.1)."""
@@ -110,7 +107,7 @@ def to_pixels(vae: ModelMixin, image: Tensor) -> Tensor:
     name = type(vae).__name__
     mean, std = _pixel_statistics(name, image)
     pixels = (unit(image) - mean) / std if name in IMAGENET else unit(image) * 2 - 1
-    return pixels.unsqueeze(2) if name in VIDEOS else pixels
+    return pixels.unsqueeze(2) if name in (*VIDEOS, TINY_VIDEO) else pixels
 
 
 def decode_photos(vae: ModelMixin, latents: Tensor) -> Tensor:

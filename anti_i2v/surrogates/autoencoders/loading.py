@@ -8,12 +8,22 @@ import torch
 
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates.autoencoders.source import PICKLES, AutoencoderSource
+from anti_i2v.surrogates.autoencoders.tiny_video import TinyVideoAutoencoder, load_tiny_video, read_shapes
 
 if TYPE_CHECKING:
     from diffusers import ModelMixin
 
 DECODERS = ("decoder.", "post_quant_conv.")
 """How the names of weights begin that only decoding needs."""
+
+
+def empty_autoencoder(source: AutoencoderSource) -> ModelMixin:
+    """The autoencoder at a source as it is configured, its weights made up and not read."""
+    import diffusers
+
+    if not source.config:
+        return TinyVideoAutoencoder(read_shapes(source.path))
+    return getattr(diffusers, source.class_name).from_config(dict(source.config))
 
 
 def load_autoencoder(source: AutoencoderSource) -> ModelMixin:
@@ -26,6 +36,8 @@ def load_autoencoder(source: AutoencoderSource) -> ModelMixin:
     from diffusers.utils import logging
     from safetensors import SafetensorError
 
+    if not source.config:
+        return load_tiny_video(source.path)
     network = getattr(diffusers, source.class_name)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # what is missing is said here

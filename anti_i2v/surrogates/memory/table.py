@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from anti_i2v.errors import UsageError
+from anti_i2v.surrogates.autoencoders.source import find_autoencoder
 from anti_i2v.surrogates.memory.estimate import GIB, estimate_memory, text_encoder_bytes
 
 CARDS = (24, 48, 80, 141)
@@ -29,13 +30,14 @@ def memory_table(source: str, taps: Sequence[str], height: int, width: int, num_
     if batch_size < 1:
         raise UsageError(f"the batch is {batch_size}; plan a step of at least 1 photo")
     sizes = (height, width, num_frames, batch_size)
-    estimates = {(dtype, again): estimate_memory(source, taps, *sizes, dtype, again) for dtype in DTYPES for again in (False, True)}
+    types = DTYPES if find_autoencoder(source) is None else DTYPES[:1]  # an autoencoder is always float32
+    estimates = {(dtype, again): estimate_memory(source, taps, *sizes, dtype, again) for dtype in types for again in (False, True)}
     photos = f"{batch_size} photo{'s' * (batch_size > 1)} of {height} x {width} a step"
     lines = [f"{source}: {photos}, clips of {num_frames} frames, taps {','.join(taps)}", ""]
-    lines.append("weights, GiB" + " " * 16 + "".join(f"{dtype:>12}" for dtype in DTYPES))
+    lines.append("weights, GiB" + " " * 16 + "".join(f"{dtype:>12}" for dtype in types))
     for part in estimates["float32", False].weights:
-        lines.append(f"  {part:26}" + "".join(f"{estimates[dtype, False].weights[part] / GIB:12.2f}" for dtype in DTYPES))
-    text_encoders = [text_encoder_bytes(source, dtype) / GIB for dtype in DTYPES]
+        lines.append(f"  {part:26}" + "".join(f"{estimates[dtype, False].weights[part] / GIB:12.2f}" for dtype in types))
+    text_encoders = [text_encoder_bytes(source, dtype) / GIB for dtype in types]
     if any(text_encoders):
         lines.append(f"  {'text encoder, once, before':26}" + "".join(f"{size:12.2f}" for size in text_encoders))
     cards = "".join(f"{f'{card} GiB':>9}" for card in CARDS)

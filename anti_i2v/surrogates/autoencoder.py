@@ -2,7 +2,7 @@
 
 Every image-to-video pipeline looks at a photo through an autoencoder first, and a few of them serve nearly all: a
 generator trained against these needs a fraction of the memory. What it makes of a photo equals what the pipelines' own
-surrogates make of it (`tests/surrogates/autoencoders/`).
+surrogates make of it (`tests/surrogates/test_autoencoder.py`).
 """
 
 from __future__ import annotations
