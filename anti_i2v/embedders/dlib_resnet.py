@@ -70,7 +70,7 @@ class DlibEmbedder(Embedder):
     Its descriptors are not of unit length and are meant for the Euclidean distance: below 0.6 is the same person. All of them lie in one
     direction, so that a cosine between descriptors is near 1 for any two people. `embed` therefore takes the mean descriptor of many
     people away before it normalises: between strangers, cosines are then 0.00 ± 0.16 (100 portraits that the mean does not know), and a
-    distance of 0.6 is a cosine of about 0.35. `descriptor` gives dlib's own numbers.
+    distance of 0.6 is a cosine of about 0.32. `descriptor` gives dlib's own numbers.
 
     Args:
         levels: See `LEVELS`.

@@ -113,8 +113,9 @@ def load_embedder(folder: str | Path, role: Role) -> Embedder:
     """The trained embedder of a folder, in fp32, in eval mode, frozen.
 
     Args:
-        folder: A folder with `config.json` and `model.safetensors` or `model.onnx`, or the name of a shipped one; or `dlib`, the face network of the
-            package `face-recognition-models`, which serves either role, but never both of one generator: see `refuse_shared`.
+        folder: A folder with `config.json` and `model.safetensors` or `model.onnx`, or the name of a shipped one; or `dlib`, the face
+            network of the package `face-recognition-models`, which serves either role, but never both of one generator: see
+            `refuse_shared`.
         role: What it shall be used for; a folder that names no role is a judge's.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from anti_i2v.embedders.alignment import TEMPLATES, Template, scale_template
 from anti_i2v.embedders.base import CERTAIN, Embedder
 from anti_i2v.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 KIND = "onnx"
 FILE = "model.onnx"
@@ -165,7 +168,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _check_input(model: Any, file: Path, size: int) -> int:
+def _check_input(model: ModelProto, file: Path, size: int) -> int:
     """The number of pictures that the network takes at once, 0 where it takes any."""
     weights = {weight.name for weight in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -181,7 +184,7 @@ def _check_input(model: Any, file: Path, size: int) -> int:
     return int(sizes[0][0])
 
 
-def _without_names(model: Any) -> Any:
+def _without_names(model: ModelProto) -> ModelProto:
     """The same model in which every node and value has a name of ours."""
     names: dict[str, str] = {"": ""}
     numbers = itertools.count()

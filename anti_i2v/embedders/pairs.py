@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image, ImageOps
@@ -18,7 +17,7 @@ from anti_i2v.imaging.tensors import to_tensor
 
 
 @torch.no_grad()
-def check_pairs(embedder: Embedder, folder: Path, pairs: Any, threshold: Any) -> None:
+def check_pairs(embedder: Embedder, folder: Path, pairs: object, threshold: object) -> None:
     """Refuse an embedder that does not tell the people of known pairs apart.
 
     Args:
@@ -32,8 +31,8 @@ def check_pairs(embedder: Embedder, folder: Path, pairs: Any, threshold: Any) ->
     """
     if not isinstance(threshold, (int, float)) or not -1 <= threshold <= 1:
         raise UsageError(f"{folder / 'config.json'}: threshold is {threshold!r}; give a cosine in [-1, 1]")
-    is_usable = isinstance(pairs, list) and all(isinstance(pair, dict) and pair.keys() == {"first", "second", "same"} for pair in pairs)
-    if not is_usable:
+    keys = {"first", "second", "same"}
+    if not isinstance(pairs, list) or not all(isinstance(pair, dict) and pair.keys() == keys for pair in pairs):
         raise UsageError(f"{folder / 'config.json'}: pairs is {pairs!r}; give a list of {{first: FILE, second: FILE, same: true or false}}")
     files = dict.fromkeys(str(pair[side]) for pair in pairs for side in ("first", "second"))
     embeddings = {file: _embedding(embedder, folder, file) for file in files}
@@ -44,7 +43,8 @@ def check_pairs(embedder: Embedder, folder: Path, pairs: Any, threshold: Any) ->
         lines.append(f"{pair['first']} and {pair['second']} {cosine:.2f} ({'same person' if pair['same'] else 'different people'})")
     if wrong:
         raise UsageError(
-            f"the identity embedder {embedder.name!r} does not tell its known pairs apart at a cosine of {threshold:g}: {'; '.join(lines)}; "
+            f"the identity embedder {embedder.name!r} does not tell its known pairs apart at a cosine of {threshold:g}: "
+            f"{'; '.join(lines)}; "
             "correct size, channels, mean, std and template in its config.json"
         )
 
