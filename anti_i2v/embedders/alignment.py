@@ -111,23 +111,24 @@ def align(pictures: Tensor, landmarks: Tensor, template: Template) -> tuple[Tens
         scaled instead, so that nothing becomes NaN: do not count those rows.
     """
     height, width = pictures.shape[-2:]
-    landmarks = landmarks.to(pictures.device)
+    landmarks = landmarks.detach().cpu().double()  # few numbers, and not every device computes in float64
     faces, size = has_face(landmarks, height, width), template.size
     if len(pictures) == 0:
-        return pictures.new_zeros(0, 3, size, size), faces
-    whole = torch.tensor([[width / size, 0.0, 0.0], [0.0, height / size, 0.0]], dtype=torch.float64, device=pictures.device)
-    safe = torch.where(faces[:, None, None], landmarks.double(), torch.tensor(template.points, dtype=torch.float64, device=pictures.device))
-    matrix = torch.where(faces[:, None, None], similarity_transform(safe, template), whole)
-    scale = float(matrix[:, :, 0].norm(dim=1).max())
+        return pictures.new_zeros(0, 3, size, size), faces.to(pictures.device)
+    own = torch.tensor(template.points, dtype=torch.float64)
+    whole = torch.tensor([[width / size, 0.0, 0.0], [0.0, height / size, 0.0]], dtype=torch.float64)
+    matrix = similarity_transform(torch.where(faces[:, None, None], landmarks, own), template)
+    faces &= matrix.isfinite().all(2).all(1)  # of points so unlike a face that no turn fits
+    matrix = torch.where(faces[:, None, None], matrix, whole)
+    scale = float((matrix[:, :, 0].norm(dim=1) * faces).max())  # of the largest face, which decides for all
     samples = min(MOST_SAMPLES, max(1, math.ceil(scale - 0.01)))
     # From the grid's [-1, 1] over the input to pixels of it, to those of the photo, to [-1, 1] over the photo.
-    to_input = torch.tensor([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]], dtype=torch.float64, device=pictures.device)
-    photo_size = torch.tensor([[width], [height]], dtype=torch.float64, device=pictures.device)
-    theta = 2 * (matrix @ to_input) / photo_size
+    to_input = torch.tensor([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]], dtype=torch.float64)
+    theta = 2 * (matrix @ to_input) / torch.tensor([[width], [height]])
     theta[:, :, 2] -= 1
     grid = F.affine_grid(theta.to(pictures), [len(pictures), 3, samples * size, samples * size], align_corners=False)
     chips = F.grid_sample(pictures, grid, padding_mode="zeros", align_corners=False)
-    return (F.avg_pool2d(chips, samples) if samples > 1 else chips), faces
+    return (F.avg_pool2d(chips, samples) if samples > 1 else chips), faces.to(pictures.device)
 
 
 def move_landmarks(landmarks: Tensor, size: Sequence[int], to: Sequence[int]) -> Tensor:

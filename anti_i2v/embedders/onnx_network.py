@@ -158,7 +158,7 @@ def convert(file: Path, size: int) -> tuple[nn.Module, bool]:
             model = onnx.version_converter.convert_version(model, 13)
         network: nn.Module = to_torch(_without_names(model))
     except Exception as error:
-        kinds = sorted({node.op_type for node in model.graph.node if node.op_type in str(error)})
+        kinds = sorted({node.op_type for node in model.graph.node if f"'{node.op_type}'" in str(error)})
         what = f"operators that cannot be converted to torch: {', '.join(kinds)}" if kinds else "a graph that cannot be converted to torch"
         raise UsageError(f"{file} has {what} ({_first_line(error)}); export it again, with another opset or without them") from error
     return network.eval().requires_grad_(False), batch == 1
