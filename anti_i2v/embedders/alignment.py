@@ -68,7 +68,8 @@ def has_face(landmarks: Tensor, height: int, width: int) -> Tensor:
     points = landmarks.nan_to_num(0.0, 0.0, 0.0)
     y, x = points.unbind(-1)
     inside = ((y >= 0) & (y <= height) & (x >= 0) & (x <= width)).sum(-1) >= 3
-    return known & inside & ((points[:, 0] - points[:, 1]).norm(dim=-1) >= LEAST_EYES)
+    faces: Tensor = known & inside & ((points[:, 0] - points[:, 1]).norm(dim=-1) >= LEAST_EYES)
+    return faces
 
 
 def similarity_transform(landmarks: Tensor, template: Template) -> Tensor:

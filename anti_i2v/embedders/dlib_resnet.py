@@ -166,10 +166,10 @@ def read_weights(network: DlibEmbedder, file: Path) -> None:
     for layer in network.modules():  # in the order in which they were made, which is that of the file
         if isinstance(layer, nn.Conv2d):
             reader.layer("con_4")
-            weight, bias = reader.tensor(layer.weight.numel() + layer.out_channels).split([layer.weight.numel(), layer.out_channels])
-            layer.weight.copy_(weight.view_as(layer.weight))
+            values = reader.tensor(layer.weight.numel() + layer.out_channels)
+            layer.weight.copy_(values[: -layer.out_channels].view_as(layer.weight))
             assert layer.bias is not None
-            layer.bias.copy_(bias)
+            layer.bias.copy_(values[-layer.out_channels :])
         elif isinstance(layer, Affine):
             reader.layer("affine_")
             gamma, beta = reader.tensor(2 * len(layer.gamma)).chunk(2)

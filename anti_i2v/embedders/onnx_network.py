@@ -71,7 +71,7 @@ class OnnxEmbedder(Embedder):
         """See `Embedder.embed`; the network cannot tell whether there is a face: every logit is `CERTAIN`."""
         x = images[:faces].float()
         x = ((x.flip(1) if self.reverse else x) - self.mean) / self.std
-        out = torch.cat([self.network(one) for one in x.split(1)]) if self.one_by_one and len(x) else self.network(x)
+        out = torch.cat([self.network(one[None]) for one in x]) if self.one_by_one and len(x) else self.network(x)
         return F.normalize(out.flatten(1).float(), dim=1), torch.full((len(images),), CERTAIN, device=images.device)
 
 
@@ -110,8 +110,9 @@ def build_onnx(folder: Path, settings: Mapping[str, Any]) -> OnnxEmbedder:
 
 
 def _three(value: object, name: str, where: Path) -> list[float]:
-    values = value if isinstance(value, list) else [value] * 3
-    if len(values) != 3 or not all(isinstance(v, (int, float)) and abs(v) < 1e4 for v in values):
+    given = value if isinstance(value, list) else [value] * 3
+    values = [v for v in given if isinstance(v, (int, float)) and abs(v) < 1e4]
+    if len(given) != 3 or len(values) != 3:
         raise UsageError(f"{where}: {name} is {value!r}; give a number or a list of three, for pictures in [0, 1]")
     return [float(v) for v in values]
 
