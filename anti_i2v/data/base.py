@@ -37,7 +37,7 @@ class PhotoBatch(TypedDict):
 
     `identity` (B,) int64 is the person's index in the split, that of the photo where each shows another person; sources that do not know
     who is in a photo leave it out. `video` (B, T, 3, S, S) in [0, 1] is a clip that begins with the photo, from sources that have some.
-    `faces` (B, N, 3) are the centre's y and x and the height of each face in pixels, zeros in the rows that a photo does not need; the first
+    `faces` (B, N, 3) are the centre's y and x and the height of each face in pixels, zeros in rows that a photo does not need; the first
     is that of `identity`. `landmarks` (B, N, 5, 2) are the same faces' eyes, nose and corners of the mouth, y and x in pixels from the top
     left corner, left before right as in the picture; NaN in the rows that a photo does not need.
     """

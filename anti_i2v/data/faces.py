@@ -1,4 +1,4 @@
-"""Photos of real people that say where their faces are: picture files of a folder with `landmarks.csv`, which is made where it is missing."""
+"""Photos of real people that say where their faces are: files of a folder with `landmarks.csv`, which is made where it is missing."""
 
 from __future__ import annotations
 

@@ -38,21 +38,9 @@ class Template:
     to_photo: bool = False
 
 
-def _dlib_template() -> Template:
-    """Of `get_face_chip(size=150, padding=0.25)`: corners of the eyes, base of the nose; the middle of an eye counts as two corners."""
-    corners = ((0.8595674595992, 0.2134981538014), (0.6460604764104, 0.2289674387677))  # x, y of the eye on the right
-    corners += ((0.1205750620789, 0.2137274526848), (0.3340850613712, 0.2290642403242))
-    nose, padding, size = (0.4901123135679, 0.6277975316475), 0.25, 150
-
-    def scaled(*points: tuple[float, float]) -> tuple[float, float]:
-        x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
-        return (padding + y) / (1 + 2 * padding) * size, (padding + x) / (1 + 2 * padding) * size
-
-    points = (scaled(*corners[2:]), scaled(*corners[:2]), scaled(nose), (0.0, 0.0), (0.0, 0.0))
-    return Template(points, (2.0, 2.0, 1.0, 0.0, 0.0), size, to_photo=True)
-
-
-DLIB = _dlib_template()
+# dlib's own chips (`get_face_chip`, size 150, padding 0.25) are aligned by the corners of the eyes and the base of the nose. These
+# are the mean places of our five points in them, over 650 portraits; faces of 100 others then lie on average 2 pixels beside dlib's.
+DLIB = Template(((45.3, 46.3), (45.1, 99.7), (78.2, 72.2), (99.1, 46.6), (99.0, 99.9)), (2.0, 2.0, 1.0, 1.0, 1.0), 150, to_photo=True)
 """The template of dlib's face network."""
 
 _ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
@@ -80,7 +68,8 @@ def has_face(landmarks: Tensor, height: int, width: int) -> Tensor:
     points = landmarks.nan_to_num(0.0, 0.0, 0.0)
     y, x = points.unbind(-1)
     inside = ((y >= 0) & (y <= height) & (x >= 0) & (x <= width)).sum(-1) >= 3
-    return known & inside & ((points[:, 0] - points[:, 1]).norm(dim=-1) >= LEAST_EYES)
+    faces: Tensor = known & inside & ((points[:, 0] - points[:, 1]).norm(dim=-1) >= LEAST_EYES)
+    return faces
 
 
 def similarity_transform(landmarks: Tensor, template: Template) -> Tensor:
@@ -123,23 +112,24 @@ def align(pictures: Tensor, landmarks: Tensor, template: Template) -> tuple[Tens
         scaled instead, so that nothing becomes NaN: do not count those rows.
     """
     height, width = pictures.shape[-2:]
-    landmarks = landmarks.to(pictures.device)
+    landmarks = landmarks.detach().cpu().double()  # few numbers, and not every device computes in float64
     faces, size = has_face(landmarks, height, width), template.size
     if len(pictures) == 0:
-        return pictures.new_zeros(0, 3, size, size), faces
-    whole = torch.tensor([[width / size, 0.0, 0.0], [0.0, height / size, 0.0]], dtype=torch.float64, device=pictures.device)
-    safe = torch.where(faces[:, None, None], landmarks.double(), torch.tensor(template.points, dtype=torch.float64, device=pictures.device))
-    matrix = torch.where(faces[:, None, None], similarity_transform(safe, template), whole)
-    scale = float(matrix[:, :, 0].norm(dim=1).max())
+        return pictures.new_zeros(0, 3, size, size), faces.to(pictures.device)
+    own = torch.tensor(template.points, dtype=torch.float64)
+    whole = torch.tensor([[width / size, 0.0, 0.0], [0.0, height / size, 0.0]], dtype=torch.float64)
+    matrix = similarity_transform(torch.where(faces[:, None, None], landmarks, own), template)
+    faces &= matrix.isfinite().all(2).all(1)  # of points so unlike a face that no turn fits
+    matrix = torch.where(faces[:, None, None], matrix, whole)
+    scale = float((matrix[:, :, 0].norm(dim=1) * faces).max())  # of the largest face, which decides for all
     samples = min(MOST_SAMPLES, max(1, math.ceil(scale - 0.01)))
     # From the grid's [-1, 1] over the input to pixels of it, to those of the photo, to [-1, 1] over the photo.
-    to_input = torch.tensor([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]], dtype=torch.float64, device=pictures.device)
-    photo_size = torch.tensor([[width], [height]], dtype=torch.float64, device=pictures.device)
-    theta = 2 * (matrix @ to_input) / photo_size
+    to_input = torch.tensor([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]], dtype=torch.float64)
+    theta = 2 * (matrix @ to_input) / torch.tensor([[width], [height]])
     theta[:, :, 2] -= 1
     grid = F.affine_grid(theta.to(pictures), [len(pictures), 3, samples * size, samples * size], align_corners=False)
     chips = F.grid_sample(pictures, grid, padding_mode="zeros", align_corners=False)
-    return (F.avg_pool2d(chips, samples) if samples > 1 else chips), faces
+    return (F.avg_pool2d(chips, samples) if samples > 1 else chips), faces.to(pictures.device)
 
 
 def move_landmarks(landmarks: Tensor, size: Sequence[int], to: Sequence[int]) -> Tensor:

@@ -18,6 +18,8 @@ from anti_i2v.embedders.base import Embedder
 from anti_i2v.embedders.dlib_resnet import NAME as DLIB
 from anti_i2v.embedders.dlib_resnet import load_dlib
 from anti_i2v.embedders.embedder import IdentityEmbedder
+from anti_i2v.embedders.onnx_network import KIND as ONNX
+from anti_i2v.embedders.onnx_network import build_onnx
 from anti_i2v.errors import UsageError
 from anti_i2v.resources import find_folder
 
@@ -66,18 +68,14 @@ def load_network(folder: str | Path, what: str, remedy: str, build: Callable[[Pa
 
     path = find_folder(folder)
     config, weights = path / "config.json", path / "model.safetensors"
-    for file in (config, weights):
-        if not file.is_file():
-            raise UsageError(f"no {file.name} in {path}; {remedy}")
+    settings = read_config(path, what, remedy)
+    if not weights.is_file():
+        raise UsageError(f"no {weights.name} in {path}; {remedy}")
     try:
-        settings = dict(json.loads(config.read_text(encoding="utf-8")))
-        version = settings.pop("format", None)
-        if version != FORMAT:
-            raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; {remedy}")
         network = build(path, settings)
     except UsageError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:  # a JSONDecodeError is a ValueError, an unknown backbone a RuntimeError
+    except (TypeError, ValueError, RuntimeError) as error:  # an unknown backbone is a RuntimeError
         raise UsageError(f"{config} does not describe {what}: {error}; {remedy}") from error
     try:
         state = load_file(weights)
@@ -85,6 +83,25 @@ def load_network(folder: str | Path, what: str, remedy: str, build: Callable[[Pa
     except (RuntimeError, SafetensorError) as error:
         raise UsageError(f"{weights} does not hold the weights that {config.name} describes; {remedy}") from error
     return network.eval().requires_grad_(False)
+
+
+def read_config(path: Path, what: str, remedy: str) -> dict[str, Any]:
+    """The settings of a folder's `config.json`, without its format.
+
+    Raises:
+        UsageError: It is missing, damaged, or of another format version.
+    """
+    config = path / "config.json"
+    if not config.is_file():
+        raise UsageError(f"no {config.name} in {path}; {remedy}")
+    try:
+        settings = dict(json.loads(config.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:  # a JSONDecodeError is a ValueError
+        raise UsageError(f"{config} does not describe {what}: {error}; {remedy}") from error
+    version = settings.pop("format", None)
+    if version != FORMAT:
+        raise UsageError(f"{config} has format {version}; this version of anti_i2v reads format {FORMAT}; {remedy}")
+    return settings
 
 
 def save_embedder(embedder: IdentityEmbedder, folder: str | Path, role: Role) -> None:
@@ -96,8 +113,9 @@ def load_embedder(folder: str | Path, role: Role) -> Embedder:
     """The trained embedder of a folder, in fp32, in eval mode, frozen.
 
     Args:
-        folder: A folder with `config.json` and `model.safetensors`, or the name of a shipped one; or `dlib`, the face network of the
-            package `face-recognition-models`, which serves either role, but never both of one generator: see `refuse_shared`.
+        folder: A folder with `config.json` and `model.safetensors` or `model.onnx`, or the name of a shipped one; or `dlib`, the face
+            network of the package `face-recognition-models`, which serves either role, but never both of one generator: see
+            `refuse_shared`.
         role: What it shall be used for; a folder that names no role is a judge's.
 
     Raises:
@@ -106,13 +124,18 @@ def load_embedder(folder: str | Path, role: Role) -> Embedder:
     if str(folder) == DLIB:
         return load_dlib()
     remedy = f"give e.g. {SHIPPED[role]}"
+    path = find_folder(folder)
+    settings = read_config(path, "an identity embedder", remedy)
+    if settings.pop("kind", None) == ONNX:
+        check_role(path, settings.pop("role", "judge"), role)
+        return build_onnx(path, settings)
 
     def build(path: Path, settings: dict[str, Any]) -> IdentityEmbedder:
         check_role(path, settings.pop("role", "judge"), role)
         return IdentityEmbedder(**settings)
 
-    embedder = load_network(folder, "an identity embedder", remedy, build)
-    embedder.name = find_folder(folder).name
+    embedder = load_network(path, "an identity embedder", remedy, build)
+    embedder.name = path.name
     return embedder
 
 

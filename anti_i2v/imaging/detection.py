@@ -25,10 +25,18 @@ SHORT = 600
 LONG = 1600
 """Photos with a longer side above this are scaled down before."""
 
-# dlib's five points have no mouth. As complex numbers x + iy in units of the eyes' distance, from the middle between the eyes: a corner of
-# the mouth = first + second · (the nose's base) + third · (its conjugate).
-MOUTH_LEFT = (0j, 0j, 0j)
-MOUTH_RIGHT = (0j, 0j, 0j)
+FROM_DLIB = (
+    (-0.4884 - 0.0635j, 0.0021 + 0.0551j, -0.0308 + 0.0066j),
+    (0.4450 - 0.0584j, -0.0101 - 0.0275j, -0.0352 + 0.0253j),
+    (-0.0283 - 0.2073j, 1.1157 + 0.0086j, 0.0720 + 0.0105j),
+    (-0.4737 + 0.5378j, 0.3267 + 0.0225j, -0.2563 - 0.0417j),
+    (0.3945 + 0.5674j, 0.2738 - 0.1271j, -0.2709 - 0.0086j),
+)
+"""Ours from dlib's five points, which have no mouth and the base of the nose instead of its tip.
+
+As complex numbers x + iy in units of the eyes' distance, from the middle between the eyes: each of our points = first + second · base +
+third · its conjugate, by least squares over 650 portraits. Of 100 others eyes are met to 0.03, the nose to 0.04, the mouth to 0.09.
+"""
 
 
 class FaceDetector:
@@ -63,14 +71,12 @@ class FaceDetector:
 
 
 def from_dlib(parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn dlib's five points (corners of both eyes, base of the nose) into (5, 2): eyes, nose, and where the mouth must be about."""
-    left, right, nose = (complex(x, y) for y, x in (parts[2:4].mean(0), parts[:2].mean(0), parts[4]))
+    """Turn dlib's five points (corners of both eyes, base of the nose) into ours, (5, 2), the mouth a guess; see `FROM_DLIB`."""
+    left, right, base = (complex(x, y) for y, x in (parts[2:4].mean(0), parts[:2].mean(0), parts[4]))
     middle, unit = (left + right) / 2, right - left
-    if abs(unit) < 1e-6:  # the predictor never gives two eyes in one place, but a division would
-        return np.stack([parts[2], parts[0], parts[4], parts[4], parts[4]])
-    base = (nose - middle) / unit
-    corners = [middle + unit * (first + second * base + third * base.conjugate()) for first, second, third in (MOUTH_LEFT, MOUTH_RIGHT)]
-    return np.array([[point.imag, point.real] for point in (left, right, nose, *corners)])
+    base = (base - middle) / unit if unit else 0j
+    points = [middle + unit * (first + second * base + third * base.conjugate()) for first, second, third in FROM_DLIB]
+    return np.array([[point.imag, point.real] for point in points])
 
 
 def models_folder(what: str) -> Path:

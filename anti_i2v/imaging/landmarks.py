@@ -21,7 +21,7 @@ LANDMARKS = "landmarks.csv"
 """The table's name."""
 
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-"""Left and right are those of the picture. Eyes are the middles between their corners."""
+"""Left and right are those of the picture. Eyes are their middles, the nose its tip."""
 
 COLUMNS = ("file", *(f"{point}_{axis}" for point in POINTS for axis in "xy"))
 

@@ -122,6 +122,7 @@ def model_card(name: str, checkpoint: Checkpoint, recipe: str = "") -> str:
         "Input of the surrogate": one_line(facts.get("size"), "not stated"),
         "Taps": one_line(facts.get("taps"), "not stated"),
         "Objective": one_line(facts.get("objective"), "not stated"),
+        "Identity embedders it was trained against": one_line(facts.get("embedders"), "not stated"),
         "Budget": f"L∞ epsilon, default {checkpoint.epsilon:g}, in 1/255 steps of the 8-bit pixel, hard",
         "Network": f"{type(checkpoint.generator).__name__}, {weights / 1e6:.2f} M weights",
         "Weights": "exponential moving average" if checkpoint.is_average else "last training step",

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from skimage.transform import SimilarityTransform
 
 from anti_i2v.embedders.alignment import ARCFACE, DLIB, Template, align, has_face, move_landmarks, scale_template, similarity_transform
+from anti_i2v.imaging.detection import PREDICTOR, from_dlib, models_folder
 
 TEMPLATES = pytest.mark.parametrize("template", [DLIB, ARCFACE])
 
@@ -90,17 +91,21 @@ def test_landmarks_follow_a_resize() -> None:
 
 
 def test_chips_are_those_of_dlib() -> None:
-    dlib = pytest.importorskip("dlib")
+    dlib = pytest.importorskip("dlib", reason="needs anti-i2v[faces]")
     from skimage import data
-
-    from anti_i2v.imaging.detection import PREDICTOR, models_folder
 
     photo = data.astronaut()
     box = dlib.get_frontal_face_detector()(photo, 1)[0]
     points = dlib.shape_predictor(str(models_folder("the test") / PREDICTOR))(photo, box)
-    own = torch.from_numpy(dlib.get_face_chip(photo, points, 150, 0.25)).permute(2, 0, 1).float() / 255
-    xy = np.array([[p.y + 0.5, p.x + 0.5] for p in points.parts()])
-    landmarks = torch.from_numpy(np.stack([xy[2:4].mean(0), xy[:2].mean(0), xy[4], xy[4], xy[4]]))
-    aligned, _ = align(torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255, landmarks[None], DLIB)
-    assert float((aligned[0] - own).abs().mean()) < 2 / 255  # dlib cuts off decimals and fits corners of eyes instead of their middles
-    assert float((aligned[0].roll(1, 2) - own).abs().mean()) > 4 / 255
+    expected = torch.from_numpy(dlib.get_face_chip(photo, points, 150, 0.25)).permute(2, 0, 1).float() / 255
+    parts = np.array([[p.y + 0.5, p.x + 0.5] for p in points.parts()])
+    xy = ((0.8595674595992, 0.2134981538014), (0.6460604764104, 0.2289674387677), (0.1205750620789, 0.2137274526848))
+    xy += ((0.3340850613712, 0.2290642403242), (0.4901123135679, 0.6277975316475))
+    own = Template(tuple((100 * y + 25, 100 * x + 25) for x, y in xy), (1.0,) * 5, 150, to_photo=True)  # by dlib's own five points
+    picture = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    chip, _ = align(picture, torch.from_numpy(parts)[None], own)
+    assert float((chip[0] - expected).abs().mean()) < 2 / 255  # dlib cuts off decimals
+    assert float((chip[0].roll(1, 2) - expected).abs().mean()) > 4 / 255
+    chip, _ = align(picture, torch.from_numpy(from_dlib(parts))[None], DLIB)  # by ours: a pixel or two beside
+    assert float((chip[0] - expected).abs().mean()) < 8 / 255
+    assert float((chip[0].roll(8, 2) - expected).abs().mean()) > 12 / 255

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from torch.nn import functional as F
 from anti_i2v.embedders import load_embedder, save_embedder
 from anti_i2v.errors import UsageError
 from anti_i2v.objectives import IdentityObjective
+from anti_i2v.objectives.identity import move_with_pictures, shift_and_scale
 from anti_i2v.surrogates import Draw
 from tests.tiny.judges import tiny_faces, write_faces
+from tests.tiny.onnx_faces import write_onnx
 
 DRAW = Draw(step=0, timestep=torch.tensor(999), sigma=1.0, noise=torch.zeros(2, 1))
 
@@ -148,3 +151,47 @@ def test_unusable_arguments_are_refused_with_the_value(folders: list[str], tmp_p
     save_embedder(tiny_faces(), tmp_path / "judge", "judge")
     with pytest.raises(UsageError, match="judge is for the role 'judge', not 'objective'"):
         IdentityObjective([*folders, str(tmp_path / "judge")])
+
+
+def test_aligned_embedders_read_the_face_where_the_landmarks_are(tmp_path: Path) -> None:
+    pytest.importorskip("onnx2torch", reason="needs anti-i2v[faces]")
+    aligned = str(write_onnx(tmp_path / "aligned"))
+    objective = IdentityObjective([aligned], keep=1.0)
+    assert objective.embedder_names == ("aligned",)
+    clean, protected = pictures(0), {tap: value.requires_grad_() for tap, value in pictures(1).items()}
+    with pytest.raises(UsageError, match="'aligned' reads aligned faces, and the photos have no landmarks"):
+        objective(clean, protected, DRAW)
+    embedder = load_embedder(aligned, "objective")
+    assert embedder.template is not None
+    face = torch.tensor(embedder.template.points) * 0.8 + torch.tensor([3.0, 9.0])
+    landmarks = torch.stack([face, torch.full((5, 2), torch.nan)])
+    expected = [embedder.embed(embedder.crop(each["decoded"][:1], landmarks[:1])[0])[0] for each in (clean, protected)]
+    loss, parts = objective(clean, protected, replace(DRAW, landmarks=landmarks))
+    assert float(parts["similarity"]) == pytest.approx(
+        float((expected[0] * expected[1]).sum().detach()), abs=1e-5
+    )  # the photo with a face alone
+    loss.backward()
+    for value in protected.values():
+        assert value.grad is not None
+        assert bool(value.grad.isfinite().all())
+        assert float(value.grad[0].abs().sum()) > 0
+        assert float(value.grad[1].abs().sum()) == 0
+    loss, parts = objective(clean, protected, replace(DRAW, landmarks=torch.full((2, 5, 2), torch.nan)))  # nobody at all
+    assert float(loss) == float(parts["similarity"]) == 0
+    assert bool(torch.autograd.grad(loss, protected["decoded"])[0].isfinite().all())
+
+
+def test_landmarks_follow_the_shift_and_scaling() -> None:
+    picture = torch.zeros(2, 3, 64, 96)
+    picture[:, :, 30:36, 40:46] = 1.0
+    noise = torch.tensor([[0.7, -0.5, 0.9], [-1.0, 0.4, -0.3]])
+    points = torch.tensor([[33.0, 43.0]]).expand(2, 5, 2)
+    draw = replace(DRAW, noise=noise, landmarks=points)
+    moved = shift_and_scale(picture, draw, 0.1)
+    landmarks = move_with_pictures(draw, (64, 96), 0.1)
+    assert landmarks is not None
+    assert float((landmarks - points).abs().max()) > 2
+    for view, found in zip(moved, landmarks, strict=True):
+        weights = view[0] / view[0].sum()
+        at = [float((weights.sum(1 - axis) * (torch.arange(view.shape[1 + axis]) + 0.5)).sum()) for axis in (0, 1)]
+        assert found[0].tolist() == pytest.approx(at, abs=0.2)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from anti_i2v.errors import UsageError
 from anti_i2v.inference.windows import Window
-from anti_i2v.training.view import View, around, jitter
+from anti_i2v.training.view import View, around, draw_view, jitter
 
 FACE = [Window(60, 100, 80, 1.0)]  # a face of 50 pixels around (100, 140)
 
@@ -113,3 +113,25 @@ def test_jitter_moves_and_scales_by_up_to_a_share_of_the_side() -> None:
 def test_impossible_views_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         View(**settings)  # type: ignore[arg-type]
+
+
+def test_landmarks_follow_the_view_of_the_person_that_it_is_of() -> None:
+    people = [Window(60, 20, 80, 1.0), Window(60, 200, 80, 1.0)]
+    points = torch.tensor([[90.0, 0.0], [90.0, 20.0], [100.0, 10.0], [110.0, 0.0], [110.0, 20.0]])
+    nobody = torch.full((5, 2), torch.nan)
+    landmarks = torch.stack([torch.stack([points + torch.tensor([0.0, x]) for x in (50, 230)]), torch.stack([nobody, nobody])])
+    landmarks = torch.cat([landmarks[:1]] * 20 + [landmarks[1:]])
+    picture = torch.zeros(21, 3, 200, 300)
+    look = draw_view(View(size=50, whole=0.3), picture, [people] * 20 + [[]], torch.Generator().manual_seed(0))
+    seen = look.landmarks(landmarks)
+    assert set(look.people[:20]) == {0, 1}
+    for row, person in enumerate(look.people[:20]):
+        y, x = (int(v) for v in landmarks[row, person, 2])
+        picture[row, :, y - 3 : y + 3, x - 3 : x + 3] = 1.0
+    for row, view in enumerate(look(picture)[:20]):
+        weights = view[0] / view[0].sum()
+        at = [float((weights.sum(1 - axis) * (torch.arange(50) + 0.5)).sum()) for axis in (0, 1)]
+        assert seen[row, 2].tolist() == pytest.approx(at, abs=0.2)
+    assert bool(seen[20].isnan().all())
+    whole = draw_view(None, picture, [people] * 21, torch.Generator()).landmarks(landmarks)
+    assert torch.equal(whole[0], landmarks[0, 0])

@@ -100,7 +100,8 @@ def real_portraits(folder: str | Path) -> list[FacePhoto]:
     """Portraits of real people, one face each, from a folder with `landmarks.csv`.
 
     The table has the columns `file` and `…_x`, `…_y` of `left_eye`, `right_eye`, `mouth_left` and `mouth_right`, in pixels. A face is three
-    times as high as its mouth is below its eyes, and its centre two fifths of the way from there to there.
+    times as high as its mouth is below its eyes, and its centre two fifths of the way from there to there. A row without numbers
+    is of a photo without a face.
 
     Raises:
         UsageError: No table, or one without these columns, a row without numbers, or a photo that is missing.
@@ -111,6 +112,8 @@ def real_portraits(folder: str | Path) -> list[FacePhoto]:
     portraits = []
     with path.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
+            if all(row.get(f"{name}_x") == "" for name in POINTS):  # looked at, and no face was found
+                continue
             try:
                 points = {name: torch.tensor([float(row[f"{name}_y"]), float(row[f"{name}_x"])]) for name in POINTS}
                 with Image.open(path.parent / row["file"]) as image:
