@@ -117,9 +117,7 @@ class Plan:
     seed: int = 0
 
 
-def train(
-    protector: Protector, faces: Faces, plan: Plan, width: int, embedder: Embedder | None
-) -> tuple[Remover, dict[str, object]]:
+def train(protector: Protector, faces: Faces, plan: Plan, width: int, embedder: Embedder | None) -> tuple[Remover, dict[str, object]]:
     """Train a remover on one thread.
 
     Returns:
