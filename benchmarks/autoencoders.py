@@ -177,9 +177,9 @@ def measure(
             "still": shift(still, judge.similarities(version)),
         }
     for name, surrogate in surrogates.items():
-        clean = judge.similarities(decoded(surrogate, photos, options.batch))
+        rebuilt = judge.similarities(decoded(surrogate, photos, options.batch))
         for row, version in tqdm(rows.items(), desc=Path(name).name, leave=False):
-            results[row][Path(name).name] = shift(clean, judge.similarities(decoded(surrogate, version, options.batch)))
+            results[row][Path(name).name] = shift(rebuilt, judge.similarities(decoded(surrogate, version, options.batch)))
     return results
 
 
@@ -256,7 +256,7 @@ def main(arguments: list[str] | None = None) -> None:
         "results": measure(options, photos, made, surrogates, judge),
     }
     lines = ["# Autoencoders and photographs of real people", "", *[f"* {key}: {value}" for key, value in facts.items()], ""]
-    text = "\n".join([*lines, table(data, [Path(name).name for name in names])]) + "\n"  # type: ignore[arg-type]
+    text = "\n".join([*lines, table(data, [Path(name).name for name in names])]) + "\n"
     write_texts(options.out, {"autoencoders.json": json.dumps(data, indent=1) + "\n", "autoencoders.md": text})
     print(text)
 

@@ -1,8 +1,8 @@
 """A network that tells people apart, trained on pictures of people made worse and on residuals computed against itself.
 
-Two views of a person are frames of two scenes, or two parts of one photo. The loss is InfoNCE over all views of a batch (SimCLR's,
-arXiv 2002.05709, with people in place of pictures). Adversarial training is "free" (arXiv 1904.12843): a batch is trained on several times, and each
-time the same backward pass that trains the weights also moves a residual on the views against them.
+Two views of a person are frames of two scenes, or two parts of one photo. The loss is InfoNCE over all views of a batch (SimCLR's, arXiv
+2002.05709, with people in place of pictures). Adversarial training is "free" (arXiv 1904.12843): a batch is trained on several times,
+and each time the same backward pass that trains the weights also moves a residual on the views against them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from anti_i2v.embedders import OBJECTIVE_EMBEDDERS, Embedder, load_embedder
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits.training.people import MIN_FACE
+from anti_i2v.pretraining.embedder import MIN_FACE
 
 
 class FaceLoss(nn.Module):
