@@ -53,6 +53,9 @@ class PhotoBatch(TypedDict):
 class PhotoSource(ABC):
     """Photos of people, split so that no person in training is in validation or test."""
 
+    has_landmarks = False
+    """Whether batches have `landmarks`."""
+
     @property
     @abstractmethod
     def prompts(self) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ class FacePhotos(PhotoSource):
         UsageError: There is no such folder, or `crop` is out of its range.
     """
 
+    has_landmarks = True
+
     def __init__(self, folder: Path, prompts_file: Path | None = None, crop: float = 0.6) -> None:
         if not folder.is_dir():
             raise UsageError(f"no folder {str(folder)!r} with photos; a relative path in a config is relative to that config")

@@ -14,7 +14,8 @@ from anti_i2v.errors import UsageError
 class MixedPhotos(PhotoSource):
     """Batches of several sources in turn: each batch is of one source, drawn by weight.
 
-    Validation and test are those of the first source, so that their figures mean one thing.
+    Validation and test are those of the first source, so that their figures mean one thing. Where some sources have landmarks, photos of
+    the others have landmarks that are not numbers: identity embedders that read aligned faces leave these photos out.
 
     Args:
         sources: By name, at least one.
@@ -33,6 +34,7 @@ class MixedPhotos(PhotoSource):
         if wrong := {name: weight for name, weight in weights.items() if not 0 < weight < float("inf")}:
             raise UsageError(f"weights of sources must be positive, not {wrong}; leave out what should not count")
         self.sources = list(sources.values())
+        self.has_landmarks = any(source.has_landmarks for source in self.sources)
         self.weights = [weights.get(name, 1.0) for name in sources]
 
     @property
@@ -45,7 +47,7 @@ class MixedPhotos(PhotoSource):
         if split != "train":
             return self.sources[0].loader(split, size, batch_size, workers, seed)
         loaders = [source.loader(split, size, batch_size, workers, seed + k) for k, source in enumerate(self.sources)]
-        return _Alternating(loaders, self.weights, seed)
+        return _Alternating(loaders, self.weights, seed, self.has_landmarks)
 
     def references(self, split: Split, people: Sequence[int], height: int, width: int) -> Iterable[Tensor] | None:
         """See `PhotoSource.references`; of the first source."""
@@ -55,17 +57,22 @@ class MixedPhotos(PhotoSource):
 class _Alternating:
     """Batches of loaders, each drawn by weight; it ends when the first loader does, the others begin anew."""
 
-    def __init__(self, loaders: Sequence[Iterable[PhotoBatch]], weights: Sequence[float], seed: int) -> None:
+    def __init__(self, loaders: Sequence[Iterable[PhotoBatch]], weights: Sequence[float], seed: int, landmarks: bool) -> None:
         self.loaders, self.weights, self.random = loaders, torch.tensor(weights), torch.Generator().manual_seed(seed)
+        self.landmarks = landmarks
 
     def __iter__(self) -> Iterator[PhotoBatch]:
         running = [iter(loader) for loader in self.loaders]
         while True:
             choice = int(torch.multinomial(self.weights, 1, generator=self.random))
             try:
-                yield next(running[choice])
+                batch = next(running[choice])
             except StopIteration:
                 if choice == 0:
                     return
                 running[choice] = iter(self.loaders[choice])
-                yield next(running[choice])
+                batch = next(running[choice])
+            if self.landmarks and "landmarks" not in batch:
+                faces = batch["faces"].shape[1] if "faces" in batch else 1
+                batch["landmarks"] = torch.full((len(batch["image"]), faces, 5, 2), torch.nan)
+            yield batch

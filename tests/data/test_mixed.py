@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from anti_i2v.data import FolderPhotos, MixedPhotos, PhotoDataModule
+from anti_i2v.data import FacePhotos, FolderPhotos, MixedPhotos, PhotoDataModule
 from anti_i2v.errors import UsageError
-from anti_i2v.portraits import PortraitPhotos
+from anti_i2v.imaging.landmarks import COLUMNS
+from anti_i2v.portraits import GroupPhotos, PortraitPhotos
 
 
 def folder(path: Path, colour: tuple[int, int, int], count: int = 30) -> FolderPhotos:
@@ -53,3 +54,16 @@ def test_sources_and_their_weights_must_fit(tmp_path: Path) -> None:
         MixedPhotos({"red": red}, {"blue": 1.0})
     with pytest.raises(UsageError, match="must be positive"):
         MixedPhotos({"red": red}, {"red": 0.0})
+
+
+def test_photos_without_landmarks_have_none_that_are_numbers_beside_a_source_with_some(tmp_path: Path) -> None:
+    red = folder(tmp_path / "red", (255, 0, 0), 12)
+    (tmp_path / "red" / "landmarks.csv").write_text(
+        ",".join(COLUMNS) + "\n" + "".join(f"{i:03}.png,5,5,11,5,8,8,6,11,10,11\n" for i in range(12))
+    )
+    mixed = MixedPhotos({"faces": FacePhotos(tmp_path / "red"), "rendered": GroupPhotos(kept=4)})
+    known = {bool(batch["landmarks"].isfinite().all()) for batch in mixed.loader("train", 32, 2, 0, 0)}
+    assert known == {True, False}
+    plain = MixedPhotos({"red": red, "rendered": GroupPhotos(kept=4)})
+    assert not plain.has_landmarks
+    assert all("landmarks" not in batch for batch in plain.loader("train", 32, 2, 0, 0))
