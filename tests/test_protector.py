@@ -288,7 +288,9 @@ def test_a_saved_folder_loads_and_protects_alike(protector: Protector, tmp_path:
     loaded = Protector.from_pretrained(folder)
     assert torch.equal(torch.get_rng_state(), state)
     assert not loaded.generator.training
-    assert loaded.protect(astronaut()).tobytes() == protector.protect(astronaut()).tobytes()
+    steps = np.abs(np.asarray(loaded.protect(astronaut())).astype(int) - np.asarray(protector.protect(astronaut())))
+    assert steps.max() <= 1  # the weights were rounded
+    assert (steps > 0).mean() < 0.02
 
 
 def test_the_configuration_of_a_folder_stays_with_the_protector_loaded_from_it(protector: Protector, tmp_path: Path) -> None:
