@@ -172,7 +172,7 @@ class Protector:
         return Protector(getattr(loaded, "generator", None), folder.epsilon, folder=folder, backend=loaded)
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, extra: Mapping[str, object] | None = None) -> None:
-        """Write a generator folder; it appears complete or not at all.
+        """Write a generator folder; it appears complete or not at all. Weights are rounded to half precision, and run in fp32 when loaded.
 
         Args:
             folder: Where; an older generator folder there is replaced.
@@ -186,12 +186,14 @@ class Protector:
         generator, origin = self.generator, self.folder
         from safetensors.torch import save
 
+        from anti_i2v.generators.half import as_stored
+
         card = origin.card if card is None and origin is not None else card
         extra = origin.entries if extra is None and origin is not None else extra or {}
         if card is None:
             raise UsageError("this protector was loaded from no folder with a card; give card=, the text of its README.md")
         own = {"format": FORMAT, "class": type(generator).__name__, "generator": generator.config(), "epsilon": self.epsilon}
-        weights = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
+        weights = {key: as_stored(value) for key, value in generator.state_dict().items()}
         with write_folder(folder) as part:
             (part / "config.json").write_text(json.dumps({**extra, **own}, indent=2) + "\n", "utf-8")
             (part / WEIGHTS).write_bytes(save(weights))  # `save_file` would make it readable for its owner only

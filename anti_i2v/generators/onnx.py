@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from anti_i2v import atomic
 from anti_i2v.errors import UsageError, needs_train
 from anti_i2v.generators.base import Generator
 from anti_i2v.generators.folder import ONNX, ORIGIN, SALIENCE_ONNX, WEIGHTS, fingerprint
+from anti_i2v.generators.half import as_in_file
 from anti_i2v.keys import KEY_SIZE
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     `Generator.forward` by their names, all float32. The second takes `image` (1, 3, h, w) of any size; see `SalienceNetwork`.
 
     Weights that stand in `model.safetensors` beside it are not written again: the graph refers to their place there, as ONNX does for
-    "external data", so any runtime that opens the file by its path finds them.
+    "external data", so any runtime that opens the file by its path finds them. Those that stand there in half precision are exported as
+    they were rounded, and cast to float32 in the graph, which runtimes do once, as they load.
 
     Args:
         generator: On the CPU; weights that are not in the folder become constants of the graph.
@@ -59,20 +62,16 @@ def export_onnx(generator: Generator, folder: str | Path) -> Path:
     target = Path(folder).expanduser() / ONNX
     if not target.parent.is_dir():
         raise UsageError(f"no folder {str(folder)!r}; write the generator there first")
-    size, training = generator.working_size, generator.training
+    generator, size = as_in_file(generator, target.with_name(WEIGHTS)), generator.working_size
     batch, example = torch.export.Dim("batch"), (torch.rand(2, 3, size, size), torch.tensor([4.0, 8.0]), torch.randn(2, KEY_SIZE))
     shapes = {name: {0: batch} for name in ("window", "epsilon", "key")}
     side = {2: torch.export.Dim("height", min=8, max=2**16), 3: torch.export.Dim("width", min=8, max=2**16)}
     try:
         _write(_Flat(generator).eval(), example, list(generator(*example)), shapes, target)
-        _write(
-            generator.salience.eval(), (torch.rand(1, 3, 48, 64),), ["found"], {"image": side}, target.with_name(SALIENCE_ONNX), fold=False
-        )
+        _write(generator.salience, (torch.rand(1, 3, 48, 64),), ["found"], {"image": side}, target.with_name(SALIENCE_ONNX), fold=False)
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{type(generator).__name__} cannot be written as ONNX ({reason}); protect with --runtime torch") from None
-    finally:
-        generator.train(training)
     return target
 
 
@@ -123,18 +122,40 @@ def _finish(path: Path, folder: Path) -> None:
 
 
 def _refer_to(model: ModelProto, weights: bytes) -> None:
-    """Replace the tensors of a graph that stand in a safetensors file, byte for byte, by their place there."""
-    from onnx import TensorProto, numpy_helper
+    """Replace the tensors of a graph that stand in a safetensors file by their place there, those in half precision by a cast of it."""
+    from onnx import TensorProto, helper, numpy_helper
 
-    length = struct.unpack("<Q", weights[:8])[0]  # of the header; the offsets in it count from its end
-    ranges = [entry["data_offsets"] for name, entry in json.loads(weights[8 : 8 + length]).items() if name != "__metadata__"]
-    places = {weights[8 + length + begin : 8 + length + end]: (8 + length + begin, end - begin) for begin, end in ranges}
+    places, casts = _places(weights), []
     for tensor in model.graph.initializer:
-        content = numpy_helper.to_array(tensor).tobytes()
-        if len(content) < SMALL or content not in places:
+        place = places.get((tensor.data_type, numpy_helper.to_array(tensor).tobytes()))
+        if place is None:
             continue
         for field in ("raw_data", "float_data"):
             tensor.ClearField(field)
+        if place[0] != tensor.data_type:
+            casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], to=tensor.data_type))
+            tensor.name, tensor.data_type = f"{tensor.name}.half", place[0]
         tensor.data_location = TensorProto.EXTERNAL
-        for key, value in zip(("location", "offset", "length"), (WEIGHTS, *places[content]), strict=True):
+        for key, value in zip(("location", "offset", "length"), (WEIGHTS, *place[1:]), strict=True):
             tensor.external_data.add(key=key, value=str(value))
+    nodes = [*casts, *model.graph.node]
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+
+
+def _places(weights: bytes) -> dict[tuple[int, bytes], tuple[int, int, int]]:
+    """The tensors of a safetensors file that are not small: ONNX type and content, of half precision in fp32, → type, offset, length."""
+    from onnx import TensorProto
+
+    length = 8 + struct.unpack("<Q", weights[:8])[0]  # the offsets in the header count from its end
+    header, found = json.loads(weights[8:length]), {}
+    for name, entry in header.items():
+        if name == "__metadata__" or entry["dtype"] not in ("F32", "F16"):
+            continue
+        begin, end = (length + offset for offset in entry["data_offsets"])
+        content, kind = weights[begin:end], TensorProto.FLOAT
+        if entry["dtype"] == "F16":
+            content, kind = np.frombuffer(content, np.float16).astype(np.float32).tobytes(), TensorProto.FLOAT16
+        if end - begin >= SMALL:
+            found[TensorProto.FLOAT, content] = kind, begin, end - begin
+    return found

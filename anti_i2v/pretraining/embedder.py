@@ -85,6 +85,7 @@ class IdentityEmbedderModule(Stage):
         """Build the network once; channels last is what its convolutions run fastest in."""
         if self.network is None:
             self.network = IdentityEmbedder(*self.shape).to(memory_format=torch.channels_last)
+            self.network.template = None  # for whoever loads it: views are aligned, or not, as they come
 
     def on_train_start(self) -> None:
         """A resumed run begins with new views."""

@@ -26,6 +26,8 @@ def save_part(part: ModelMixin, folder: Path, dtype: torch.dtype = torch.float16
         config = Path(temporary) / "config.json"
         if config.is_file():  # no absolute path of the training machine in the file
             values = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
+            if "dtype" in values:  # transformers, unlike diffusers, loads a network in the type that this names, whatever the file has
+                values["dtype"] = "float32"
             config.write_text(json.dumps(values, indent=2) + "\n")
         for file in sorted(Path(temporary).iterdir(), reverse=True):
             file.chmod(0o644)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from anti_i2v.errors import UsageError
 from anti_i2v.generators import BackboneGenerator
@@ -63,6 +65,25 @@ def test_weights_beside_the_network_are_not_written_twice(tmp_path: Path) -> Non
     assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
     weights = (folder / "model.safetensors").stat().st_size
     assert alone.stat().st_size > 0.9 * weights > 2 * path.stat().st_size
+
+
+@pytest.mark.slow
+def test_the_network_is_the_rounded_one_and_old_folders_in_float32_still_load(onnx_generator: Path, tmp_path: Path) -> None:
+    """One export of weights in float32, beside them: what folders were before they held half precision."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    window, epsilon, key = np.full((3, 32, 32), 0.3, np.float32), np.float32(8), np.ones(32, np.float32)
+    old = shutil.copytree(onnx_generator, tmp_path / "old")
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in load_file(old / "model.safetensors").items()}
+    save_file({name: value * 1.0001 if value.ndim > 1 else value for name, value in weights.items()}, old / "model.safetensors")
+    export_onnx(Protector.from_pretrained(old, backend="torch").generator, old)
+    for folder in (onnx_generator, old):
+        assert (folder / "model.onnx").stat().st_size < 0.5 * (folder / "model.safetensors").stat().st_size
+        backends = [Protector.from_pretrained(folder, backend=name).backend for name in ("torch", "onnx")]
+        one, other = (backend.propose(window, epsilon, key) for backend in backends)
+        assert {name: value.dtype for name, value in other.items()} == dict.fromkeys(one, np.dtype(np.float32))
+        for name, value in one.items():
+            np.testing.assert_allclose(other[name], value, atol=1e-5)
 
 
 def test_without_the_extra_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,6 @@ class DenoiserStage(Stage, Generic[B]):
         if self.complete:
             return
         for name in self.fixed_parts:
-            # fp32: transformers, unlike diffusers, loads a network in the type of its file.
-            save_part(getattr(self.pipeline[0], name), self.folder / name, torch.float32)
+            save_part(getattr(self.pipeline[0], name), self.folder / name)
         save_index(self.pipeline[0], self.folder)
         self.complete = True

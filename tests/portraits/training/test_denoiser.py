@@ -90,7 +90,8 @@ def test_training_calls_the_network_as_the_pipeline_does(trained: tuple[Path, De
     assert sigma.item() == pytest.approx(1.0, abs=0.01)
     torch.testing.assert_close(calls[0]["timestep"].float(), token_timesteps(sigma, latents))
     torch.testing.assert_close(calls[0]["hidden_states"], add_noise(latents, torch.ones(1), noise), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(calls[0]["encoder_hidden_states"], module.encode_text([prompt]), rtol=1e-4, atol=1e-5)
+    own = module.encode_text([prompt])
+    torch.testing.assert_close(calls[0]["encoder_hidden_states"], own, rtol=0, atol=2e-3 * own.abs().max().item())  # half in the folder
 
 
 def test_a_network_that_knows_the_velocity_has_no_loss(trained: tuple[Path, DenoiserModule]) -> None:

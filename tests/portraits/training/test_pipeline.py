@@ -82,6 +82,16 @@ def test_saves_in_half_precision_and_leaves_the_network_and_no_other_file(tmp_pa
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["config.json", "diffusion_pytorch_model.safetensors", "transformer"]
 
 
+def test_a_text_encoder_in_half_precision_loads_in_float32_also_without_being_told(tmp_path: Path) -> None:
+    encoder = pipeline.build_text_encoder(50, 16)
+    save_part(encoder, tmp_path / "text_encoder")
+    assert torch.float32 not in {value.dtype for value in load_file(tmp_path / "text_encoder" / "model.safetensors").values()}
+    loaded = type(encoder).from_pretrained(tmp_path / "text_encoder", use_safetensors=True)
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.half().float())
+
+
 def test_a_folder_without_an_autoencoder_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pretrain_portrait_autoencoder"):
         pipeline.load_autoencoder(tmp_path)
