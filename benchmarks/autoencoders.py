@@ -4,8 +4,7 @@
 
 PORTRAITS is a folder of photos with faces (`data/README.md`), of which the test split is used: no network here was trained on it. Each
 photo is cut to a square of `--photo-size` pixels and protected as an 8-bit file: by each of `--generators` in one pass, and, for the first
-`--attacked` photos, by `--steps` steps of PGD against each of `--autoencoders`, which the last generator was trained against, and against
-one of them after another. White noise of equal RMS stands beside each of them. Every file is scaled to `--size` pixels, encoded and
+`--attacked` photos, by `--steps` steps of PGD against each of `--autoencoders`, and against one of them after another. White noise of equal RMS stands beside each of them. Every file is scaled to `--size` pixels, encoded and
 decoded by each of `--autoencoders` and of `--held-out`, and the judge compares the decoded photo with the clean one.
 
 Identity shift: 0, the decoded photo is as like its person as the clean photo's decoded one; 1, no liker than strangers. Of the still
@@ -43,10 +42,10 @@ from anti_i2v.surrogates.draw import DECODED, PHOTO, Tensors
 from benchmarks.tables import cell as figure
 from benchmarks.tables import grid
 
-SEEN = ("photo-wan", "photo-ltx", "photo-cogvideox", "photo-kl")
-HELD_OUT = ("photo-hunyuan", "photo-dc")
-GENERATORS = ("portrait-generator", "photo-generator")
-EMBEDDERS = ("photo-faces", "photo-faces-2")
+SEEN = ("photo-wan", "photo-cogvideox", "photo-kl")
+HELD_OUT = ("photo-dc",)
+GENERATORS = ("portrait-generator",)
+EMBEDDERS = ("photo-faces",)
 
 TOGETHER = "all of them"
 """What PGD is called that takes another autoencoder at every step."""
@@ -219,9 +218,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos with faces; its test split is used")
     parser.add_argument("--out", type=Path, default=Path("docs/autoencoders"))
-    parser.add_argument(
-        "--autoencoders", nargs="+", default=list(SEEN), help="those that PGD attacks, and the last generator's training did"
-    )
+    parser.add_argument("--autoencoders", nargs="+", default=list(SEEN), help="those that PGD attacks")
     parser.add_argument("--held-out", nargs="*", default=list(HELD_OUT))
     parser.add_argument("--generators", nargs="*", default=list(GENERATORS))
     parser.add_argument("--embedders", nargs="+", default=list(EMBEDDERS), help="what PGD attacks")

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageSequence
 from skimage import data
 
 from anti_i2v.__main__ import main as anti_i2v
+from anti_i2v.errors import UsageError
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GAIN, GAP, HEADING, SIDE = 10, 8, 34, 400
@@ -74,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     # JPEG has a tenth of the size of PNG in the repository, and at this quality nothing of it can be seen.
     picture().save(options.out / "front_page.jpg", quality=95, subsampling=0)
-    with Image.open(DOCS / "evidence" / "evidence.gif") as whole:
+    film = DOCS / "evidence" / "evidence.gif"
+    if not film.is_file():
+        raise UsageError(f"no {film}; benchmarks/evidence.py writes it, and it is no part of the repository")
+    with Image.open(film) as whole:
         (first, *rest), durations = clips(whole)
         first.save(options.out / "front_page.gif", save_all=True, append_images=rest, duration=durations, loop=0)
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LONG_FILES: dict[str, str] = {
     "anti_i2v/training/module.py": "one training module: what is built when, training, judgement and checkpoints are read together",
+    "benchmarks/autoencoders.py": "one benchmark from its command line to its files: protect, decode, judge, write, in that order",
     "benchmarks/evidence.py": "one benchmark from its command line to its files: load, protect, animate, judge, write, in that order",
     "benchmarks/inversion.py": "what an adversary with a generator tries, how it is ranked, animated and reported",
     "benchmarks/tables.py": "one small function for each kind of table in the documents",

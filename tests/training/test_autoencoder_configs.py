@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from anti_i2v.__main__ import main as anti_i2v
+from anti_i2v.imaging.landmarks import COLUMNS
 from anti_i2v.surrogates.memory.estimate import estimate_memory
 from anti_i2v.training.cli import main as train
 from tests.tiny.autoencoders import CONFIGS as BUILD
@@ -26,6 +27,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for i in range(10):
         Image.fromarray(random.integers(0, 256, (12, 9, 3), dtype=np.uint8)).resize((120, 160)).save(folder / f"{i}.jpg")
+    face = "40,60,80,60,60,80,45,100,75,100"  # x and y of eyes, nose and corners of the mouth
+    rows = [",".join(COLUMNS), *(f"{i}.jpg,{face}" for i in range(10))]
+    (folder / "landmarks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
 
 
