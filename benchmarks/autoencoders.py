@@ -4,8 +4,9 @@
 
 PORTRAITS is a folder of photos with faces (`data/README.md`), of which the test split is used: no network here was trained on it. Each
 photo is cut to a square of `--photo-size` pixels and protected as an 8-bit file: by each of `--generators` in one pass, and, for the first
-`--attacked` photos, by `--steps` steps of PGD against each of `--autoencoders`, and against one of them after another. White noise of equal RMS stands beside each of them. Every file is scaled to `--size` pixels, encoded and
-decoded by each of `--autoencoders` and of `--held-out`, and the judge compares the decoded photo with the clean one.
+`--attacked` photos, by `--steps` steps of PGD against each of `--autoencoders`, and against one of them after another. White noise of
+equal RMS stands beside each of them. Every file is scaled to `--size` pixels, encoded and decoded by each of `--autoencoders` and of
+`--held-out`, and the judge compares the decoded photo with the clean one.
 
 Identity shift: 0, the decoded photo is as like its person as the clean photo's decoded one; 1, no liker than strangers. Of the still
 photo: the same of the file itself. Figures are ratios of means over people, with 95 % bootstrap intervals.

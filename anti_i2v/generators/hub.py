@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 
 from anti_i2v.errors import UsageError, needs_train
-from anti_i2v.generators.folder import ONNX, GeneratorFolder
+from anti_i2v.generators.folder import ONNX, SALIENCE_ONNX, GeneratorFolder
 from anti_i2v.resources import find_folder
 
-FILES = ("config.json", "model.safetensors", ONNX, "README.md")
+FILES = ("config.json", "model.safetensors", ONNX, SALIENCE_ONNX, "README.md")
 """What a generator folder has, and all that is ever fetched or sent."""
 METADATA = """---
 license: apache-2.0

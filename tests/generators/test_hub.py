@@ -19,7 +19,7 @@ from tests.tiny.hub import TinyHub, commit, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = json.dumps({"format": 2, "class": "BackboneGenerator", "generator": {}, "epsilon": 8.0, "seed": 7}).encode()
-OURS = {"config.json": CONFIG, "model.safetensors": b"numbers", "model.onnx": b"a network", "README.md": b"# card\n"}
+OURS = {"config.json": CONFIG, "model.safetensors": b"numbers", "model.onnx": b"a network", "salience.onnx": b"another", "README.md": b"# card\n"}
 OTHERS = {"pytorch_model.bin": b"a pickle", "modeling.py": b"print('code')", "nested/config.json": b"{}", ".gitattributes": b""}
 
 
@@ -173,6 +173,7 @@ def test_a_protector_comes_from_the_hub_and_goes_back_with_its_card(hub: TinyHub
     def export(generator: Generator, folder: Path) -> None:
         """The real one takes half a minute, and has its own test."""
         (folder / "model.onnx").write_bytes(type(generator).__name__.encode())
+        (folder / "salience.onnx").write_bytes(b"SalienceNetwork")
 
     monkeypatch.setattr("anti_i2v.generators.onnx.export_onnx", export)
     here = {p.name: p.read_bytes() for p in tiny_generator(tmp_path / "tiny").iterdir()}
