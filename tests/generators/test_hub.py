@@ -19,7 +19,13 @@ from tests.tiny.hub import TinyHub, commit, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = json.dumps({"format": 2, "class": "BackboneGenerator", "generator": {}, "epsilon": 8.0, "seed": 7}).encode()
-OURS = {"config.json": CONFIG, "model.safetensors": b"numbers", "model.onnx": b"a network", "salience.onnx": b"another", "README.md": b"# card\n"}
+OURS = {
+    "config.json": CONFIG,
+    "model.safetensors": b"numbers",
+    "model.onnx": b"a network",
+    "salience.onnx": b"another",
+    "README.md": b"# card\n",
+}
 OTHERS = {"pytorch_model.bin": b"a pickle", "modeling.py": b"print('code')", "nested/config.json": b"{}", ".gitattributes": b""}
 
 

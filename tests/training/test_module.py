@@ -12,6 +12,7 @@ from torch import Tensor
 
 import anti_i2v.resources
 from anti_i2v.errors import UsageError
+from anti_i2v.generators.half import as_in_file
 from anti_i2v.objectives import IdentityObjective
 from anti_i2v.portraits import GroupPhotos
 from anti_i2v.training.adversary import Inversion
@@ -211,15 +212,17 @@ def test_evaluation_without_weights_takes_the_shipped_generator_or_names_the_opt
     with pytest.raises(UsageError, match=r"nothing to judge: give --ckpt_path FILE or --model\.weights FOLDER"):
         tiny_trainer(tmp_path).validate(tiny_module(video_model), tiny_data())
     shipped = tiny_module(video_model, seed=1).averaged_protector
-    shipped.save_pretrained(tmp_path / "checkpoints" / "portrait-generator", card="", extra={})
+    folder = tmp_path / "checkpoints" / "portrait-generator"
+    shipped.save_pretrained(folder, card="", extra={})
+    stored = as_in_file(shipped.generator, folder / "model.safetensors")
     module = tiny_module(video_model)
     with torch.no_grad():
         next(module.ema.backbone.parameters()).add_(1.0)  # type: ignore[union-attr, operator]
     tiny_trainer(tmp_path).validate(module, tiny_data(), verbose=False)
     assert "judging the shipped generator" in capsys.readouterr().out
-    assert same(module.ema, shipped.generator)
-    chosen = tiny_module(video_model, weights=tmp_path / "checkpoints" / "portrait-generator")
-    assert same(chosen.generator, shipped.generator)
+    assert same(module.ema, stored)
+    chosen = tiny_module(video_model, weights=folder)
+    assert same(chosen.generator, stored)
 
 
 def test_test_writes_a_table_and_pictures(video_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
