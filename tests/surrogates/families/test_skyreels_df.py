@@ -11,6 +11,7 @@ from torch import Tensor
 from anti_i2v.errors import UsageError
 from anti_i2v.surrogates import Surrogate
 from anti_i2v.surrogates.families.skyreels_df import SkyReelsV2DFSurrogate
+from anti_i2v.surrogates.pipeline import PipelineSurrogate
 from tests.surrogates.family import FAMILIES, PROMPT, Family, draw_at
 from tests.surrogates.oracle import assert_close, record
 from tests.tiny.skyreels_df import tiny_skyreels_df
@@ -37,7 +38,7 @@ def test_the_corrector_starts_from_what_the_first_step_was_overwritten_with(
     theirs = family.call(pipeline, photos[0], 11)
     text = surrogate.encode_text([PROMPT])
     assert_close(surrogate.animate(photos[:1], text, 11), theirs)
-    monkeypatch.setattr(SkyReelsV2DFSurrogate, "denoise", Surrogate.denoise)  # whose scheduler keeps what it was given
+    monkeypatch.setattr(SkyReelsV2DFSurrogate, "denoise", PipelineSurrogate.denoise)  # whose scheduler keeps what it was given
     assert (surrogate.animate(photos[:1], text, 11) - theirs).abs().max() > 1e-3
 
 
