@@ -30,7 +30,8 @@ NOISE = 3
 class AutoencoderSurrogate(Surrogate):
     """A frozen autoencoder of videos or of pictures. Build one with `Surrogate.from_pretrained`.
 
-    A photo is encoded as a picture, or as a clip of one frame. It makes no clips, so `features_only` is always true.
+    A photo is encoded as a picture, or as a clip of one frame. It makes no clips, so its `features_only` is always true; a
+    decoder that no tap needs is freed by `keep_features_only` alone.
 
     Args:
         vae: The loaded autoencoder; it is frozen in place.
@@ -63,7 +64,8 @@ class AutoencoderSurrogate(Surrogate):
         surrogate = cls(load_autoencoder(found), options.taps, options.height, options.width, options.num_frames)
         if options.checkpointing:
             surrogate.checkpoint_layers()
-        surrogate.keep_features_only()
+        if options.features_only:
+            surrogate.keep_features_only()
         return surrogate
 
     @property

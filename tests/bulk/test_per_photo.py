@@ -131,6 +131,14 @@ def test_a_shipped_video_model_has_its_own_size_and_identity_is_what_refines(pro
     assert after < before - 0.05
 
 
+def test_an_autoencoder_alone_serves_every_method_that_reads_what_it_decodes(protect: Run, tmp_path: Path) -> None:
+    smooth(0).save(tmp_path / "a.png")
+    options = ["--steps", 1, "--surrogate", "photo-dc", "--height", 32, "--width", 32, "--no-mark"]
+    for method in ("identity", "photoguard"):
+        assert protect(tmp_path / "a.png", "--out", tmp_path / method, "--method", method, *options) == 0
+        assert 0 < difference(tmp_path / "a.png", tmp_path / method / "a.png") <= EPSILON
+
+
 def test_noise_has_the_strength_of_one_pass(protect: Run, generator: Path, tmp_path: Path, capsys: Capture) -> None:
     smooth(0).save(tmp_path / "a.png")
     assert protect(tmp_path / "a.png", "--out", tmp_path / "pass", "--generator", generator) == 0

@@ -132,9 +132,10 @@ def test_sizes_divide(folders: dict[str, Path]) -> None:
         Surrogate.from_pretrained(str(folders["AutoencoderKLWan"]), TAPS, 32, 60)
 
 
-def test_a_decoder_is_there_only_if_asked_for(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_decoder_that_no_tap_needs_is_dropped_if_asked_for(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = folders["AutoencoderKL"]
-    without = Surrogate.from_pretrained(str(folder), ["latent"], *SIZE)
+    assert Surrogate.from_pretrained(str(folder), ["latent"], *SIZE).with_taps(["decoded"]).taps == ("decoded",)
+    without = Surrogate.from_pretrained(str(folder), ["latent"], *SIZE, features_only=True)
     assert without.vae.decoder is None
     with pytest.raises(UsageError, match="no tap 'decoded'"):
         without.with_taps(["decoded"])
