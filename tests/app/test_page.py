@@ -92,7 +92,7 @@ class Server:
 
     def files(self) -> list[Path]:
         """All that lies there now."""
-        return [path for path in self.temporary.rglob("*") if path.is_file()]
+        return [Path(folder) / name for folder, _, names in os.walk(self.temporary) for name in names]  # folders may vanish meanwhile
 
     def left(self, seconds: float = 30) -> list[Path]:
         """What is not gone before long."""
