@@ -29,10 +29,11 @@ from tqdm import tqdm
 
 from anti_i2v.attacks.loop import Settings, optimise
 from anti_i2v.data import FacePhotos
-from anti_i2v.embedders import Embedder, load_embedder
+from anti_i2v.embedders import Embedder, load_embedder, refuse_shared
 from anti_i2v.evaluation.noise import white_noise
 from anti_i2v.evaluation.report import Interval, interval, ratio_interval, write_texts
 from anti_i2v.evaluation.runner import as_saved
+from anti_i2v.generators.hub import open_folder
 from anti_i2v.imaging.metrics import ciede2000, mean_interval, psnr, rms255
 from anti_i2v.imaging.tensors import resize
 from anti_i2v.objectives import IdentityObjective
@@ -238,6 +239,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Protect, decode, judge, write."""
     options = parse(arguments)
+    trained_on = [open_folder(name).entries.get("embedders", []) for name in options.generators]
+    refuse_shared(options.judge, [*options.embedders, *(str(name) for names in trained_on if isinstance(names, list) for name in names)])
     batches = list(FacePhotos(options.photos).loader("test", options.photo_size, 25, 0, 0))
     photos = as_saved(torch.cat([batch["image"] for batch in batches])[: options.people])
     landmarks = torch.cat([batch["landmarks"][:, 0] for batch in batches])[: options.people]

@@ -61,12 +61,7 @@ class AutoencoderSurrogate(Surrogate):
         found = find_autoencoder(source)
         if found is None:
             raise UsageError(f"{source} is no autoencoder; name its folder")
-        surrogate = cls(load_autoencoder(found), options.taps, options.height, options.width, options.num_frames)
-        if options.checkpointing:
-            surrogate.checkpoint_layers()
-        if options.features_only:
-            surrogate.keep_features_only()
-        return surrogate
+        return cls(load_autoencoder(found), options.taps, options.height, options.width, options.num_frames)
 
     @property
     def cell(self) -> tuple[int, int]:

@@ -99,12 +99,17 @@ class Surrogate(nn.Module, ABC):
             UsageError: The source is of no supported class, or the other arguments do not fit it.
         """
         options = LoadOptions(taps, height, width, num_frames, steps, prompts, dtype, checkpointing, features_only)
-        return find_class(source).load(source, options)
+        surrogate = find_class(source).load(source, options)
+        if checkpointing:
+            surrogate.checkpoint_layers()
+        if features_only:
+            surrogate.keep_features_only()
+        return surrogate
 
     @classmethod
     @abstractmethod
     def load(cls, source: str, options: LoadOptions) -> Surrogate:
-        """What `from_pretrained` does once the class is known."""
+        """What `from_pretrained` loads once the class is known; it does the rest for all classes alike."""
 
     # -------------------------------------------------------------------------------------------------------- memory
     @property

@@ -59,10 +59,6 @@ class PipelineSurrogate(FrozenPipeline):
         if prompts:
             surrogate.encode_text(list(prompts))
             surrogate.drop_text_encoder()
-        if options.checkpointing:
-            surrogate.checkpoint_layers()
-        if options.features_only:
-            surrogate.keep_features_only()
         return surrogate
 
     # -------------------------------------------------------------------------------------------------------- memory

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anti_i2v.embedders import load_embedder
+from anti_i2v.errors import UsageError
 from anti_i2v.imaging.landmarks import COLUMNS
 from anti_i2v.imaging.tensors import to_pil
 from anti_i2v.portraits import PortraitClips
@@ -46,6 +47,11 @@ def test_it_measures_every_version_through_every_autoencoder(photos: Path, tmp_p
     assert noise["rms"]["mean"] == pytest.approx(one["rms"]["mean"], abs=0.05)
     assert data["quality"]["photo-kl"]["psnr"]["mean"] > 20
     assert str(photos) not in (tmp_path / "autoencoders.json").read_text() + (tmp_path / "autoencoders.md").read_text()
+
+
+def test_what_was_attacked_does_not_judge(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the judge 'dlib' is an objective embedder"):
+        main(["--photos", str(photos), "--out", str(tmp_path), "--embedders", "portrait-faces-2", "dlib"])
 
 
 def test_a_shift_is_nothing_for_the_photo_itself_and_everything_for_strangers() -> None:
